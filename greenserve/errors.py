@@ -1,0 +1,102 @@
+"""The tree of exceptions: every error says whose fault it was and, where a peer waits for it, what to answer."""
+
+from __future__ import annotations
+
+
+class GreenserveError(Exception):
+    """The root of what greenserve itself raises (apart from `Timeout`, which must pass through `except Exception`)."""
+
+
+class ConfigurationError(GreenserveError):
+    """An option, a file or an application reference is wrong; the text names the mend."""
+
+
+class ProtocolError(GreenserveError):
+    """The peer broke the protocol. `status` is the HTTP status (RFC 9110 §15) to answer with."""
+
+    status = 400
+
+
+class BadRequest(ProtocolError):
+    """400: the message is malformed or its framing is ambiguous."""
+
+
+class ContentTooLarge(ProtocolError):
+    """413: the body is larger than the server accepts."""
+
+    status = 413
+
+
+class UriTooLong(ProtocolError):
+    """414: the request target is longer than the server accepts."""
+
+    status = 414
+
+
+class ExpectationFailed(ProtocolError):
+    """417: an expectation other than 100-continue."""
+
+    status = 417
+
+
+class HeaderFieldsTooLarge(ProtocolError):
+    """431: the head is too large or has too many fields (RFC 6585 §5)."""
+
+    status = 431
+
+
+class NotImplementedByServer(ProtocolError):
+    """501: a transfer coding that the server does not know (RFC 9112 §6.1)."""
+
+    status = 501
+
+
+class VersionNotSupported(ProtocolError):
+    """505: a major version other than HTTP/1."""
+
+    status = 505
+
+
+class RequestTimeout(ProtocolError):
+    """408: the peer took longer than the header or the body deadline."""
+
+    status = 408
+
+
+class ClientDisconnected(GreenserveError, ConnectionError):
+    """The peer went away before the message was complete. A ConnectionError, so applications handle it as one."""
+
+
+class InvalidResponse(GreenserveError, ValueError):
+    """The application's status or headers break PEP 3333 or RFC 9110; the text names which."""
+
+
+class HubError(GreenserveError, RuntimeError):
+    """The hub was used in a way that can never work."""
+
+
+class BlockingInHub(HubError):
+    """A blocking call was made inside the hub's own greenlet (a callback), where nothing could ever resume it."""
+
+
+class Deadlock(HubError):
+    """Nothing can ever resume anything: no ready thread, no timer, no descriptor. Lists who waits, and where."""
+
+
+class AlreadyWaiting(HubError):
+    """A second green thread wants to wait for the same direction of the same descriptor."""
+
+
+class LoadError(ConfigurationError):
+    """The application could not be loaded; the text says whose import, attribute or call failed, and the mend.
+
+    `details` is the traceback through the application's own code, or empty where the text says everything.
+    """
+
+    def __init__(self, message: str, details: str = "") -> None:
+        super().__init__(message)
+        self.details = details
+
+
+class BindError(GreenserveError, OSError):
+    """An address could not be listened on; the text names it, the cause, and who holds it where that can be told."""

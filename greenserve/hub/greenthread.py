@@ -1,0 +1,373 @@
+"""Green threads: spawn, kill, wait, link.
+
+A `GreenThread` is what the user holds; the carrier greenlet that runs it (hub.py) is lent to it until it is done. So it is not a
+greenlet itself, and its end frees everything that it used at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+from collections.abc import Callable
+from contextvars import copy_context
+from enum import Enum
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from greenlet import GreenletExit
+from greenlet import getcurrent as _getcurrent
+
+from greenserve.errors import HubError
+from greenserve.hub import idle
+from greenserve.hub.hub import TIMED_OUT, Hub, current_hub, running, wake
+from greenserve.hub.timers import Timer, Token
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_numbers = itertools.count(1)
+
+
+class State(Enum):
+    """Where a green thread is in its life."""
+
+    NEW = "new"
+    STARTED = "started"
+    DONE = "done"
+
+
+class GreenThread(Generic[T]):
+    """A function running on its own; made by `spawn`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_args",
+        "_birth",
+        "_carrier",
+        "_error",
+        "_function",
+        "_kwargs",
+        "_links",
+        "_name",
+        "_number",
+        "_result",
+        "_state",
+        "_timer",
+        "_waiters",
+        "hub",
+        "locals",
+        "quiet",
+    )
+
+    def __init__(self, hub: Hub, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self.hub = hub
+        self.quiet = False  # whoever takes care of the error (a task group) sets this, and no traceback is printed
+        self.locals: dict[Any, Any] | None = None  # what greenserve.local keeps for this thread
+        self._function: Callable[..., T] | None = function
+        self._args = args
+        self._kwargs = kwargs
+        self._state = State.NEW
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._carrier: Any = None
+        self._timer: Timer | None = None
+        self._waiters: list[Token] | None = None
+        self._links: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] | None = None
+        self._name: str | None = None
+        self._number = next(_numbers)
+        self._birth: tuple[Any, int] | None = None
+
+    def __repr__(self) -> str:
+        return f"<GreenThread {self.name} ({self._state.value}), spawned at {self.birthplace}>"
+
+    @property
+    def name(self) -> str:
+        """The name in tracebacks and reports; by default the function's, with a number. May be set."""
+        if self._name is None:
+            function = self._function
+            self._name = f"{getattr(function, '__qualname__', type(function).__name__)}-{self._number}"
+        return self._name
+
+    @name.setter
+    def name(self, name: str) -> None:
+        self._name = name
+
+    @property
+    def birthplace(self) -> str:
+        """Where it was spawned: "file:line", or "?" for a thread that the hub did not spawn."""
+        if self._birth is None:
+            return "?"
+        code, instruction = self._birth
+        line = next((line for start, end, line in code.co_lines() if start <= instruction < end), code.co_firstlineno)
+        return f"{code.co_filename}:{line}"
+
+    @property
+    def dead(self) -> bool:
+        """Whether it has ended: returned, raised or been killed."""
+        return self._state is State.DONE
+
+    ready = dead
+
+    @property
+    def started(self) -> bool:
+        """Whether it has begun to run, and perhaps ended."""
+        return self._state is not State.NEW
+
+    @property
+    def error(self) -> BaseException | None:
+        """What ended it, if that was an exception."""
+        return self._error
+
+    def wait(self, timeout: float | None = None) -> T:
+        """Wait for the end. Returns what the function returned; raises what it raised (GreenletExit when it was killed).
+
+        timeout: seconds. Raises TimeoutError when they pass first.
+        """
+        if self._state is not State.DONE:
+            greenlet = running()
+            if greenlet is self._carrier:
+                raise HubError("a green thread cannot wait for its own end")
+            token: Token = [greenlet]
+            if self._waiters is None:
+                self._waiters = [token]
+            else:
+                self._waiters.append(token)
+            # Its end may have come, in another OS thread, between the question and the entry.
+            if self._state is State.DONE:
+                wake(token)
+            hub = greenlet.hub
+            if timeout is None:
+                hub.park(greenlet, token)
+            elif hub.park_until(greenlet, token, hub.clock() + timeout) is TIMED_OUT:
+                raise TimeoutError(f"{self.name} did not end within {timeout} seconds")
+        if self._error is not None:
+            raise self._error
+        return cast("T", self._result)
+
+    get = wait
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end, however it comes. Returns whether it has come within `timeout` seconds."""
+        try:
+            self.wait(timeout)
+        except BaseException as error:
+            if error is not self._error and not (isinstance(error, TimeoutError) and not self.dead):
+                raise
+        return self.dead
+
+    def link(self, callback: Callable[..., object], *args: Any, **kwargs: Any) -> None:
+        """Call `callback(thread, *args, **kwargs)` at the end, in the ending thread; at once when it has ended already."""
+        if self._state is State.DONE:
+            callback(self, *args, **kwargs)
+        elif self._links is None:
+            self._links = [(callback, args, kwargs)]
+        else:
+            self._links.append((callback, args, kwargs))
+
+    def unlink(self, callback: Callable[..., object], *args: Any, **kwargs: Any) -> bool:
+        """Forget a link. Returns whether there was one."""
+        if self._links is None or (callback, args, kwargs) not in self._links:
+            return False
+        self._links.remove((callback, args, kwargs))
+        return True
+
+    def cancel(self, *throw_args: Any) -> None:
+        """Kill it if it has not begun to run; otherwise do nothing."""
+        if self._state is State.NEW:
+            self._finish(_error_of(throw_args))
+
+    def kill(self, *throw_args: Any, block: bool = True) -> None:
+        """End it, by raising GreenletExit where it waits; or what is given: an exception, or its class and arguments.
+
+        It ends quietly: nothing is printed, and nothing raised in the killer. One that has not begun never runs. With `block`
+        the others run once before this returns, so that it has seen the exception. Killing oneself raises at once.
+        """
+        if self._state is State.DONE:
+            return
+        error = _error_of(throw_args)
+        if self._state is State.NEW:
+            self._finish(error)
+            return
+        greenlet: Any = _getcurrent()
+        if greenlet is self._carrier:
+            raise error
+        self.quiet = True
+        if current_hub() is not self.hub:
+            self.hub.call_soon_threadsafe(self._throw, error)
+            return
+        self._throw(error)
+        if block and greenlet is not self.hub.loop:
+            # Not a park on this thread's end: it may catch the exception and go on.
+            self.hub.pause(running())
+
+    def _throw(self, error: BaseException) -> None:
+        if self._carrier is not None:
+            self.hub.throw(self._carrier, error)
+
+    def run(self) -> None:
+        """Called by the carrier."""
+        if self._state is State.DONE:  # killed before it began
+            return
+        self._state = State.STARTED
+        function = self._function
+        assert function is not None
+        error: BaseException | None = None
+        try:
+            self._result = function(*self._args, **self._kwargs)
+        except GreenletExit as exit_:
+            error = exit_
+        except (SystemExit, KeyboardInterrupt) as for_main:
+            error = for_main
+            self.hub.throw_into_main(for_main)
+        except BaseException as uncaught:  # noqa: BLE001 - a thread's last catch: the error is kept for `wait`
+            error = uncaught
+            if not self.quiet:
+                idle.print_error(f"uncaught in green thread {self.name}, spawned at {self.birthplace}", uncaught)
+        self._finish(error)
+
+    def _finish(self, error: BaseException | None) -> None:
+        if self._name is None and self._function is not None and error is not None:
+            self._name = self.name
+        self._error = error
+        self._state = State.DONE
+        self._carrier = self._function = self.locals = None
+        self._args, self._kwargs = (), {}
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        waiters, self._waiters = self._waiters, None
+        if waiters is not None:
+            for token in waiters:
+                wake(token)
+        links, self._links = self._links, None
+        if links is not None:
+            for callback, args, kwargs in links:
+                try:
+                    callback(self, *args, **kwargs)
+                except BaseException as failed:  # noqa: BLE001 - one link's error must not keep the others from theirs
+                    idle.print_error(f"a link of green thread {self.name} raised", failed)
+
+    def _start(self) -> None:
+        self._timer = None
+        carrier = self.hub.take_carrier(self)
+        carrier.thread = self
+        self._carrier = carrier
+        self.hub.ready.append(carrier)
+
+
+class AdoptedThread(GreenThread[None]):
+    """Stands for what runs under the hub and was not spawned: an OS thread's root greenlet, a server's job."""
+
+    __slots__ = ()
+
+    def __init__(self, hub: Hub, greenlet: Any, name: str) -> None:
+        super().__init__(hub, _adopted, (), {})
+        self._state = State.STARTED
+        self._carrier = greenlet
+        self._name = name
+
+
+def _adopted() -> None:
+    """The function of a thread that was not spawned."""
+
+
+def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
+    """Run `function(*args, **kwargs)` in a new green thread, soon: when the caller waits for something.
+
+    It inherits a copy of the caller's contextvars. Returns the `GreenThread`.
+    """
+    greenlet: Any = _getcurrent()
+    try:
+        hub = greenlet.hub
+    except (AttributeError, HubError):
+        hub = current_hub()
+    thread = GreenThread(hub, function, args, kwargs)
+    frame = sys._getframe(1)
+    thread._birth = (frame.f_code, frame.f_lasti)
+    carrier = hub.take_carrier(thread)
+    carrier.gr_context = copy_context()
+    carrier.thread = thread
+    thread._carrier = carrier
+    hub.ready.append(carrier)
+    return thread
+
+
+spawn_n = spawn
+
+
+def spawn_after(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
+    """Like `spawn`, after `seconds`. `cancel` on what is returned forgets it."""
+    return _spawn_later(seconds, function, args, kwargs)
+
+
+def spawn_after_local(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
+    """Like `spawn_after`, but forgotten when the green thread that calls this has ended before."""
+    thread = _spawn_later(seconds, function, args, kwargs)
+    getcurrent().link(lambda _: thread.cancel())
+    return thread
+
+
+def _spawn_later(
+    seconds: float, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> GreenThread[T]:
+    hub = current_hub()
+    thread = GreenThread(hub, function, args, kwargs)
+    frame = sys._getframe(2)
+    thread._birth = (frame.f_code, frame.f_lasti)
+    context = copy_context()
+
+    def start() -> None:
+        thread._start()
+        thread._carrier.gr_context = context
+
+    thread._timer = hub.call_later(seconds, start)
+    return thread
+
+
+def sleep(seconds: float = 0) -> None:
+    """Let others run, for `seconds` at least; with 0, all that are ready run once."""
+    greenlet = running()
+    hub = greenlet.hub
+    if seconds <= 0:
+        hub.pause(greenlet)
+        return
+    token: Token = [greenlet]
+    hub.timers.add(hub.clock() + seconds, token)
+    try:
+        hub.park(greenlet, token)
+    except BaseException:
+        hub.timers.forget()
+        raise
+
+
+def getcurrent() -> GreenThread[Any]:
+    """The running green thread. For an OS thread's own code, and for a server's jobs, one that stands for it."""
+    greenlet = running()
+    thread = greenlet.thread
+    if thread is None:
+        name = "main" if greenlet is greenlet.hub.main else repr(greenlet.job or greenlet)
+        thread = greenlet.thread = AdoptedThread(greenlet.hub, greenlet, name)
+    return thread  # type: ignore[no-any-return]
+
+
+def get_ident() -> int:
+    """A number that no other living green thread has, in any OS thread."""
+    return id(getcurrent())
+
+
+def kill(thread: GreenThread[Any], *throw_args: Any) -> None:
+    """`thread.kill(*throw_args)`."""
+    thread.kill(*throw_args)
+
+
+def _error_of(throw_args: tuple[Any, ...]) -> BaseException:
+    """The exception meant by the arguments of a throw: nothing; an exception; a class, perhaps with its value."""
+    if not throw_args:
+        return GreenletExit()
+    first = throw_args[0]
+    if isinstance(first, BaseException):
+        return first
+    value = throw_args[1] if len(throw_args) > 1 else None
+    if isinstance(value, BaseException):
+        return value
+    error: BaseException = first() if value is None else first(value)
+    return error
