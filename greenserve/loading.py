@@ -1,0 +1,286 @@
+"""From the text `module:attribute` to the WSGI application it names, and a clear sentence where that fails.
+
+This stands beside `settings`, under everything that may load an application (the command, and each worker process that
+loads its own copy): it is no part of `wsgi`, which is given a callable and never asks where it came from.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import inspect
+import os
+import pkgutil
+import re
+import sys
+import traceback
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType, TracebackType
+from typing import Any, cast
+from wsgiref.types import WSGIApplication
+
+from greenserve.errors import LoadError
+
+FORMS = "`module:attribute`, `module` (its `application` or `app`) or a factory, `module:make_app()`"
+DEFAULT_ATTRIBUTES = ("application", "app")
+_FACTORIES = ("create_app", "make_app", "create_application", "make_application", "get_wsgi_application")
+_MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A parsed APP: where the application is, and, for a factory, the literal arguments to call it with."""
+
+    text: str
+    module: str
+    attributes: tuple[str, ...] = ()
+    is_factory: bool = False
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_reference(text: str) -> Reference:
+    """Parse APP. Raises LoadError with the right form where the text has another."""
+    module, colon, expression = text.strip().partition(":")
+    _refuse_files(text, module, expression)
+    if not _MODULE.fullmatch(module):
+        raise LoadError(f"{text!r} names no application: {module!r} is no module name. The forms are {FORMS}")
+    if not colon:
+        return Reference(text, module)
+    try:
+        node = ast.parse(expression.strip(), mode="eval").body
+    except (SyntaxError, ValueError):
+        raise LoadError(f"{text!r} names no application: {expression!r} is no attribute or call. Use {FORMS}") from None
+    if not isinstance(node, ast.Call):
+        return Reference(text, module, _dotted(text, node))
+    try:
+        args = tuple(ast.literal_eval(argument) for argument in node.args)
+        kwargs = {_keyword(each): ast.literal_eval(each.value) for each in node.keywords}
+    except ValueError:
+        raise LoadError(
+            f"the arguments of the factory in {text!r} are not all literals, as in module:make_app('name', debug=False)"
+        ) from None
+    return Reference(text, module, _dotted(text, node.func), is_factory=True, args=args, kwargs=kwargs)
+
+
+def load_application(text: str, directory: str | None = None) -> WSGIApplication:
+    """Import and return the application that `text` names.
+
+    directory: put first on sys.path, so that modules there are found (default: the working directory).
+    Raises LoadError, whose `details` is the application's own traceback where its code raised.
+    """
+    directory = str(Path(directory or ".").resolve())
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    reference = parse_reference(text)
+    module = _import(reference, directory)
+    target = _find(reference, module)
+    if reference.is_factory:
+        target = _call_factory(reference, target)
+    _check(reference, target)
+    return cast("WSGIApplication", target)
+
+
+# Parsing
+
+
+def _refuse_files(text: str, module: str, expression: str) -> None:
+    """`path/app.py` is what a shell completes, so it is the commonest mistake; say the same thing as a module."""
+    if not (module.endswith(".py") or "/" in module or os.sep in module):
+        return
+    parent, name = os.path.split(module.removesuffix(".py"))
+    inner = os.path.normpath(parent) if parent else "."
+    outside = Path(inner).is_absolute() or inner.startswith("..")
+    dotted = name if outside or inner == "." else inner.replace(os.sep, ".") + "." + name
+    mend = f"{dotted}:{expression or 'app'}"
+    if outside:
+        mend = f"--chdir {parent} {mend}"
+    raise LoadError(f"{text!r} is a path; an application is named as a module: {mend}")
+
+
+def _dotted(text: str, node: ast.expr) -> tuple[str, ...]:
+    names: list[str] = []
+    while isinstance(node, ast.Attribute):
+        names.append(node.attr)
+        node = node.value
+    if not isinstance(node, ast.Name):
+        raise LoadError(f"{text!r} names no application: after the colon comes a dotted name. The forms are {FORMS}")
+    return (node.id, *reversed(names))
+
+
+def _keyword(keyword: ast.keyword) -> str:
+    if keyword.arg is None:
+        raise ValueError("** is no literal")
+    return keyword.arg
+
+
+# Importing
+
+
+def _import(reference: Reference, directory: str) -> ModuleType:
+    try:
+        return importlib.import_module(reference.module)
+    except ModuleNotFoundError as error:
+        frame = _own_frame(error.__traceback__)
+        if frame is None and error.name is not None and (reference.module + ".").startswith(error.name + "."):
+            raise LoadError(_not_found(reference, error.name, directory)) from None
+        raise _failed_import(reference, error, frame) from error
+    except ImportError as error:
+        raise _failed_import(reference, error, _own_frame(error.__traceback__)) from error
+    except SyntaxError as error:
+        place = f"{error.filename}, line {error.lineno}" if error.filename else "its source"
+        raise LoadError(f"{reference.module!r} has a syntax error in {place}: {error.msg}", _details(error)) from error
+    except (Exception, SystemExit) as error:
+        raise _raised(f"importing {reference.module!r}", error) from error
+
+
+def _not_found(reference: Reference, missing: str, directory: str) -> str:
+    """Our own import found nothing: name what was searched, and what is there that looks like it."""
+    parent, _, last = missing.rpartition(".")
+    package = sys.modules.get(parent)
+    if package is not None and not hasattr(package, "__path__"):
+        if hasattr(package, last):
+            return f"{parent!r} is a module, not a package; did you mean {parent}:{last}?"
+        return f"there is no module {missing!r}: {parent!r} is a module ({_origin(package)}), not a package"
+    searched = list(package.__path__) if package is not None else [directory]
+    there = sorted(info.name for info in pkgutil.iter_modules(searched))
+    near = difflib.get_close_matches(last, there, n=1)
+    where = f"there is no module {missing!r} in {', '.join(searched)}" + (
+        "" if parent else " or the installed packages"
+    )
+    if near:
+        full = f"{parent}.{near[0]}" if parent else near[0]
+        return f"{where}; did you mean {full}{reference.text.strip().removeprefix(missing)}?"
+    seen = "its modules are " + ", ".join(there[:10]) + (", ..." if len(there) > 10 else "")
+    return f"{where}; {seen if there else 'no module is there: use --chdir DIR to say where the application lives'}"
+
+
+def _failed_import(reference: Reference, error: ImportError, frame: tuple[str, int] | None) -> LoadError:
+    """The application's module exists, and an import in it (or deeper) failed."""
+    place = f"{frame[0]}, line {frame[1]}," if frame else f"{reference.module!r}"
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        text = (
+            f"{place} imports {error.name!r}, which is not there; install what provides it into this environment "
+            f"({sys.prefix}), or mend the name"
+        )
+        return LoadError(text)
+    return LoadError(f"{place} has an import that failed: {error}", _details(error))
+
+
+def _own_frame(trace: TracebackType | None) -> tuple[str, int] | None:
+    """File and line of the innermost frame that is neither importlib's nor ours: the statement that failed."""
+    frames = [frame for frame in traceback.extract_tb(trace) if not _is_machinery(frame.filename)]
+    return (frames[-1].filename, frames[-1].lineno or 0) if frames else None
+
+
+def _is_machinery(filename: str) -> bool:
+    return filename in (__file__, importlib.__file__) or filename.startswith("<frozen importlib")
+
+
+# Finding and checking
+
+
+def _find(reference: Reference, module: ModuleType) -> object:
+    if not reference.attributes:
+        for name in DEFAULT_ATTRIBUTES:
+            if hasattr(module, name):
+                return getattr(module, name)
+        raise LoadError(_no_default(module))
+    target: object = module
+    for position, name in enumerate(reference.attributes):
+        try:
+            target = getattr(target, name)
+        except AttributeError:
+            owner = ".".join((module.__name__, *reference.attributes[:position]))
+            near = _near_attribute(name, target)
+            hint = f"; did you mean {near!r}?" if near else ""
+            raise LoadError(f"{owner!r} ({_origin(module)}) has no attribute {name!r}{hint}") from None
+        except Exception as error:  # a property or a module's __getattr__
+            raise _raised(f"reading {name!r} for {reference.text!r}", error) from error
+    return target
+
+
+def _no_default(module: ModuleType) -> str:
+    text = f"{module.__name__!r} ({_origin(module)}) has neither `application` nor `app`"
+    for factory in _FACTORIES:
+        if callable(getattr(module, factory, None)):
+            return f"{text}; it has a factory: use {module.__name__}:{factory}()"
+    return f"{text}; name the attribute: {module.__name__}:ATTRIBUTE"
+
+
+def _near_attribute(name: str, owner: object) -> str | None:
+    public = [each for each in dir(owner) if not each.startswith("_")]
+    # `app` and `application` are no close match by letters, but each is the likeliest slip for the other.
+    likely = [each for each in DEFAULT_ATTRIBUTES if name in DEFAULT_ATTRIBUTES and each in public]
+    return next(iter(likely or difflib.get_close_matches(name, public, n=1)), None)
+
+
+def _call_factory(reference: Reference, factory: object) -> object:
+    name = ".".join(reference.attributes)
+    if not callable(factory):
+        raise LoadError(f"{name!r} in {reference.text!r} is a {_type(factory)}, not a factory that can be called")
+    try:
+        target: object = factory(*reference.args, **reference.kwargs)
+    except (Exception, SystemExit) as error:
+        raise _raised(f"the factory {name!r}", error) from error
+    if not callable(target):
+        raise LoadError(f"the factory {name!r} returned a {_type(target)}, which is no WSGI application (not callable)")
+    return target
+
+
+def _check(reference: Reference, target: object) -> None:
+    text = reference.text
+    if not callable(target):
+        raise LoadError(
+            f"{text!r} is a {_type(target)}, not callable; a WSGI application is called with environ and start_response"
+        )
+    call = getattr(type(target), "__call__", None)  # noqa: B004 - what the call runs, not whether there is one
+    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call):
+        raise LoadError(f"{text!r} is asynchronous (an ASGI application?); greenserve serves WSGI, PEP 3333")
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return  # a callable of C has none; it is believed
+    try:
+        signature.bind({}, None)
+    except TypeError:
+        raise LoadError(_wrong_signature(reference, signature)) from None
+
+
+def _wrong_signature(reference: Reference, signature: inspect.Signature) -> str:
+    text = f"{reference.text!r} cannot be called with environ and start_response: it takes {signature}"
+    try:
+        signature.bind()
+    except TypeError:
+        return text
+    if reference.is_factory or not reference.attributes:
+        return text
+    return f"{text}; if it is a factory, call it: {reference.text.strip()}()"
+
+
+# Wording
+
+
+def _raised(what: str, error: BaseException) -> LoadError:
+    if isinstance(error, SystemExit):
+        return LoadError(f"{what} ended the program: sys.exit({error.code!r}) was called", _details(error))
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return LoadError(f"{what} failed: {text}", _details(error))
+
+
+def _details(error: BaseException) -> str:
+    """The traceback from the application's first frame on: ours and importlib's would only hide it."""
+    trace = error.__traceback__
+    while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(error), error, trace))
+
+
+def _origin(module: ModuleType) -> str:
+    return getattr(module, "__file__", None) or "built in"
+
+
+def _type(value: object) -> str:
+    return "None" if value is None else type(value).__name__

@@ -1,0 +1,35 @@
+"""The settings of a server: `Settings` (each option once), the addresses, and `resolve`, which gathers the sources.
+
+The command line, the environment, the TOML file, `check` and docs/settings.md all derive from the fields of `Settings`.
+"""
+
+from __future__ import annotations
+
+from greenserve.settings.addresses import (
+    ADDRESS_FORMS,
+    Address,
+    FdAddress,
+    TcpAddress,
+    UnixAddress,
+    parse_address,
+)
+from greenserve.settings.kinds import Kind
+from greenserve.settings.model import OPTIONS, Option, Origin, Settings, Source
+from greenserve.settings.sources import Resolution, resolve
+
+__all__ = [
+    "ADDRESS_FORMS",
+    "OPTIONS",
+    "Address",
+    "FdAddress",
+    "Kind",
+    "Option",
+    "Origin",
+    "Resolution",
+    "Settings",
+    "Source",
+    "TcpAddress",
+    "UnixAddress",
+    "parse_address",
+    "resolve",
+]

@@ -1,0 +1,127 @@
+"""Where a server listens: parsed in one place, frozen, and `str()` gives back the form that was parsed."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+
+from greenserve.errors import ConfigurationError
+
+ADDRESS_FORMS = "HOST:PORT, [IPV6]:PORT, :PORT (every IPv4 interface), PORT (127.0.0.1), unix:PATH or fd://N"
+
+# RFC 1123 §2.1 names, and `_`, which container networks put into theirs.
+_HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
+# sizeof(sockaddr_un.sun_path) is 108 on Linux and 104 on BSD and macOS, its closing NUL included.
+_MAX_UNIX_PATH = 103
+
+
+@dataclass(frozen=True, slots=True)
+class TcpAddress:
+    """A host (a name, an IPv4 or an IPv6 literal without brackets) and a port; port 0 lets the kernel choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """What a browser on this machine opens: a wildcard is shown as localhost."""
+        if self.host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+            return f"http://localhost:{self.port}"
+        return f"http://{self}"
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A Unix-domain stream socket at `path`."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+    @property
+    def url(self) -> str:
+        """The address itself: there is no agreed URL for a Unix socket."""
+        return str(self)
+
+
+@dataclass(frozen=True, slots=True)
+class FdAddress:
+    """A listening socket that was inherited as file descriptor `fd` (systemd, a supervisor)."""
+
+    fd: int
+
+    def __str__(self) -> str:
+        return f"fd://{self.fd}"
+
+    @property
+    def url(self) -> str:
+        """The address itself: what the descriptor listens on is its creator's knowledge."""
+        return str(self)
+
+
+Address = TcpAddress | UnixAddress | FdAddress
+
+
+def parse_address(text: str) -> Address:
+    """Parse one address. Raises ConfigurationError, whose text says what is wrong (ADDRESS_FORMS is not in it)."""
+    text = text.strip()
+    if text.startswith("unix:"):
+        return _unix(text)
+    if text.startswith("fd://"):
+        digits = text.removeprefix("fd://")
+        if not _is_number(digits):
+            raise _error(text, "after fd:// comes the number of an inherited descriptor, as in fd://3")
+        return FdAddress(int(digits))
+    if "://" in text:
+        raise _error(text, "an address to listen on is no URL")
+    if _is_number(text):
+        return TcpAddress("127.0.0.1", _port(text, text))
+    host, colon, port = text.rpartition(":")
+    if not colon:
+        raise _error(text, "the port is missing")
+    return TcpAddress(_host(text, host), _port(text, port))
+
+
+def _unix(text: str) -> UnixAddress:
+    path = text.removeprefix("unix:")
+    if not path or "\0" in path:
+        raise _error(text, "after unix: comes the path of the socket")
+    if len(os.fsencode(path)) > _MAX_UNIX_PATH:
+        raise _error(text, f"a Unix socket's path has at most {_MAX_UNIX_PATH} bytes")
+    return UnixAddress(path)
+
+
+def _host(text: str, host: str) -> str:
+    if not host:
+        return "0.0.0.0"  # noqa: S104 - the form `:PORT` asks for every interface
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return str(ipaddress.IPv6Address(host[1:-1]))
+        except ValueError:
+            raise _error(text, f"{host[1:-1]!r} is no IPv6 address") from None
+    if ":" in host:
+        raise _error(text, "an IPv6 address stands in brackets, as in [::1]:8000")
+    if not _HOST_NAME.fullmatch(host):
+        raise _error(text, f"{host!r} is no host name")
+    return host
+
+
+def _port(text: str, digits: str) -> int:
+    if not _is_number(digits) or int(digits) > 65535:
+        raise _error(text, f"{digits!r} is no port from 0 to 65535")
+    return int(digits)
+
+
+def _is_number(text: str) -> bool:
+    # str.isdigit alone would let other scripts' digits through; the length keeps int() from being asked for megabytes.
+    return text.isascii() and text.isdigit() and len(text) <= 9
+
+
+def _error(text: str, why: str) -> ConfigurationError:
+    return ConfigurationError(f"{text!r} is no address: {why}")

@@ -1,0 +1,185 @@
+"""The kinds of values that options have: each knows how to parse itself, how to show itself, and what it accepts.
+
+A value may come as text (command line, environment), as a TOML value or as a Python argument; one parser takes them all
+and raises ConfigurationError with the reason alone: who asks adds the option's name, its origin and the accepted form.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from greenserve.errors import ConfigurationError
+from greenserve.settings.addresses import ADDRESS_FORMS, Address, FdAddress, TcpAddress, UnixAddress, parse_address
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of value.
+
+    metavar: what the help shows in its place; form: the accepted forms, in words; parse: from text or a native value
+    (raises ConfigurationError); show: back to text that `parse` reads as the same value.
+    """
+
+    metavar: str
+    form: str
+    parse: Callable[[object], Any]
+    show: Callable[[Any], str] = str
+    is_flag: bool = False
+    is_list: bool = False
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)\s*(ms|s|m|h)?")
+_BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_SIZE = re.compile(r"([0-9]{1,15})\s*([KMGT]?)(?:iB|B)?", re.IGNORECASE)
+_WORDS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def duration(*, zero: bool = False) -> Kind:
+    """Seconds, as a float; `zero` says whether 0 is a duration that makes sense for the option."""
+
+    def parse(value: object) -> float:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            seconds = float(value)
+        else:
+            match = _DURATION.fullmatch(_text(value))
+            if match is None:
+                raise ConfigurationError("it is no duration")
+            seconds = float(match[1]) * _SECONDS[match[2] or "s"]
+        if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):
+            raise ConfigurationError("a duration is finite and not negative" if zero else "a duration is above zero")
+        return seconds
+
+    least = "0 or more" if zero else "more than 0"
+    form = f"seconds ({least}) such as 30 or 1.5, or with a unit: 500ms, 30s, 2m, 1h"
+    return Kind("SECONDS", form, parse, _show_seconds)
+
+
+def count(*, least: int = 1) -> Kind:
+    """A whole number, at least `least`."""
+
+    def parse(value: object) -> int:
+        number = _whole(value)
+        if number < least:
+            raise ConfigurationError(f"it is below {least}")
+        return number
+
+    return Kind("N", f"a whole number, at least {least}", parse)
+
+
+def choice(*values: str) -> Kind:
+    """One of a few words."""
+
+    def parse(value: object) -> str:
+        word = _text(value).lower()
+        if word not in values:
+            raise ConfigurationError("it is none of the choices")
+        return word
+
+    return Kind("|".join(values), "one of " + ", ".join(values), parse)
+
+
+def optional(kind: Kind) -> Kind:
+    """The same kind, or nothing at all: `none` in text, None from Python."""
+
+    def parse(value: object) -> Any:
+        return (
+            None if value is None or (isinstance(value, str) and value.strip().lower() == "none") else kind.parse(value)
+        )
+
+    def show(value: Any) -> str:
+        return "none" if value is None else kind.show(value)
+
+    return Kind(kind.metavar, f"{kind.form}, or none", parse, show)
+
+
+def _parse_size(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    else:
+        match = _SIZE.fullmatch(_text(value))
+        if match is None:
+            raise ConfigurationError("it is no size")
+        size = int(match[1]) * _BYTES[match[2].upper()]
+    if size <= 0:
+        raise ConfigurationError("a size is above zero")
+    return size
+
+
+def _parse_switch(value: object) -> bool:
+    if isinstance(value, bool):
+        return value
+    try:
+        return _WORDS[_text(value).lower()]
+    except KeyError:
+        raise ConfigurationError("it is neither true nor false") from None
+
+
+def _parse_path(value: object) -> str:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else _text(value)
+    if not text or "\0" in text:
+        raise ConfigurationError("it is no path")
+    return str(text)
+
+
+def _parse_addresses(value: object) -> tuple[Address, ...]:
+    given = list(value) if isinstance(value, (list, tuple)) else [value]
+    parts = [part for each in given for part in (each.split(",") if isinstance(each, str) else [each])]
+    addresses = tuple(_parse_one_address(part) for part in parts)
+    if not addresses:
+        raise ConfigurationError("there is no address in it")
+    # Port 0 twice is two listeners on two ports; anything else twice could only fail at the second bind.
+    fixed = [address for address in addresses if not (isinstance(address, TcpAddress) and address.port == 0)]
+    for address in fixed:
+        if fixed.count(address) > 1:
+            raise ConfigurationError(f"{address} is in it twice")
+    return addresses
+
+
+def _parse_one_address(value: object) -> Address:
+    if isinstance(value, (TcpAddress, UnixAddress, FdAddress)):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return parse_address(str(value))
+    return parse_address(_text(value))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"it is of type {type(value).__name__}")
+    return value.strip()
+
+
+def _whole(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    text = _text(value)
+    if not re.fullmatch(r"-?[0-9]{1,15}", text):
+        raise ConfigurationError("it is no whole number")
+    return int(text)
+
+
+def _show_seconds(seconds: float) -> str:
+    return format(seconds, ".9f").rstrip("0").rstrip(".")  # never 1e-05: `parse` takes no exponents
+
+
+def _show_size(size: int) -> str:
+    for unit in ("T", "G", "M", "K"):
+        if size % _BYTES[unit] == 0:
+            return f"{size // _BYTES[unit]}{unit}"
+    return str(size)
+
+
+def _show_addresses(addresses: tuple[Address, ...]) -> str:
+    return ",".join(map(str, addresses))
+
+
+SIZE = Kind("SIZE", "bytes such as 65536, or with a unit (powers of 1024): 64K, 10M, 1G", _parse_size, _show_size)
+SWITCH = Kind("BOOL", "true or false", _parse_switch, lambda on: "true" if on else "false", is_flag=True)
+PATH = Kind("PATH", "a path", _parse_path)
+ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, _show_addresses, is_list=True)

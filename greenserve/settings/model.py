@@ -1,0 +1,177 @@
+"""Every option, once: name, default, kind, unit and help stand together, and everything else derives from here.
+
+A new option is one more field of `Settings`; nothing else has to change for it to be an option of the command line, a
+GREENSERVE_ variable, a key of the file, a keyword of `serve()`, a line of `check` and a row of docs/settings.md.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Self
+
+from greenserve.errors import ConfigurationError
+from greenserve.settings.addresses import Address, TcpAddress
+from greenserve.settings.kinds import ADDRESSES, PATH, SIZE, SWITCH, Kind, choice, count, duration, optional
+
+ENVIRONMENT_PREFIX = "GREENSERVE_"
+
+
+class Source(Enum):
+    """Where a value may come from; the earlier ones win."""
+
+    CALL = "call"
+    COMMAND_LINE = "command line"
+    ENVIRONMENT = "environment"
+    FILE = "file"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where one value came from: the source, and what it is called there (`--bind`, GREENSERVE_BIND, a file)."""
+
+    source: Source
+    name: str = ""
+
+    def __str__(self) -> str:
+        return self.name or self.source.value
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """What is known of one option apart from its value. `in_call` is False for what only the command can do."""
+
+    name: str
+    kind: Kind
+    help: str
+    unit: str
+    default: Any
+    in_call: bool
+    short: str = ""
+
+    @property
+    def flag(self) -> str:
+        """Its name on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """Its name in the environment."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    def parse(self, value: object, origin: Origin) -> Any:
+        """Parse a value that came from `origin`. Raises ConfigurationError: option, origin, value, accepted form."""
+        try:
+            return self.kind.parse(value)
+        except ConfigurationError as error:
+            # The name is in the origin for all sources but the file, and there the key is.
+            raise ConfigurationError(
+                f"{self.name} = {value!r} (from {origin}) will not do: {error}. Accepted: {self.kind.form}"
+            ) from None
+
+
+def _option(
+    default: Any, kind: Kind, help: str, *, unit: str = "", in_call: bool = True, short: str = ""
+) -> Any:  # Any: what dataclasses.field() itself pretends to return, so that the field's own annotation counts
+    metadata = {"kind": kind, "help": help, "unit": unit, "in_call": in_call, "short": short}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a server is told. Made by `from_kwargs` or `resolve`, which parse; the constructor trusts its arguments."""
+
+    bind: tuple[Address, ...] = _option(
+        (TcpAddress("127.0.0.1", 8000),), ADDRESSES, "Where to listen; may be given several times.", short="-b"
+    )
+    concurrency: int = _option(
+        1000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"
+    )
+    backlog: int = _option(
+        2048,
+        count(),
+        "The most connections that wait in the kernel to be accepted (Linux caps it at net.core.somaxconn).",
+        unit="connections",
+    )
+    header_timeout: float = _option(
+        10.0, duration(), "The longest wait for a complete request head, from its first byte.", unit="s"
+    )
+    body_timeout: float = _option(30.0, duration(), "The longest wait for the next bytes of a request body.", unit="s")
+    keepalive_timeout: float = _option(
+        75.0, duration(), "How long an idle connection is kept open for its next request.", unit="s"
+    )
+    write_timeout: float = _option(
+        60.0, duration(), "The longest wait for a client to take the next bytes of a response.", unit="s"
+    )
+    graceful_timeout: float = _option(
+        30.0, duration(zero=True), "How long requests in progress may take to finish once the server stops.", unit="s"
+    )
+    max_head: int = _option(65536, SIZE, "The largest request head: request line and header fields.", unit="bytes")
+    max_header_count: int = _option(128, count(), "The most header fields in a request.", unit="fields")
+    max_target: int = _option(16384, SIZE, "The longest request target (path and query).", unit="bytes")
+    max_body: int | None = _option(
+        None, optional(SIZE), "The largest request body; the application may read less.", unit="bytes"
+    )
+    access_log: str | None = _option(
+        None, optional(PATH), "Write a line for each request to this file, or to standard output for `-`."
+    )
+    access_log_format: str = _option(
+        "combined", choice("combined", "json"), "What a line of the access log looks like."
+    )
+    log_level: str = _option(
+        "info", choice("debug", "info", "warning", "error", "critical"), "The least severity that is logged."
+    )
+    patch: bool = _option(
+        True, SWITCH, "Make the standard library's blocking calls green before the application loads.", in_call=False
+    )
+    chdir: str | None = _option(
+        None, optional(PATH), "Change to this directory first; other relative paths start there.", in_call=False
+    )
+
+    @classmethod
+    def from_kwargs(cls, **kwargs: object) -> Self:
+        """Parse the keywords of a library call; values may be text in an option's accepted form, or native.
+
+        Raises ConfigurationError for an unknown keyword (naming the near match), for a bad value, and for what only the
+        command can do (`patch`, `chdir`): to ignore these would be to promise what never happens.
+        """
+        values = {}
+        for name, value in kwargs.items():
+            option = OPTIONS.get(name)
+            if option is None:
+                raise unknown_option(name, f"the keyword {name}", {each: each for each in _names(in_call=True)})
+            if not option.in_call:
+                raise ConfigurationError(f"{name} is an option of the command alone; a program does that by itself")
+            values[name] = option.parse(value, Origin(Source.CALL, f"{name}="))
+        return cls(**values)
+
+    def shown(self) -> dict[str, str]:
+        """Every value as text that parses back to the same value, by option name."""
+        return {option.name: option.kind.show(getattr(self, option.name)) for option in OPTIONS.values()}
+
+
+def unknown_option(name: str, what: str, known: Mapping[str, str]) -> ConfigurationError:
+    """The error for `what`, a name that is no option. known: what to compare with -> what to call it in the text."""
+    near = near_match(name, known)
+    hint = f"did you mean {near}?" if near else "known are " + ", ".join(sorted(known.values()))
+    return ConfigurationError(f"{what} is no option of greenserve; {hint}")
+
+
+def near_match(name: str, known: Mapping[str, str]) -> str | None:
+    """What the known name most like `name` is called, or None when none is near."""
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
+    return known[matches[0]] if matches else None
+
+
+def _names(*, in_call: bool) -> list[str]:
+    return [option.name for option in OPTIONS.values() if option.in_call or not in_call]
+
+
+OPTIONS: dict[str, Option] = {
+    field.name: Option(name=field.name, default=field.default, **field.metadata)
+    for field in dataclasses.fields(Settings)
+}
