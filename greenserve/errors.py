@@ -100,3 +100,10 @@ class LoadError(ConfigurationError):
 
 class BindError(GreenserveError, OSError):
     """An address could not be listened on; the text names it, the cause, and who holds it where that can be told."""
+
+
+class IncompleteMessage(BadRequest, ClientDisconnected):
+    """The peer closed its sending side in the middle of a message.
+
+    Both: 400 for whoever still reads the answer, and a ConnectionError for an application that reads the body.
+    """

@@ -220,13 +220,13 @@ def _near_attribute(name: str, owner: object) -> str | None:
 def _call_factory(reference: Reference, factory: object) -> object:
     name = ".".join(reference.attributes)
     if not callable(factory):
-        raise LoadError(f"{name!r} in {reference.text!r} is a {_type(factory)}, not a factory that can be called")
+        raise LoadError(f"{name!r} in {reference.text!r} is {_type(factory)}, not a factory that can be called")
     try:
         target: object = factory(*reference.args, **reference.kwargs)
     except (Exception, SystemExit) as error:
         raise _raised(f"the factory {name!r}", error) from error
     if not callable(target):
-        raise LoadError(f"the factory {name!r} returned a {_type(target)}, which is no WSGI application (not callable)")
+        raise LoadError(f"the factory {name!r} returned {_type(target)}, which is no WSGI application (not callable)")
     return target
 
 
@@ -234,7 +234,7 @@ def _check(reference: Reference, target: object) -> None:
     text = reference.text
     if not callable(target):
         raise LoadError(
-            f"{text!r} is a {_type(target)}, not callable; a WSGI application is called with environ and start_response"
+            f"{text!r} is {_type(target)}, not callable; a WSGI application is called with environ and start_response"
         )
     call = getattr(type(target), "__call__", None)  # noqa: B004 - what the call runs, not whether there is one
     if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call):
@@ -283,4 +283,5 @@ def _origin(module: ModuleType) -> str:
 
 
 def _type(value: object) -> str:
-    return "None" if value is None else type(value).__name__
+    name = type(value).__name__
+    return "None" if value is None else f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"

@@ -1,0 +1,189 @@
+"""`greenserve check`: everything that decides how an application will be served, and what looks wrong in it.
+
+A report is made of sections, and a section of one function in SECTIONS: a new subject to report on is a new function.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import inspect
+import json
+import os
+import platform
+import resource
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from wsgiref.types import WSGIApplication
+
+from greenserve.cli.startup import load, prepare
+from greenserve.errors import LoadError
+from greenserve.server.ports import who_listens
+from greenserve.settings import OPTIONS, Resolution, TcpAddress
+from greenserve.version import VERSION
+
+_DEPENDENCIES = ("greenlet", "h11", "wsproto", "click")
+# Descriptors beside those of the requests: standard streams, hub, listeners, logs, and what an application holds open.
+_RESERVED_FILES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is examined: the settings, and the application or the error that kept it from loading."""
+
+    reference: str
+    resolution: Resolution
+    application: WSGIApplication | None
+    error: LoadError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One finding: what it is called, its value, and what there is to add (a setting's origin)."""
+
+    name: str
+    value: str
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The findings on one subject. A warning leaves the exit code 0, an error makes it 1."""
+
+    title: str
+    lines: tuple[Line, ...]
+    warnings: tuple[str, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All sections, in the order of SECTIONS."""
+
+    sections: tuple[Section, ...]
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of every section."""
+        return [warning for section in self.sections for warning in section.warnings]
+
+    @property
+    def errors(self) -> list[str]:
+        """The errors of every section."""
+        return [error for section in self.sections for error in section.errors]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the application could be served."""
+        return not self.errors
+
+
+def examine(reference: str, resolution: Resolution) -> Report:
+    """Prepare and load as `serve` would, then examine. Raises ConfigurationError for a bad directory."""
+    prepare(resolution)
+    application = error = None
+    try:
+        application = load(reference)
+    except LoadError as failure:
+        error = failure
+    subject = Subject(reference, resolution, application, error)
+    return Report(tuple(section(subject) for section in SECTIONS))
+
+
+def _application(subject: Subject) -> Section:
+    lines = [Line("APP", subject.reference), Line("directory", os.getcwd())]  # noqa: PTH109 - a text is wanted
+    if subject.application is not None:
+        lines.append(Line("loaded", _describe(subject.application)))
+        return Section("application", tuple(lines))
+    details = f"\n{subject.error.details.rstrip()}" if subject.error and subject.error.details else ""
+    return Section("application", tuple(lines), errors=(f"{subject.error}{details}",))
+
+
+def _describe(application: WSGIApplication) -> str:
+    kind = application if inspect.isroutine(application) or inspect.isclass(application) else type(application)
+    name = f"{kind.__module__}.{getattr(kind, '__qualname__', kind)}"
+    return name if kind is application else f"an instance of {name}"
+
+
+def _settings(subject: Subject) -> Section:
+    shown, origins = subject.resolution.settings.shown(), subject.resolution.origins
+    lines = [Line("file", str(subject.resolution.file or "none"))]
+    for option in OPTIONS.values():
+        lines.append(Line(option.name, shown[option.name], str(origins[option.name])))
+    return Section("settings", tuple(lines), warnings=subject.resolution.warnings)
+
+
+def _addresses(subject: Subject) -> Section:
+    lines, warnings = [], []
+    for address in subject.resolution.settings.bind:
+        holder = None
+        if isinstance(address, TcpAddress) and address.port:
+            holder = who_listens(address.host, address.port)
+        lines.append(Line(str(address), f"in use by {holder}" if holder else "free as far as can be told"))
+        if holder:
+            # No error: this very server may be the one that runs there.
+            warnings.append(f"{address} is in use by {holder}; to serve there too will fail")
+    return Section("addresses", tuple(lines), tuple(warnings))
+
+
+def _environment(subject: Subject) -> Section:
+    settings = subject.resolution.settings
+    lines = [
+        Line("greenserve", VERSION),
+        Line("Python", f"{platform.python_implementation()} {platform.python_version()}", sys.executable),
+        *(Line(name, importlib.metadata.version(name)) for name in _DEPENDENCIES),
+        Line("platform", platform.platform()),
+        Line("processors", str(os.cpu_count())),
+        Line("standard library", "patched" if settings.patch else "not patched"),
+    ]
+    warnings = []
+    if not settings.patch:
+        warnings.append(
+            "the standard library is not patched: a blocking call in the application (time.sleep, requests, a database "
+            "driver) stops every request meanwhile"
+        )
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = settings.concurrency + _RESERVED_FILES
+    lines.append(Line("open files", "unlimited" if soft == resource.RLIM_INFINITY else str(soft)))
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        warnings.append(_file_limit_warning(soft, hard, wanted, settings.concurrency))
+    return Section("environment", tuple(lines), tuple(warnings))
+
+
+def _file_limit_warning(soft: int, hard: int, wanted: int, concurrency: int) -> str:
+    text = f"{soft} open files are too few for {concurrency} requests at once: "
+    if hard == resource.RLIM_INFINITY or hard >= wanted:
+        return text + f"run `ulimit -n {wanted}` first (systemd: LimitNOFILE={wanted})"
+    return text + (
+        f"the hard limit is {hard}; raise it (systemd: LimitNOFILE={wanted}, Docker: --ulimit nofile={wanted}) "
+        "or lower --concurrency"
+    )
+
+
+SECTIONS: list[Callable[[Subject], Section]] = [_application, _settings, _addresses, _environment]
+
+
+def as_text(report: Report) -> str:
+    """The report for people."""
+    parts = []
+    for section in report.sections:
+        width = max((len(line.name) for line in section.lines), default=0)
+        parts.append(section.title)
+        for line in section.lines:
+            note = f"  ({line.note})" if line.note else ""
+            parts.append(f"  {line.name:<{width}}  {line.value}{note}")
+        parts.append("")
+    parts += [f"warning: {warning}" for warning in report.warnings]
+    parts += [f"error: {error}" for error in report.errors]
+    parts.append("not ok" if report.errors else "ok")
+    return "\n".join(parts)
+
+
+def as_json(report: Report) -> str:
+    """The report for programs: ok, warnings, errors, and for each section its findings by name."""
+    sections = {
+        section.title: {line.name: {"value": line.value, "note": line.note} for line in section.lines}
+        for section in report.sections
+    }
+    document = {"ok": report.ok, "sections": sections, "warnings": report.warnings, "errors": report.errors}
+    return json.dumps(document, indent=2, ensure_ascii=False)

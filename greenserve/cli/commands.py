@@ -1,0 +1,95 @@
+"""The commands: `serve` (the default), `demo` and `check`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import NoReturn
+
+import click
+
+from greenserve.cli.check import as_json, as_text, examine
+from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
+from greenserve.cli.options import resolve_options, settings_options
+from greenserve.cli.startup import load, prepare, serve, warn
+from greenserve.loading import FORMS
+from greenserve.version import VERSION
+
+DEMO = "greenserve.demo:application"
+
+_EPILOG = (
+    "\b\nExit codes:\n"
+    + "\n".join(f"  {code.value}  {meaning}" for code, meaning in EXIT_CODES.items())
+    + "\n\nEvery option is also a variable (--max-body is GREENSERVE_MAX_BODY) and a key of the TOML file. The command "
+    "line wins over the environment, that over the file. `greenserve check APP` shows what came from where."
+)
+
+
+class DefaultCommand(click.Group):
+    """A group that takes what begins with none of its commands as arguments of `serve`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put `serve` in front where no command is named; `greenserve serve check` reaches a module named check."""
+        own = {name for parameter in self.get_params(ctx) for name in parameter.opts}
+        if args and args[0] not in self.commands and args[0] not in own:
+            args = ["serve", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group(
+    cls=DefaultCommand,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    options_metavar="",
+    subcommand_metavar="[serve] APP [OPTIONS]",
+    epilog=_EPILOG,
+)
+@click.version_option(VERSION, message="greenserve %(version)s")
+def main() -> None:
+    """A concurrent WSGI and WebSocket server on green threads.
+
+    `greenserve myapp:app` serves the WSGI application `app` of the module `myapp` in this directory, at
+    http://127.0.0.1:8000 unless told otherwise. `greenserve serve --help` lists the options.
+    """
+
+
+@main.command("serve", epilog=_EPILOG)
+@click.argument("app")
+@settings_options
+@click.pass_context
+def serve_command(context: click.Context, /, app: str, **_: object) -> None:
+    """Serve a WSGI application (this is the default command)."""
+    _run(context, app)
+
+
+serve_command.help = f"{serve_command.help}\n\nAPP is {FORMS}."
+
+
+@main.command("demo", epilog=_EPILOG)
+@settings_options
+@click.pass_context
+def demo_command(context: click.Context, /, **_: object) -> None:
+    """Serve a built-in application whose page shows the server at work."""
+    _run(context, DEMO)
+
+
+@main.command("check", epilog=_EPILOG)
+@click.argument("app")
+@click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
+@settings_options
+@click.pass_context
+def check_command(context: click.Context, /, app: str, json: bool, **_: object) -> None:
+    """Load APP without serving it, and report settings, their origins and the environment."""
+    # What the application prints while it loads must not get into the report.
+    with failures(), contextlib.redirect_stdout(sys.stderr):
+        report = examine(app, resolve_options(context))
+    click.echo(as_json(report) if json else as_text(report))
+    sys.exit(ExitCode.STOPPED if report.ok else ExitCode.FORCED)
+
+
+def _run(context: click.Context, reference: str) -> NoReturn:
+    with failures():
+        resolution = resolve_options(context)
+        prepare(resolution)
+        warn(resolution)
+        code = serve(load(reference), resolution.settings)
+    sys.exit(code)

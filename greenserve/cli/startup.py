@@ -1,0 +1,78 @@
+"""From resolved settings to a running server, in the one order that works.
+
+Settings, working directory, patch, logging, application, listeners: the patch comes before the application because what
+an application has imported unpatched stays unpatched, and the listeners come last because a port that accepts
+connections promises an application behind it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+from wsgiref.types import WSGIApplication
+
+import greenserve
+from greenserve import server
+from greenserve.cli.logs import configure_logging, enable_loggers
+from greenserve.errors import ConfigurationError
+from greenserve.loading import load_application
+from greenserve.settings import Resolution, Settings
+from greenserve.version import VERSION
+
+_logger = logging.getLogger("greenserve.cli")
+
+
+def prepare(resolution: Resolution) -> None:
+    """Make the process ready to load an application: directory, patch, logging. Raises ConfigurationError."""
+    settings = resolution.settings
+    if settings.chdir is not None:
+        try:
+            os.chdir(settings.chdir)
+        except OSError as error:
+            origin = resolution.origins["chdir"]
+            raise ConfigurationError(f"chdir = {settings.chdir!r} (from {origin}): {error.strerror}") from error
+    if settings.patch:
+        patch_standard_library()
+    configure_logging(settings.log_level)
+
+
+def warn(resolution: Resolution) -> None:
+    """Log what looked wrong in the settings; before anything can fail: a misspelt variable may be why it does."""
+    for warning in resolution.warnings:
+        _logger.warning(warning)
+
+
+def patch_standard_library() -> None:
+    """Make the blocking calls of the standard library green. The only place where the command does so."""
+    greenserve.monkey_patch()
+
+
+def load(reference: str) -> WSGIApplication:
+    """Load the application that `reference` names, from the working directory. Raises LoadError."""
+    application = load_application(reference)
+    enable_loggers()
+    return application
+
+
+def serve(application: WSGIApplication, settings: Settings) -> int:
+    """Listen, say so, and serve until told to stop. Returns the exit code. Raises BindError."""
+    running = server.Server(application, settings)
+    running.listen()
+    _announce(settings, [address.url for address in running.addresses])
+    return running.serve_forever()
+
+
+def _announce(settings: Settings, urls: list[str]) -> None:
+    first, *others = urls
+    patched = "patched" if settings.patch else "not patched"
+    _logger.info(
+        "greenserve %s (pid %d, Python %s, standard library %s) listening on %s",
+        VERSION,
+        os.getpid(),
+        platform.python_version(),
+        patched,
+        first,
+    )
+    for url in others:
+        _logger.info("listening on %s", url)

@@ -1,0 +1,58 @@
+"""What every test may rely on: no settings from outside, and one way of saying that the system lacks something.
+
+A test that needs a program or the shared cases skips with its reason on a user's machine; with CI=true that is a
+failure, for there the machine is ours and a skipped test is a test that nobody runs.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+def missing(reason: str) -> NoReturn:
+    """Skip the running test for `reason`; under CI=true fail it."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"{reason}; under CI nothing may be missing", pytrace=False)
+    pytest.skip(reason)
+
+
+def require_program(name: str) -> str:
+    """The path of a program, /usr/sbin included (where nginx is); without it the running test skips, or fails in CI."""
+    path = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"]))
+    return path or missing(f"the program {name} is not installed")
+
+
+def require_http_cases() -> Path:
+    """The directory of the shared raw HTTP cases, beside the checkout; without it the test skips, or fails in CI."""
+    directory = REPOSITORY.parent / "shared" / "http_cases"
+    return directory if directory.is_dir() else missing(f"the shared HTTP cases are not at {directory}")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The GREENSERVE_ variables of whoever runs the tests are none of the tests' business."""
+    for name in [name for name in os.environ if name.startswith("GREENSERVE_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A TCP port of 127.0.0.1 that was free a moment ago. Prefer port 0 where the server says which one it got."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def http_cases() -> Path:
+    """`require_http_cases()` as a fixture."""
+    return require_http_cases()

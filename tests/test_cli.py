@@ -1,0 +1,350 @@
+"""The command: what it passes on, in which order it starts, and how it ends. The server itself is a stand-in here."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from greenserve import server
+from greenserve.cli import check, main, startup
+from greenserve.cli.exits import EXIT_CODES, ExitCode
+from greenserve.errors import BindError
+from greenserve.settings import OPTIONS, Settings, TcpAddress, parse_address
+from greenserve.version import VERSION
+from tests.conftest import REPOSITORY
+
+APP = """
+def app(environ, start_response):
+    start_response("200 OK", [])
+    return []
+"""
+
+Command = Callable[..., Result]
+
+
+class Started:
+    """What the command did, in order; and how the stand-in server shall behave."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+        self.application: Any = None
+        self.settings = Settings()
+        self.code = 0
+        self.bind_error: BindError | None = None
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> Started:
+    record = Started()
+
+    class StandIn:
+        def __init__(self, application: object, settings: Settings) -> None:
+            record.application, record.settings = application, settings
+            self.addresses = settings.bind
+
+        def listen(self) -> None:
+            record.steps.append("listen")
+            if record.bind_error:
+                raise record.bind_error
+
+        def serve_forever(self) -> int:
+            record.steps.append("serve")
+            return record.code
+
+    monkeypatch.setattr(server, "Server", StandIn, raising=False)
+    monkeypatch.setattr(startup, "patch_standard_library", lambda: record.steps.append("patch"))
+    return record
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The working directory of the command, with an application in it; what a run changes is put back."""
+    monkeypatch.chdir(tmp_path)
+    modules, path = set(sys.modules), list(sys.path)
+    logger = logging.getLogger("greenserve")
+    before = (logger.level, list(logger.handlers), logger.propagate)
+    (tmp_path / "cli_app.py").write_text(APP)
+    yield tmp_path
+    logger.level, logger.handlers, logger.propagate = before
+    logger.manager._clear_cache()  # type: ignore[attr-defined]
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        if name.startswith("cli_"):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def command(directory: Path, started: Started) -> Command:
+    def run(*arguments: str, **environ: str) -> Result:
+        # A handler that an earlier run made writes to that run's standard error.
+        logging.getLogger("greenserve").handlers.clear()
+        return CliRunner().invoke(main, arguments, env=environ, prog_name="greenserve")
+
+    return run
+
+
+# serve
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("cli_app:app",),
+        ("serve", "cli_app:app"),
+        ("--concurrency", "5", "cli_app:app"),
+        ("-b", ":0", "cli_app"),
+    ],
+)
+def test_serve_is_the_default_command(command: Command, started: Started, arguments: tuple[str, ...]) -> None:
+    result = command(*arguments)
+    assert result.exit_code == 0, result.output
+    assert started.application is sys.modules["cli_app"].app  # type: ignore[attr-defined]
+
+
+def test_the_standard_library_is_patched_before_the_application_is_imported(
+    command: Command, started: Started, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "cli_steps", started.steps, raising=False)
+    (directory / "cli_order.py").write_text("import logging\nlogging.cli_steps.append('import')\n" + APP)
+    command("cli_order:app")
+    assert started.steps == ["patch", "import", "listen", "serve"]
+
+
+def test_no_patch_leaves_the_standard_library_alone(command: Command, started: Started) -> None:
+    result = command("cli_app:app", "--no-patch")
+    assert started.steps == ["listen", "serve"]
+    assert "standard library not patched" in result.stderr
+
+
+def test_every_option_of_the_settings_is_one_of_the_command(command: Command, started: Started) -> None:
+    arguments = ["cli_app:app"]
+    for option in OPTIONS.values():
+        if not option.kind.is_flag and option.name != "chdir":
+            arguments += [option.flag, option.kind.show(option.default)]
+    assert command(*arguments).exit_code == 0
+    assert started.settings == Settings()
+
+
+def test_bind_may_be_given_several_times(command: Command, started: Started) -> None:
+    command("cli_app:app", "--bind", "127.0.0.1:1", "-b", "unix:x.sock")
+    assert started.settings.bind == (TcpAddress("127.0.0.1", 1), parse_address("unix:x.sock"))
+
+
+def test_the_command_line_wins_over_the_environment_and_that_over_the_file(
+    command: Command, started: Started, directory: Path
+) -> None:
+    (directory / "greenserve.toml").write_text("concurrency = 1\nbacklog = 1\nmax_header_count = 1\n")
+    environ = {"GREENSERVE_CONCURRENCY": "2", "GREENSERVE_BACKLOG": "2"}
+    command("cli_app:app", "--concurrency", "3", **environ)
+    settings = started.settings
+    assert (settings.concurrency, settings.backlog, settings.max_header_count) == (3, 2, 1)
+
+
+def test_config_names_another_file(command: Command, started: Started, directory: Path) -> None:
+    (directory / "other.toml").write_text("concurrency = 9\n")
+    command("cli_app:app", "--config", "other.toml")
+    assert started.settings.concurrency == 9
+
+
+def test_the_first_line_says_version_pid_patch_and_address(command: Command) -> None:
+    lines = command("cli_app:app", "-b", ":8000", "-b", "[::1]:8001").stderr.splitlines()
+    assert lines[0].endswith("listening on http://localhost:8000")
+    for word in (f"greenserve {VERSION}", f"pid {os.getpid()}", "standard library patched"):
+        assert word in lines[0]
+    assert lines[1].endswith("listening on http://[::1]:8001")
+
+
+def test_chdir_is_where_the_application_is_looked_for(command: Command, started: Started, directory: Path) -> None:
+    (directory / "inner").mkdir()
+    (directory / "inner" / "cli_inner.py").write_text(APP)
+    assert command("cli_inner:app", "--chdir", "inner").exit_code == 0
+    assert Path.cwd() == directory / "inner"
+
+
+def test_an_application_that_disables_loggers_does_not_silence_the_server(command: Command, directory: Path) -> None:
+    (directory / "cli_logs.py").write_text("import logging.config\nlogging.config.dictConfig({'version': 1})\n" + APP)
+    assert "listening on" in command("cli_logs:app").stderr
+
+
+def test_a_misspelt_variable_is_a_warning(command: Command) -> None:
+    result = command("cli_app:app", GREENSERVE_BIN="x")
+    assert result.exit_code == 0
+    assert "GREENSERVE_BIN is no option of greenserve and is ignored; did you mean GREENSERVE_BIND?" in result.stderr
+
+
+def test_log_level_silences_what_is_less_severe(command: Command) -> None:
+    assert command("cli_app:app", "--log-level", "warning").stderr == ""
+
+
+# Ends
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_the_servers_exit_status_is_the_commands(command: Command, started: Started, code: int) -> None:
+    started.code = code
+    assert command("cli_app:app").exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ((), 2, "Usage: greenserve"),
+        (("serve",), 2, "Missing argument 'APP'"),
+        (("cli_app:app", "--bnd", "x"), 2, "--bind"),
+        (("cli_app:app", "--bind", "nowhere"), 2, "greenserve: bind = ('nowhere',) (from --bind) will not do:"),
+        (("cli_app:app", "--concurrency", "0"), 2, "concurrency = '0' (from --concurrency) will not do: it is below 1"),
+        (("cli_app:app", "--config", "none.toml"), 2, "none.toml cannot be read"),
+        (("cli_app:app", "--chdir", "nowhere"), 2, "chdir = 'nowhere' (from --chdir): No such file or directory"),
+        (("cli_ap:app",), 3, "did you mean cli_app:app?"),
+        (("cli_app.py:app",), 3, "named as a module: cli_app:app"),
+        (("check", "cli_app:app", "--concurrency", "0"), 2, "it is below 1"),
+    ],
+)
+def test_what_is_wrong_ends_the_command_with_its_code(
+    command: Command, started: Started, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    result = command(*arguments)
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert "listen" not in started.steps
+
+
+def test_an_application_that_raises_while_loading_shows_its_own_traceback(command: Command, directory: Path) -> None:
+    (directory / "cli_bad.py").write_text("raise KeyError('DATABASE_URL')\n")
+    result = command("cli_bad:app")
+    assert result.exit_code == 3
+    assert 'cli_bad.py", line 1, in <module>' in result.stderr
+    assert result.stderr.splitlines()[-1] == "greenserve: importing 'cli_bad' failed: KeyError: 'DATABASE_URL'"
+
+
+def test_an_address_that_cannot_be_bound_ends_with_4(command: Command, started: Started) -> None:
+    started.bind_error = BindError("cannot listen on 127.0.0.1:1: it is in use by pid 7 (x)")
+    result = command("cli_app:app")
+    assert result.exit_code == 4
+    assert result.stderr.splitlines()[-1] == "greenserve: cannot listen on 127.0.0.1:1: it is in use by pid 7 (x)"
+
+
+def test_the_help_lists_every_exit_code(command: Command) -> None:
+    for arguments in (("--help",), ("serve", "-h")):
+        words = " ".join(command(*arguments).stdout.split())
+        assert all(f"{code.value} {meaning}" in words for code, meaning in EXIT_CODES.items())
+    assert set(EXIT_CODES) == set(ExitCode)
+
+
+def test_version(command: Command) -> None:
+    assert command("--version").stdout == f"greenserve {VERSION}\n"
+
+
+@pytest.mark.parametrize("arguments", [("--version",), ("-h",)])
+def test_python_m_greenserve_is_the_same_command(arguments: tuple[str, ...]) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "greenserve", *arguments], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    )
+    assert "greenserve" in run.stdout
+    assert run.stderr == ""
+
+
+# demo
+
+
+def test_the_demo_serves_the_built_in_application(
+    command: Command, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    monkeypatch.setattr("greenserve.cli.commands.load", loaded.append)
+    assert command("demo", "--bind", "127.0.0.1:0").exit_code == 0
+    assert loaded == ["greenserve.demo:application"]
+    assert started.settings.bind == (TcpAddress("127.0.0.1", 0),)
+
+
+# check
+
+
+def test_check_prints_settings_with_their_origins_and_the_environment(command: Command, started: Started) -> None:
+    result = command("check", "cli_app:app", "--concurrency", "5", "-b", "127.0.0.1:0", GREENSERVE_BACKLOG="7")
+    assert result.exit_code == 0, result.output
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    for line in ("concurrency 5 (--concurrency)", "backlog 7 (GREENSERVE_BACKLOG)", "max_head 64K (default)"):
+        assert line in lines
+    assert "loaded cli_app.app" in lines
+    assert f"greenserve {VERSION}" in lines
+    assert "standard library patched" in lines
+    assert lines[-1] == "ok"
+    assert started.steps == ["patch"]
+
+
+def test_check_as_json_is_for_programs(command: Command) -> None:
+    result = command("check", "cli_app:app", "--json", "-b", "127.0.0.1:0", "--no-patch", "--concurrency", "1")
+    report = json.loads(result.stdout)
+    assert report["ok"] is True
+    assert report["sections"]["settings"]["patch"] == {"value": "false", "note": "--patch"}
+    assert set(OPTIONS) < set(report["sections"]["settings"])
+    assert any("not patched" in warning for warning in report["warnings"])
+
+
+def test_what_an_application_prints_stays_out_of_the_report(command: Command, directory: Path) -> None:
+    (directory / "cli_loud.py").write_text("print('hello')\n" + APP)
+    result = command("check", "cli_loud:app", "--json")
+    assert json.loads(result.stdout)["ok"] is True
+    assert "hello" in result.stderr
+
+
+def test_check_of_an_application_that_does_not_load_ends_with_1_and_still_reports(
+    command: Command, directory: Path
+) -> None:
+    (directory / "cli_bad.py").write_text("raise KeyError('DATABASE_URL')\n")
+    result = command("check", "cli_bad:app")
+    assert result.exit_code == 1
+    assert "error: importing 'cli_bad' failed: KeyError: 'DATABASE_URL'" in result.stdout
+    assert "cli_bad.py" in result.stdout
+    assert "concurrency" in result.stdout
+    assert result.stdout.splitlines()[-1] == "not ok"
+
+
+def test_check_warns_of_a_port_in_use(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check, "who_listens", lambda host, port: f"pid 7 ({host} {port})")
+    result = command("check", "cli_app:app", "-b", "127.0.0.1:81")
+    assert result.exit_code == 0
+    assert "warning: 127.0.0.1:81 is in use by pid 7 (127.0.0.1 81)" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "words"),
+    [
+        (100, 5000, "run `ulimit -n 1064` first"),
+        (100, 200, "the hard limit is 200; raise it"),
+        (100, -1, "run `ulimit -n 1064` first"),
+    ],
+)
+def test_check_warns_of_too_few_open_files_with_the_remedy(
+    command: Command, monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, words: str
+) -> None:
+    monkeypatch.setattr(check.resource, "getrlimit", lambda _: (soft, hard))
+    result = command("check", "cli_app:app")
+    assert "warning: 100 open files are too few for 1000 requests at once: " in result.stdout
+    assert words in result.stdout
+
+
+@pytest.mark.parametrize("soft", [-1, 1064])
+def test_enough_open_files_are_no_warning(command: Command, monkeypatch: pytest.MonkeyPatch, soft: int) -> None:
+    monkeypatch.setattr(check.resource, "getrlimit", lambda _: (soft, soft))
+    assert "open files are too few" not in command("check", "cli_app:app").stdout
+
+
+def test_a_section_more_is_a_function_more(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    def mood(subject: check.Subject) -> check.Section:
+        return check.Section("mood", (check.Line("today", "good"),), warnings=("too good",), errors=("to be true",))
+
+    monkeypatch.setattr(check, "SECTIONS", [mood])
+    result = command("check", "cli_app:app")
+    assert result.exit_code == 1
+    assert result.stdout == "mood\n  today  good\n\nwarning: too good\nerror: to be true\nnot ok\n"

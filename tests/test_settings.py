@@ -1,0 +1,336 @@
+"""Settings: parsed alike from every source, in their order, each value with its origin, each error with its mend."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenserve.errors import ConfigurationError
+from greenserve.settings import (
+    OPTIONS,
+    FdAddress,
+    Settings,
+    Source,
+    TcpAddress,
+    UnixAddress,
+    parse_address,
+    resolve,
+)
+from tests.conftest import REPOSITORY
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("127.0.0.1:8000", TcpAddress("127.0.0.1", 8000)),
+        ("localhost:0", TcpAddress("localhost", 0)),
+        ("my_service.internal:80", TcpAddress("my_service.internal", 80)),
+        ("[::1]:8000", TcpAddress("::1", 8000)),
+        ("[0:0::0:1]:8000", TcpAddress("::1", 8000)),
+        ("[fe80::1%eth0]:8000", TcpAddress("fe80::1%eth0", 8000)),
+        (":8000", TcpAddress("0.0.0.0", 8000)),
+        ("8000", TcpAddress("127.0.0.1", 8000)),
+        (" 127.0.0.1:8000 ", TcpAddress("127.0.0.1", 8000)),
+        ("unix:/run/app.sock", UnixAddress("/run/app.sock")),
+        ("unix:app.sock", UnixAddress("app.sock")),
+        ("fd://3", FdAddress(3)),
+    ],
+)
+def test_an_address_is_parsed(text: str, address: object) -> None:
+    assert parse_address(text) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "the port is missing"),
+        ("localhost", "the port is missing"),
+        ("localhost:http", "'http' is no port"),
+        ("localhost:65536", "'65536' is no port"),
+        ("localhost:-1", "'-1' is no port"),
+        ("localhost:٣٤", "is no port"),
+        ("::1:8000", "stands in brackets"),
+        ("[::g]:8000", "'::g' is no IPv6 address"),
+        ("[::1]", "stands in brackets"),
+        ("-x:80", "'-x' is no host name"),
+        ("a b:80", "'a b' is no host name"),
+        ("http://127.0.0.1:8000", "no URL"),
+        ("unix:", "the path of the socket"),
+        ("unix:" + "x" * 104, "at most 103 bytes"),
+        ("fd://", "fd://3"),
+        ("fd://three", "fd://3"),
+        ("9" * 5000, "the port is missing"),
+    ],
+)
+def test_a_bad_address_is_refused_with_the_reason(text: str, why: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        parse_address(text)
+    assert why in str(caught.value)
+
+
+@given(st.integers(0, 65535), st.sampled_from(["127.0.0.1", "::", "fe80::1", "example.org", "a_b"]))
+def test_an_address_as_text_parses_back_to_itself(port: int, host: str) -> None:
+    address = TcpAddress(host, port)
+    assert parse_address(str(address)) == address
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_an_address_that_round_trips_or_a_configuration_error(text: str) -> None:
+    try:
+        address = parse_address(text)
+    except ConfigurationError:
+        return
+    assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("127.0.0.1:8000", "http://127.0.0.1:8000"),
+        ("[::1]:8000", "http://[::1]:8000"),
+        (":8000", "http://localhost:8000"),
+        ("[::]:8000", "http://localhost:8000"),
+        ("unix:/a", "unix:/a"),
+        ("fd://3", "fd://3"),
+    ],
+)
+def test_an_addresss_url_is_what_a_browser_opens(text: str, url: str) -> None:
+    assert parse_address(text).url == url
+
+
+# Kinds of values
+
+
+@pytest.mark.parametrize(
+    ("given_value", "seconds"),
+    [("30", 30.0), ("1.5", 1.5), ("500ms", 0.5), ("2m", 120.0), ("1h", 3600.0), ("10 s", 10.0), (3, 3.0), (0.25, 0.25)],
+)
+def test_a_duration_is_parsed(given_value: object, seconds: float) -> None:
+    assert Settings.from_kwargs(header_timeout=given_value).header_timeout == seconds
+
+
+@pytest.mark.parametrize(
+    "bad", ["", "0", "-1", "fast", "1d", "1e3", "inf", 0, -1, float("inf"), float("nan"), True, None]
+)
+def test_a_bad_duration_is_refused(bad: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^header_timeout = .*Accepted: seconds"):
+        Settings.from_kwargs(header_timeout=bad)
+
+
+def test_no_grace_at_all_is_a_duration_too() -> None:
+    assert Settings.from_kwargs(graceful_timeout=0).graceful_timeout == 0
+
+
+@pytest.mark.parametrize(
+    ("given_value", "size"),
+    [("65536", 65536), ("64K", 65536), ("64k", 65536), ("10M", 10485760), ("1G", 1 << 30), ("1 MiB", 1 << 20), (7, 7)],
+)
+def test_a_size_is_parsed(given_value: object, size: int) -> None:
+    assert Settings.from_kwargs(max_body=given_value).max_body == size
+
+
+@pytest.mark.parametrize("bad", ["", "0", "-1", "1.5M", "M", "big", 0, -1, 1.5, True])
+def test_a_bad_size_is_refused(bad: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^max_body = .*Accepted: bytes"):
+        Settings.from_kwargs(max_body=bad)
+
+
+@pytest.mark.parametrize("nothing", ["none", "None", None])
+def test_an_optional_value_can_be_none(nothing: object) -> None:
+    assert Settings.from_kwargs(max_body=nothing, access_log=nothing) == Settings()
+
+
+@pytest.mark.parametrize("bad", ["0", "-3", "many", 0, 1.5, True, None, "1" * 5000])
+def test_a_bad_count_is_refused(bad: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^concurrency = .*Accepted: a whole number"):
+        Settings.from_kwargs(concurrency=bad)
+
+
+def test_a_choice_is_one_of_a_few_words() -> None:
+    assert Settings.from_kwargs(access_log_format="JSON").access_log_format == "json"
+    with pytest.raises(ConfigurationError, match="Accepted: one of combined, json"):
+        Settings.from_kwargs(access_log_format="xml")
+
+
+@pytest.mark.parametrize(
+    ("given_value", "count"),
+    [("8000,8001", 2), (["8000", "8001,8002"], 3), (8000, 1), (TcpAddress("::1", 1), 1), (("0", "0"), 2)],
+)
+def test_several_addresses_may_be_given(given_value: object, count: int) -> None:
+    assert len(Settings.from_kwargs(bind=given_value).bind) == count
+
+
+@pytest.mark.parametrize("bad", [[], "", None, [None], {"a": 1}, "8000,8000", True])
+def test_bad_addresses_are_refused(bad: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^bind = .*Accepted: HOST:PORT"):
+        Settings.from_kwargs(bind=bad)
+
+
+@given(
+    st.builds(
+        Settings,
+        bind=st.lists(
+            st.builds(TcpAddress, st.just("::1"), st.integers(1, 65535)), min_size=1, max_size=3, unique=True
+        ).map(tuple),
+        header_timeout=st.integers(1, 10**9).map(lambda milliseconds: milliseconds / 1000),
+        max_head=st.integers(1, 2**40),
+        max_body=st.none() | st.integers(1, 2**40),
+        patch=st.booleans(),
+    )
+)
+def test_what_is_shown_parses_back_to_the_same_settings(settings: Settings) -> None:
+    shown = {OPTIONS[name].variable: text for name, text in settings.shown().items()}
+    assert resolve({}, shown, Path("/nonexistent")).settings == settings
+
+
+# The dataclass
+
+
+def test_every_default_is_a_value_that_its_own_kind_accepts() -> None:
+    for option in OPTIONS.values():
+        assert option.kind.parse(option.kind.show(option.default)) == option.default
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Settings().concurrency = 5  # type: ignore[misc]
+
+
+def test_an_unknown_keyword_names_the_near_match() -> None:
+    with pytest.raises(ConfigurationError, match=r"the keyword concurency is no option.*did you mean concurrency"):
+        Settings.from_kwargs(concurency=5)
+
+
+@pytest.mark.parametrize("keyword", ["patch", "chdir"])
+def test_what_only_the_command_can_do_is_refused_in_a_call(keyword: str) -> None:
+    with pytest.raises(ConfigurationError, match="the command alone"):
+        Settings.from_kwargs(**{keyword: "x"})
+
+
+def test_the_http_limits_have_the_same_defaults() -> None:
+    limits = pytest.importorskip("greenserve.http.limits").Limits()
+    for name in ("max_head", "max_header_count", "max_target", "max_body"):
+        assert getattr(limits, name) == getattr(Settings(), name), name
+
+
+# The sources
+
+
+def test_the_sources_win_in_their_order_and_every_value_knows_its_own(tmp_path: Path) -> None:
+    file = tmp_path / "greenserve.toml"
+    file.write_text('bind = ["127.0.0.1:1"]\nconcurrency = 1\nbacklog = 1\nmax-body = "1K"\n')
+    environ = {"GREENSERVE_BIND": "127.0.0.1:2", "GREENSERVE_CONCURRENCY": "2", "PATH": "/bin"}
+    resolution = resolve({"bind": ("127.0.0.1:3",)}, environ, tmp_path)
+    settings, origins = resolution.settings, resolution.origins
+    assert (str(settings.bind[0]), settings.concurrency, settings.backlog) == ("127.0.0.1:3", 2, 1)
+    assert settings.max_body == 1024
+    assert [str(origins[name]) for name in ("bind", "concurrency", "backlog", "max_head")] == [
+        "--bind",
+        "GREENSERVE_CONCURRENCY",
+        str(file),
+        "default",
+    ]
+    assert origins["max_body"].source is Source.FILE
+    assert set(origins) == set(OPTIONS)
+    assert resolution.file == file
+    assert resolution.warnings == ()
+
+
+def test_without_any_source_everything_is_default(tmp_path: Path) -> None:
+    resolution = resolve({}, {}, tmp_path)
+    assert resolution.settings == Settings()
+    assert {origin.source for origin in resolution.origins.values()} == {Source.DEFAULT}
+    assert resolution.file is None
+
+
+def test_pyproject_has_a_table_for_greenserve(tmp_path: Path) -> None:
+    file = tmp_path / "pyproject.toml"
+    file.write_text("[tool.greenserve]\nconcurrency = 7\npatch = false\n")
+    resolution = resolve({}, {}, tmp_path)
+    assert (resolution.settings.concurrency, resolution.settings.patch, resolution.file) == (7, False, file)
+
+
+def test_greenserve_toml_wins_over_pyproject_as_a_whole(tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("[tool.greenserve]\nconcurrency = 7\nbacklog = 7\n")
+    (tmp_path / "greenserve.toml").write_text("concurrency = 8\n")
+    settings = resolve({}, {}, tmp_path).settings
+    assert (settings.concurrency, settings.backlog) == (8, 2048)
+
+
+@pytest.mark.parametrize("text", ["", "[project]\nname = 'x'\n", "tool = 3\n"])
+def test_a_pyproject_without_the_table_is_no_settings_file(tmp_path: Path, text: str) -> None:
+    (tmp_path / "pyproject.toml").write_text(text)
+    assert resolve({}, {}, tmp_path).file is None
+
+
+def test_a_file_can_be_named_on_the_command_line_or_in_the_environment(tmp_path: Path) -> None:
+    (tmp_path / "greenserve.toml").write_text("concurrency = 1\n")
+    (tmp_path / "a.toml").write_text("concurrency = 2\n")
+    (tmp_path / "b.toml").write_text("concurrency = 3\n")
+    environ = {"GREENSERVE_CONFIG": "a.toml"}
+    assert resolve({}, environ, tmp_path).settings.concurrency == 2
+    assert resolve({}, environ, tmp_path, str(tmp_path / "b.toml")).settings.concurrency == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "why"),
+    [
+        ("a.toml", None, "cannot be read: No such file"),
+        ("a.toml", "concurrency = ", "no valid TOML"),
+        (
+            "a.toml",
+            "concurency = 3",
+            r"'concurency' in .*a\.toml is no option of greenserve; did you mean concurrency\?",
+        ),
+        ("a.toml", "zebra = 3", "known are access_log,"),
+        ("a.toml", "max-head = 1\nmax_head = 1", "has max_head twice"),
+        ("a.toml", "concurrency = 'x'", r"^concurrency = 'x' \(from .*a\.toml\) will not do: it is no whole number"),
+        ("a.toml", "patch = 1", r"^patch = 1 .*true or false"),
+        ("pyproject.toml", "[tool]\n", r"has no table \[tool\.greenserve\]"),
+        ("pyproject.toml", "[tool]\ngreenserve = 1", "is no table"),
+    ],
+)
+def test_a_bad_file_is_refused_with_the_reason(tmp_path: Path, name: str, text: str | None, why: str) -> None:
+    if text is not None:
+        (tmp_path / name).write_text(text)
+    with pytest.raises(ConfigurationError, match=why):
+        resolve({}, {}, tmp_path, name)
+
+
+def test_a_bad_variable_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"max_body = 'huge' \(from GREENSERVE_MAX_BODY\)"):
+        resolve({}, {"GREENSERVE_MAX_BODY": "huge"}, tmp_path)
+
+
+def test_an_unknown_variable_is_a_warning_that_names_the_near_match(tmp_path: Path) -> None:
+    environ = {"GREENSERVE_CONCURENCY": "5", "GREENSERVE_SERVICE_HOST": "10.0.0.1"}
+    resolution = resolve({}, environ, tmp_path)
+    assert resolution.settings == Settings()
+    near, unlike = resolution.warnings
+    assert near.endswith("is ignored; did you mean GREENSERVE_CONCURRENCY?")
+    assert unlike.endswith("GREENSERVE_SERVICE_HOST is no option of greenserve and is ignored")
+
+
+# The reference
+
+
+def test_the_settings_reference_is_what_the_generator_prints() -> None:
+    printed = subprocess.run(
+        [sys.executable, "tools/settings_reference.py"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
+    assert printed == (REPOSITORY / "docs" / "settings.md").read_text(), "run `make docs`"
+
+
+def test_the_settings_reference_has_every_option() -> None:
+    text = (REPOSITORY / "docs" / "settings.md").read_text()
+    for option in OPTIONS.values():
+        assert f"`{option.flag}" in text
+        assert f"`{option.variable}`" in text

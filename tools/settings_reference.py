@@ -1,0 +1,61 @@
+"""Prints docs/settings.md from the fields of `Settings`: `python tools/settings_reference.py > docs/settings.md`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from greenserve.settings import OPTIONS, Option
+
+INTRODUCTION = """\
+# Settings
+
+This page is made from `greenserve/settings/model.py` by `make docs`.
+
+Each option can be said in four places. The first that says it wins:
+
+1. the command line: `--max-body 10M`
+2. the environment: `GREENSERVE_MAX_BODY=10M`
+3. a TOML file: `max_body = "10M"` (or `max-body`) in `greenserve.toml`, or else in the table `[tool.greenserve]` of
+   `pyproject.toml`, in the directory where the command is started; or in the file, and no other, that `--config` or
+   `GREENSERVE_CONFIG` names
+4. the default
+
+`greenserve check APP` prints every value and where it came from. An unknown key in the file ends the command with an
+error that names the nearest known one; an unknown `GREENSERVE_` variable is a warning, for the environment is shared.
+
+A program says the same options as keywords: `greenserve.serve(app, max_body="10M")`. These read neither environment nor
+file. The options marked *command only* are none of them.
+"""
+
+
+def render() -> str:
+    parts = [INTRODUCTION]
+    parts.extend(_section(option) for option in OPTIONS.values())
+    return "\n".join(parts)
+
+
+def _section(option: Option) -> str:
+    unit = f" {option.unit}" if option.unit and option.default is not None else ""
+    flag = option.flag
+    usage = f"`{flag}`, `--no-{flag[2:]}`" if option.kind.is_flag else f"`{flag} {option.kind.metavar}`"
+    if option.short:
+        usage += f" (or `{option.short}`)"
+    lines = [
+        f"## {option.name}",
+        "",
+        option.help if option.in_call else f"{option.help} *Command only.*",
+        "",
+        f"- command line: {usage}",
+        f"- environment: `{option.variable}`",
+        f"- default: `{option.kind.show(option.default)}`{unit if not option.kind.is_flag else ''}",
+        f"- accepted: {option.kind.form}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render())
