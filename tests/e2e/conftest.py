@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
@@ -11,22 +11,29 @@ import pytest
 from tests.e2e.server_process import ServerProcess
 
 
-@pytest.fixture
-def start_server() -> Iterator[Callable[..., ServerProcess]]:
+class StartServer:
     """`start_server(*arguments, **options)`: a running ServerProcess, stopped at the test's end.
 
-    What the process said is printed at the end, which pytest shows for tests that failed.
+    servers: those started so far.
     """
-    servers: list[ServerProcess] = []
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.servers: list[ServerProcess] = []
+        self._stack = stack
+
+    def __call__(self, *arguments: str, **options: Any) -> ServerProcess:
+        server = ServerProcess(*arguments, **options)
+        self.servers.append(server)
+        return self._stack.enter_context(server)
+
+
+@pytest.fixture
+def start_server() -> Iterator[StartServer]:
+    """A StartServer. What its processes said is printed at the end, which pytest shows for tests that failed."""
     with ExitStack() as stack:
-
-        def start(*arguments: str, **options: Any) -> ServerProcess:
-            server = ServerProcess(*arguments, **options)
-            servers.append(server)
-            return stack.enter_context(server)
-
+        start = StartServer(stack)
         try:
             yield start
         finally:
-            for server in servers:
+            for server in start.servers:
                 print(f"--- {' '.join(server.command)}\n{server.output}")
