@@ -16,7 +16,10 @@ from greenserve.demo.web import Body, Refused, Request, Response, json_line
 from greenserve.version import VERSION
 
 INTERVAL = 0.1  # seconds between two samples
-LIFETIME = 600.0  # seconds; the browser's EventSource reconnects by itself
+# Seconds. A graceful stop waits for responses in progress: a feed without end would hold it up for as long as some page
+# is open. The browser's EventSource comes back by itself, on the same connection, RETRY milliseconds after the end.
+LIFETIME = 4.0
+RETRY = 100
 
 watchers = Seats(100)
 
@@ -36,7 +39,7 @@ def samples() -> Iterator[bytes]:
     """
     begin = time.monotonic()
     late = 0.0
-    yield b"retry: 1000\n"
+    yield b"retry: %d\n" % RETRY
     while time.monotonic() - begin < LIFETIME:
         figures = {
             "in_flight": activity.in_flight,
@@ -60,7 +63,7 @@ def facts(request: Request) -> Response:
             "python": platform.python_version(),
             "implementation": platform.python_implementation(),
             "greenlet": _version("greenlet"),
-            "system": f"{platform.system()} {platform.release()}",
+            "system": f"{platform.system()} {platform.release().partition('-')[0]}",
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
             "pid": os.getpid(),

@@ -128,7 +128,8 @@ def own_address(environ: dict[str, Any]) -> tuple[str, int]:
     if environ["wsgi.url_scheme"] != "http":
         raise Refused("409 Conflict", "The burst speaks plain HTTP only, and this server was reached over https.")
     port = str(environ.get("SERVER_PORT", ""))
-    if not port.isdecimal() or not 0 < int(port) < 65536:
+    by_unix_socket = environ.get("REMOTE_ADDR") == ""
+    if by_unix_socket or not port.isdecimal() or not 0 < int(port) < 65536:
         raise Refused("409 Conflict", "The burst needs a TCP address to call, and this server was reached without one.")
     try:
         address = ip_address(environ["SERVER_NAME"])

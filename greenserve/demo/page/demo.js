@@ -37,15 +37,19 @@ async function* lines(path, options) {
 
 // -- The feed -----------------------------------------------------------------------------------------------------
 
-function follow() {
-  const chart = new Chart(at("chart"), at("tip"));
+function connect(chart) {
   const source = new EventSource("live");
-  source.onopen = () => state("live", "Live");
+  // The server ends the feed every few seconds and the browser takes it up again at once: only a longer silence counts.
+  let silence;
+  source.onopen = () => {
+    clearTimeout(silence);
+    silence = undefined;
+    state("live", "Live");
+  };
   source.onerror = () => {
-    state("lost", "Reconnecting");
-    at("in-flight").textContent = "–";
-    // A refusal (too many pages, a restart behind a proxy) ends an EventSource for good; a lost connection does not.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+    silence ??= setTimeout(() => { state("lost", "Reconnecting"); at("in-flight").textContent = "–"; }, 1500);
+    // A refusal (too many pages, a proxy's error) ends an EventSource for good; a lost connection does not.
+    if (source.readyState === EventSource.CLOSED) setTimeout(() => { source.close(); connect(chart); }, 3000);
   };
   source.onmessage = (event) => {
     const figures = JSON.parse(event.data);
@@ -279,5 +283,5 @@ at("file").addEventListener("change", () => {
 });
 acceptDrops(at("upload-form").closest(".card"));
 document.querySelectorAll("details[data-source]").forEach(showCode);
-follow();
+connect(new Chart(at("chart"), at("tip")));
 facts();
