@@ -1,0 +1,30 @@
+"""Every limit on what a peer may send, each with the reason for its number. All of them are settings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a message is read before it is refused. Sizes are in bytes; frozen, so that it can key a cache."""
+
+    # 431. Browsers stop near 32 KiB of cookies; single sign-on adds tokens of several KiB.
+    max_head: int = 64 * 1024
+    # 431. A browser sends some 16 fields, a chain of proxies some 20 more; each one costs a loop step and a dict entry.
+    max_header_count: int = 128
+    # 414. RFC 9112 §3 asks for at least 8000; twice that leaves room for signed URLs and search forms sent by GET.
+    max_target: int = 16 * 1024
+    # 501. The longest registered method is UPDATEREDIRECTREF with 17 characters.
+    max_method: int = 32
+    # 400. RFC 9112 §2.2 asks to skip at least one CRLF before a request line; more than a few is a peer gone wrong.
+    max_blank_lines: int = 8
+    # 413. None: the application decides. Counted on the decoded body, so that chunked bodies cannot pass it.
+    max_body: int | None = None
+    # 400. A size of 16 hex digits and extensions, which nobody is known to use.
+    max_chunk_line: int = 1024
+    # 400. Chunk extensions are read and dropped: without a bound over the whole body, one byte of data could cost
+    # a kilobyte of extensions, again and again.
+    max_chunk_extensions: int = 16 * 1024
+    # 431. Trailers carry a checksum or a status; nobody sends pages of them.
+    max_trailer: int = 8 * 1024

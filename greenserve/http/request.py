@@ -1,0 +1,305 @@
+"""The inbound side of one connection: heads, bodies, pipelining.
+
+No I/O here: bytes go in by receive_data(), events come out of next_event(). Every step is one row of _STEPS; the state
+says which. An idle connection holds a few words and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+from typing import Final, Literal
+
+from greenserve.errors import BadRequest, ContentTooLarge, IncompleteMessage, ProtocolError
+
+from .chunked import ChunkedBody, Part
+from .fields import Items
+from .head import HeadWatch, RequestHead, parse_head, too_large
+from .limits import Limits
+
+
+class State(Enum):
+    """What the connection expects next."""
+
+    IDLE = "a head, of which nothing has been looked at"
+    HEAD = "the rest of a head"
+    LENGTH = "body octets, as many as Content-Length says"
+    CHUNKED = "a chunked body"
+    END = "nothing more of this message: EndOfMessage is due"
+    CLOSED = "nothing more at all: the peer closed, or its last request said it would be the last (RFC 9112 §9.6)"
+    ERROR = "nothing more at all: the peer broke the protocol"
+
+    __hash__ = object.__hash__  # Enum's own is Python code, and a state is looked up with every event
+
+
+class Signal(Enum):
+    """What next_event() returns when there is no event."""
+
+    NEED_DATA = "call receive_data() first"
+    CLOSED = "no more events will come"
+
+
+NEED_DATA: Final = Signal.NEED_DATA
+CLOSED: Final = Signal.CLOSED
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A piece of the body, never empty. Pieces follow the network, not the chunks that the peer made."""
+
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class EndOfMessage:
+    """The body is complete. trailers: (lower-case name, value), as in Fields.items; not part of the header section."""
+
+    trailers: Items = ()
+
+
+Event = RequestHead | Data | EndOfMessage | Signal
+
+_NO_TRAILERS: Final = EndOfMessage()
+
+# The same head comes again and again: from one browser, a monitor, a load generator. Known ones cost one lookup.
+_KNOWN_SIZE: Final = 1024
+_KNOWN_COUNT: Final = 512
+
+# Looking a member up in its Enum costs as much as the rest of the step.
+_IDLE: Final = State.IDLE
+_HEAD: Final = State.HEAD
+_LENGTH: Final = State.LENGTH
+_CHUNKED: Final = State.CHUNKED
+_END: Final = State.END
+_CLOSED: Final = State.CLOSED
+_ERROR: Final = State.ERROR
+
+
+@lru_cache(maxsize=8)
+def _known_heads(limits: Limits) -> dict[bytes, tuple[RequestHead, State]]:
+    """The heads that passed these limits, and the state after each. Shared by all connections with equal limits."""
+    return {}
+
+
+class Inbound:
+    """What one connection receives.
+
+    state: see State. A RequestHead without a body (content_length 0, not chunked) is its own end of message; after any
+    other come Data and one EndOfMessage. Pipelined bytes wait inside until next_event() is called again.
+    """
+
+    __slots__ = (
+        "_at",
+        "_blank_lines",
+        "_body",
+        "_buffer",
+        "_closed_by_peer",
+        "_error",
+        "_keep_alive",
+        "_known",
+        "_left",
+        "_watch",
+        "limits",
+        "state",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.state = _IDLE
+        self._known = _known_heads(limits)
+        self._buffer: bytes | bytearray = b""  # a bytearray only while a head arrives in pieces
+        self._at = 0  # how much of the buffer is consumed
+        self._closed_by_peer = False
+        self._blank_lines = 0
+        self._watch: HeadWatch | None = None
+        self._left = 0  # octets of the Content-Length body still to come
+        self._body: ChunkedBody | None = None
+        self._keep_alive = True
+        self._error: tuple[type[ProtocolError], str] | None = None
+
+    @property
+    def idle(self) -> bool:
+        """True between messages while nothing of the next one has arrived."""
+        return self.state is _IDLE and self._at == len(self._buffer)
+
+    @property
+    def trailing_data(self) -> bytes:
+        """What was received and not consumed: after an upgrade, the first bytes of the new protocol."""
+        return bytes(self._buffer[self._at :])
+
+    def receive_data(self, data: bytes) -> None:
+        """Take what the socket gave; b"" says that the peer has closed its sending side."""
+        if not data:
+            self._closed_by_peer = True
+        elif not self._buffer:
+            self._buffer = data
+        elif self.state is _IDLE or self.state is _HEAD:
+            if type(self._buffer) is not bytearray:
+                self._buffer = bytearray(self._buffer)
+            self.state = _HEAD
+            self._buffer += data
+        elif self.state is not _CLOSED and self.state is not _ERROR:
+            self._buffer = self.trailing_data + data
+            self._at = 0
+
+    def next_event(self) -> Event:
+        """Return the next event, or NEED_DATA, or CLOSED.
+
+        Raises a ProtocolError with the status to answer, and the same again on every later call; IncompleteMessage
+        when the peer closed in the middle of a message.
+        """
+        # The plain case first: all that was received is one head, seen before. Only a buffer of which nothing is
+        # consumed may be asked for: the end of a body and a head together can look like another head.
+        if self.state is _IDLE and not self._at and len(self._buffer) <= _KNOWN_SIZE:
+            known = self._known.get(self._buffer)  # type: ignore[arg-type]  # a bytearray is never IDLE
+            if known is not None:
+                self._buffer = b""
+                return self._begin_message(known)
+        try:
+            return _STEPS[self.state](self)
+        except ProtocolError as error:
+            # Not the error itself: it holds this frame, and this frame holds it.
+            self._error = (type(error), str(error))
+            self.state = _ERROR
+            raise
+
+    def _begin_message(self, known: tuple[RequestHead, State]) -> RequestHead:
+        head, state = known
+        self.state = state
+        if state is not _IDLE:
+            self._keep_alive = head.keep_alive
+            self._left = head.content_length
+            if state is _CHUNKED:
+                self._body = ChunkedBody(self.limits)
+        return head
+
+    def _read_head(self) -> Event:
+        buffer, at = self._buffer, self._at
+        if at == len(buffer) or buffer[at] == 13:
+            if not self._skip_blank_lines():
+                return self._wait("the request")
+            at = self._at
+        watch = self._watch
+        end = buffer.find(b"\r\n\r\n", at if watch is None else max(at, watch.seen - 3)) + 4
+        if end < 4:
+            return self._wait_for_head()
+        raw = bytes(buffer[at:end])
+        known = self._known.get(raw) if len(raw) <= _KNOWN_SIZE else None
+        if known is None:
+            known = self._parse(raw)
+        self._watch = None
+        self._blank_lines = 0
+        if end == len(buffer):
+            self._buffer, self._at = b"", 0
+        elif type(buffer) is bytearray:
+            self._buffer, self._at = bytes(memoryview(buffer)[end:]), 0
+        else:
+            self._at = end
+        return self._begin_message(known)
+
+    def _parse(self, raw: bytes) -> tuple[RequestHead, State]:
+        limits = self.limits
+        if len(raw) > limits.max_head:
+            raise too_large(raw, limits)
+        head = parse_head(raw, limits)
+        if limits.max_body is not None and head.content_length > limits.max_body:
+            raise ContentTooLarge(f"the body is larger than {limits.max_body} bytes")
+        if head.chunked:
+            state = _CHUNKED
+        elif head.content_length:
+            state = _LENGTH
+        else:
+            state = _IDLE if head.keep_alive else _CLOSED
+        if len(raw) <= _KNOWN_SIZE:
+            if len(self._known) >= _KNOWN_COUNT:
+                self._known.clear()
+            self._known[raw] = (head, state)
+        return head, state
+
+    def _skip_blank_lines(self) -> bool:
+        """Skip CRLFs before a request line (RFC 9112 §2.2), and say whether a head has begun after them."""
+        buffer, at = self._buffer, self._at
+        while buffer.startswith(b"\r\n", at):
+            at += 2
+            self._blank_lines += 1
+            if self._blank_lines > self.limits.max_blank_lines:
+                raise BadRequest("blank lines instead of a request")
+        if at == len(buffer):
+            self._buffer, self._at, self.state = b"", 0, _IDLE
+            return False
+        self._at = at
+        return not (len(buffer) == at + 1 and buffer[at] == 13)  # a CR alone may still become a blank line
+
+    def _wait_for_head(self) -> Signal:
+        if self._watch is None:
+            self._watch = HeadWatch()
+        if self._at:
+            self._buffer, self._at = self._buffer[self._at :], 0
+        self._watch.look(self._buffer, self.limits)
+        self.state = _HEAD
+        return self._wait("the head")
+
+    def _wait(self, what: str) -> Signal:
+        if not self._closed_by_peer:
+            return NEED_DATA
+        if self.state is _IDLE and not self._buffer:
+            self.state = _CLOSED
+            return CLOSED
+        raise IncompleteMessage(f"the peer closed before {what} was complete")
+
+    def _read_length_body(self) -> Event:
+        buffer, at, left = bytes(self._buffer), self._at, self._left
+        available = len(buffer) - at
+        if not available:
+            return self._wait("the body")
+        if available <= left:
+            payload = buffer[at:] if at else buffer
+            self._buffer, self._at = b"", 0
+        else:
+            payload = buffer[at : at + left]
+            self._at = at + left
+        self._left = left = left - len(payload)
+        if not left:
+            self.state = _END
+        return Data(payload)
+
+    def _read_chunked_body(self) -> Event:
+        body = self._body
+        if body is None:  # pragma: no cover
+            raise AssertionError("CHUNKED is entered with a body")
+        payload, self._at = body.decode(bytes(self._buffer), self._at)
+        if self._at == len(self._buffer):
+            self._buffer, self._at = b"", 0
+        if payload:
+            return Data(payload)
+        if body.part is not Part.NOTHING:
+            return self._wait("the body")
+        self.state = _END
+        return self._end_message()
+
+    def _end_message(self) -> EndOfMessage:
+        self.state = _IDLE if self._keep_alive else _CLOSED
+        body, self._body = self._body, None
+        return EndOfMessage(body.trailers) if body is not None and body.trailers else _NO_TRAILERS
+
+    def _nothing_more(self) -> Literal[Signal.CLOSED]:
+        return CLOSED
+
+    def _again(self) -> Event:
+        if self._error is None:  # pragma: no cover
+            raise AssertionError("ERROR is entered with an error")
+        kind, text = self._error
+        raise kind(text)
+
+
+_STEPS: Final[dict[State, Callable[[Inbound], Event]]] = {
+    _IDLE: Inbound._read_head,
+    _HEAD: Inbound._read_head,
+    _LENGTH: Inbound._read_length_body,
+    _CHUNKED: Inbound._read_chunked_body,
+    _END: Inbound._end_message,
+    _CLOSED: Inbound._nothing_more,
+    _ERROR: Inbound._again,
+}

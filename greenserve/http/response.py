@@ -1,0 +1,328 @@
+"""The outbound side: status line, header section and framing of a response.
+
+Pure functions on text and bytes. What an application sends again and again is checked once: a section that passed is
+kept, bounded, with the heads made of it; only the date is new each second.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any, Final
+
+from greenserve.errors import InvalidResponse
+
+from .grammar import DIGITS, FIELD_NAME, FIELD_VALUE, STATUS
+
+
+class Framing(Enum):
+    """How the peer learns where the body ends (RFC 9112 §6.3)."""
+
+    LENGTH = "Content-Length"
+    CHUNKED = "chunked transfer coding"
+    CLOSE = "the connection closes"
+    NONE = "there is no body"
+
+
+Headers = list[tuple[str, str]]
+
+LAST_CHUNK: Final = b"0\r\n\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+# The worst case is 512 sections of 2 KiB, with 8 heads each.
+_KEPT_SIZE: Final = 2048
+_KEPT_COUNT: Final = 512
+_MADE_COUNT: Final = 8
+
+# A section that is new as a whole (another length, another cookie) still repeats most of its lines.
+_LINE_SIZE: Final = 256
+_LINE_COUNT: Final = 1024
+
+# PEP 3333 forbids an application the fields of one hop (RFC 9110 §7.6.1); Connection and Upgrade are looked at closer.
+_ONE_HOP: Final = frozenset(("keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailers"))
+_SPECIAL: Final = _ONE_HOP | {"connection", "content-length", "date", "server", "transfer-encoding", "upgrade"}
+
+# Upgrade may stand where the protocol changes, and where 426 says to which it would have to (RFC 9110 §7.8, §15.5.22).
+_UPGRADING: Final = frozenset((101, 426))
+
+
+class ResponseHead:
+    """The head of one response; immutable and shared.
+
+    data: status line to blank line. framing: how to send the body. length: bytes that must follow, None unless framing
+    is LENGTH. keep_alive: whether the connection survives this response.
+    """
+
+    __slots__ = ("data", "framing", "keep_alive", "length")
+
+    def __init__(self, data: bytes, framing: Framing, length: int | None, *, keep_alive: bool) -> None:
+        self.data = data
+        self.framing = framing
+        self.length = length
+        self.keep_alive = keep_alive
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.data[:60]!r} {self.framing.name} keep_alive={self.keep_alive}>"
+
+
+_MadeKey = tuple[bool, str, bool, int | None]
+
+
+class CheckedHeaders:
+    """A status and the headers of an application that passed every check, ready to be framed."""
+
+    __slots__ = ("close", "code", "dated", "length", "lines", "made", "served", "upgrade")
+
+    def __init__(self, code: int) -> None:
+        self.code = code
+        self.lines = b""  # status line and header lines, each with its CRLF
+        self.length: int | None = None  # what Content-Length says
+        self.dated = False  # the application set Date
+        self.served = False  # the application set Server
+        self.close = False  # the application asks for Connection: close
+        self.upgrade = False  # the application said Connection: upgrade
+        self.made: dict[_MadeKey, tuple[bytes, ResponseHead]] = {}  # the last head made, and its date
+
+    def head(  # all of it decides, and it is called once a request
+        self, to_head: bool, http_version: str, keep_alive: bool, body_length: int | None, date: bytes
+    ) -> ResponseHead:
+        """The head to send; see `response_head`. to_head: the request was HEAD."""
+        key = (to_head, http_version, keep_alive, body_length)
+        made = self.made.get(key)
+        if made is not None and made[0] is date:
+            return made[1]
+        head = _frame(self, key, date)
+        if len(self.made) >= _MADE_COUNT:
+            self.made.clear()
+        self.made[key] = (date, head)
+        return head
+
+
+_kept: dict[tuple[str, tuple[tuple[str, str], ...]], CheckedHeaders] = {}
+_known_lines: dict[tuple[str, str], tuple[bytes, str]] = {}
+
+
+def response_head(
+    status: str,
+    headers: Headers,
+    *,
+    method: str,
+    http_version: str,
+    keep_alive: bool,
+    body_length: int | None,
+    date: bytes,
+) -> ResponseHead:
+    """Check what an application said and return the head to send.
+
+    status, headers: as given to start_response. method, http_version, keep_alive: of the request; keep_alive False
+    also when the server wants the connection closed. body_length: bytes of the whole body, None when unknown.
+    date: the value for Date, such as b"Sun, 06 Nov 1994 08:49:37 GMT". The same object while the second lasts is
+    what makes repeated heads cheap.
+
+    Raises InvalidResponse for what PEP 3333, RFC 9110 or RFC 9112 forbid.
+    """
+    return checked(status, headers).head(method == "HEAD", http_version, keep_alive, body_length, date)
+
+
+def checked(status: str, headers: Headers) -> CheckedHeaders:
+    """Check what an application gave to start_response. Raises InvalidResponse, where the mistake is made."""
+    try:
+        section = _kept.get((status, tuple(headers)))
+    except TypeError:  # something in it cannot be hashed, so it is no text
+        section = None
+    return section if section is not None else _check(status, headers)
+
+
+def _frame(section: CheckedHeaders, key: _MadeKey, date: bytes) -> ResponseHead:
+    """Add Date, framing and Connection (RFC 9112 §6 and §9)."""
+    to_head, http_version, keep_alive, body_length = key
+    framing, line, length = _framing(section, to_head=to_head, http_version=http_version, body_length=body_length)
+    keep_alive = keep_alive and not section.close and framing is not Framing.CLOSE
+    options = []
+    if section.upgrade:
+        options.append(b"Upgrade")
+    if section.code == 101:
+        keep_alive = True  # the connection lives on, with another protocol
+    elif not keep_alive:
+        options.append(b"close")
+    elif http_version == "1.0":
+        options.append(b"keep-alive")
+    data = section.lines
+    if not section.dated:
+        data += b"Date: " + date + b"\r\n"
+    if options:
+        line += b"Connection: " + b", ".join(options) + b"\r\n"
+    return ResponseHead(data + line + b"\r\n", framing, length, keep_alive=keep_alive)
+
+
+def _framing(
+    section: CheckedHeaders, *, to_head: bool, http_version: str, body_length: int | None
+) -> tuple[Framing, bytes, int | None]:
+    """Return the framing, its header line if the application did not send it, and the length that must follow."""
+    length = section.length
+    if section.code in {101, 204, 304}:
+        return Framing.NONE, b"", None  # _check has dropped a Content-Length where it is forbidden
+    if section.code == 205 and (length or body_length):
+        raise InvalidResponse("205 must not have a body")  # RFC 9110 §15.3.6
+    if to_head:
+        return Framing.NONE, _framing_line_to_head(length, http_version, body_length), None
+    if length is not None:
+        if body_length is not None and body_length != length:
+            raise InvalidResponse(f"Content-Length says {length}, but the body has {body_length} bytes")
+        return Framing.LENGTH, b"", length
+    if body_length is not None:
+        return Framing.LENGTH, b"Content-Length: %d\r\n" % body_length, body_length
+    if http_version == "1.0":
+        return Framing.CLOSE, b"", None
+    return Framing.CHUNKED, b"Transfer-Encoding: chunked\r\n", None
+
+
+def _framing_line_to_head(length: int | None, http_version: str, body_length: int | None) -> bytes:
+    """What GET would say, as far as it is known (RFC 9110 §9.3.2); an empty body says nothing about that of GET."""
+    if length is not None or body_length == 0:
+        return b""
+    if body_length is not None:
+        return b"Content-Length: %d\r\n" % body_length
+    return b"Transfer-Encoding: chunked\r\n" if http_version == "1.1" else b""
+
+
+def _check(status: str, headers: Headers) -> CheckedHeaders:
+    """Check status and headers, and keep the section if it is small enough to be worth it."""
+    if not isinstance(status, str):
+        raise InvalidResponse(f"the status must be a str, not {type(status).__name__}")
+    code, status_line = _check_status(status)
+    section = CheckedHeaders(code)
+    lines = [status_line]
+    try:
+        for header in headers:
+            line, special = _known_lines.get(header) or _check_header(header)
+            if not special or _admit(section, special, header[1]):
+                lines.append(line)
+    except TypeError:
+        raise InvalidResponse("the headers must be a list of (name, value) tuples, each a str") from None
+    if code == 101 and not section.upgrade:
+        raise InvalidResponse('101 needs the headers "Connection: Upgrade" and "Upgrade"')
+    if not section.served:
+        lines.append(b"Server: greenserve\r\n")
+    section.lines = b"".join(lines)
+    if len(section.lines) <= _KEPT_SIZE:
+        if len(_kept) >= _KEPT_COUNT:
+            _kept.clear()
+        _kept[status, tuple(headers)] = section
+    return section
+
+
+@lru_cache(maxsize=64)
+def _check_status(status: str) -> tuple[int, bytes]:
+    """Return the status code and the status line (RFC 9112 §4)."""
+    match = STATUS.fullmatch(status)
+    if match is None:
+        raise InvalidResponse(f'the status must be like "200 OK", not {status[:100]!r}')
+    code = int(match[1])
+    if code < 200 and code != 101:
+        raise InvalidResponse(f"{status[:100]} is no final response: the server sends interim responses itself")
+    return code, f"HTTP/1.1 {status}\r\n".encode("latin-1")
+
+
+def _check_header(header: Any) -> tuple[bytes, str]:
+    """Return the header's line, and its name in lower case if it needs a closer look. Raises TypeError for no pair."""
+    if not isinstance(header, tuple) or len(header) != 2 or not all(isinstance(text, str) for text in header):
+        raise TypeError(header)
+    name, value = header
+    if FIELD_NAME.fullmatch(name) is None:
+        raise InvalidResponse(f"the header name {name[:100]!r} is not a token")
+    if FIELD_VALUE.fullmatch(value) is None:
+        flaw = "holds a control character" if all(c <= "\xff" for c in value) else "is not latin-1"
+        raise InvalidResponse(f"the value of the header {name} {flaw}: {value[:100]!r}")
+    lowered = name.lower()
+    checked_line = f"{name}: {value}\r\n".encode("latin-1"), lowered if lowered in _SPECIAL else ""
+    if len(value) <= _LINE_SIZE and lowered != "content-length":  # nearly every length is another one
+        if len(_known_lines) >= _LINE_COUNT:
+            _known_lines.clear()
+        _known_lines[header] = checked_line
+    return checked_line
+
+
+def _admit(section: CheckedHeaders, name: str, value: str) -> bool:
+    """Take in what a header that frames or routes the response means; return whether to send it as it is."""
+    if name == "content-length":
+        return _admit_length(section, value)
+    if name == "date":
+        if section.dated:
+            raise InvalidResponse("the header Date is repeated")
+        section.dated = True
+    elif name == "server":
+        section.served = True
+    elif name == "connection":
+        _admit_connection(section, value)
+        return False
+    elif name == "upgrade":
+        if section.code not in _UPGRADING:
+            raise InvalidResponse("the header Upgrade is for the statuses 101 and 426 only")
+    elif name == "transfer-encoding":
+        raise InvalidResponse(
+            "the application must not set Transfer-Encoding: leave it out, and the server sends a body of unknown "
+            "length in chunks"
+        )
+    elif name in _ONE_HOP:
+        raise InvalidResponse(f"the hop-by-hop header {name} is the server's: the application must leave it out")
+    return True
+
+
+def _admit_length(section: CheckedHeaders, value: str) -> bool:
+    value = value.strip(" \t")
+    if DIGITS.fullmatch(value) is None:
+        raise InvalidResponse(f"Content-Length must be a number of bytes, not {value[:100]!r}")
+    length, earlier = int(value), section.length
+    if earlier is not None and earlier != length:
+        raise InvalidResponse(f"Content-Length is given twice, as {earlier} and as {length}")
+    section.length = length
+    # RFC 9110 §8.6: never with 1xx and 204. Frameworks set it to 0 there, so it is dropped, not refused.
+    return earlier is None and section.code not in {101, 204}
+
+
+def _admit_connection(section: CheckedHeaders, value: str) -> None:
+    """PEP 3333 forbids Connection; frameworks set it nevertheless, and mean something that can be done."""
+    for option in value.lower().split(","):
+        option = option.strip(" \t")
+        if option == "close":
+            section.close = True
+        elif option == "upgrade" and section.code in _UPGRADING:
+            section.upgrade = True
+        elif option not in {"", "keep-alive"}:
+            raise InvalidResponse(f'the application may set Connection to "close" only, not to {value[:100]!r}')
+
+
+def chunk(data: bytes) -> bytes:
+    """Return `data` as one chunk (RFC 9112 §7.1); b"" for no data, because a chunk of size 0 would end the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+
+
+def error_response(status: int, detail: str, *, method: str = "GET", date: bytes | None = None) -> bytes:
+    """Return a whole response in plain text that ends the connection.
+
+    detail: one sentence for whoever reads it. method: of the request where it is known; HEAD gets no body. date: the
+    value for Date; it may be left out where no clock is at hand.
+    """
+    reason = _REASONS.get(status) or HTTPStatus(status).phrase
+    body = f"{status} {reason}\n\n{detail}\n".encode()
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\n"
+        "Content-Type: text/plain; charset=utf-8\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "Server: greenserve\r\n"
+        "Connection: close\r\n"
+    ).encode("ascii")
+    if date is not None:
+        head += b"Date: " + date + b"\r\n"
+    return head + b"\r\n" + (b"" if method == "HEAD" else body)
+
+
+# RFC 9110 §15 renamed these; older Pythons have the older names.
+_REASONS: Final = {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
