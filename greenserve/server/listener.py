@@ -1,0 +1,226 @@
+"""Listening sockets: opening them where an `Address` says, and accepting from them in the hub.
+
+Edge-triggered: one event may stand for many connections, so a listener accepts until there are none, but gives way
+after a burst.
+"""
+
+from __future__ import annotations
+
+import _socket
+import contextlib
+import errno
+import logging
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeAlias
+
+from greenserve.hub.hub import Descriptor, Hub, HubCall
+from greenserve.hub.poller import READ
+from greenserve.server.ports import bind_error
+from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress
+
+logger = logging.getLogger("greenserve.server")
+
+BURST = 64  # connections accepted before others have their turn
+SHORTAGE_PAUSE = (
+    0.1  # seconds: out of descriptors or memory; meanwhile connections end, and the kernel's queue holds the new
+)
+# Linux reports on accept what has gone wrong with the connection in the queue (accept(2)): it concerns that one alone.
+_THEIR_ERRORS = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.EPERM,
+        errno.ENETDOWN,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.ENETUNREACH,
+    }
+    | {errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EINTR}
+)
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+Peer: TypeAlias = tuple[str, str]
+Accepted: TypeAlias = Callable[[_socket.socket, Peer], None]
+
+
+def open_listener(address: Address, backlog: int) -> _socket.socket:
+    """A listening, non-blocking socket. Raises BindError.
+
+    The raw C type, which patching never replaces; its owner closes it (and removes a Unix socket's path).
+    """
+    try:
+        if isinstance(address, FdAddress):
+            return _inherited(address)
+        if isinstance(address, UnixAddress):
+            return _unix(address, backlog)
+        return _tcp(address, backlog)
+    except OSError as error:
+        raise bind_error(address, error) from error
+
+
+def _tcp(address: TcpAddress, backlog: int) -> _socket.socket:
+    infos = _socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
+    family, kind, protocol, _, sockaddr = infos[0]
+    listener = _socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit it (Linux, BSD), which saves a call for each: small chunks must not wait for an
+        # acknowledgement.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family == socket.AF_INET6:
+            with contextlib.suppress(OSError):
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(sockaddr)
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _unix(address: UnixAddress, backlog: int) -> _socket.socket:
+    path = address.path
+    if _is_socket(path):
+        if _answers(path):
+            raise OSError(errno.EADDRINUSE, "another server listens there")
+        Path(path).unlink()  # left behind by a server that did not end in order
+    listener = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
+    try:
+        listener.bind(path)
+        listener.listen(backlog)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _inherited(address: FdAddress) -> _socket.socket:
+    duplicate = os.dup(address.fd)  # the number belongs to whoever opened it
+    try:
+        listener = _socket.socket(-1, -1, -1, duplicate)
+    except OSError:
+        os.close(duplicate)
+        raise
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        listener.close()
+        raise OSError(errno.EINVAL, "the descriptor is a socket that does not listen")
+    listener.setblocking(False)
+    if listener.family in (socket.AF_INET, socket.AF_INET6):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
+
+
+def _is_socket(path: str) -> bool:
+    try:
+        return stat.S_ISSOCK(Path(path).stat().st_mode)
+    except OSError:
+        return False
+
+
+def _answers(path: str) -> bool:
+    probe = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0)
+    try:
+        probe.settimeout(1.0)
+        probe.connect(path)
+    except OSError as error:
+        return error.errno == errno.EAGAIN  # its queue is full: somebody is there
+    else:
+        return True
+    finally:
+        probe.close()
+
+
+def bound_address(address: Address, listener: _socket.socket) -> Address:
+    """Where a listener really listens: with the port that the kernel chose, and what an inherited one was bound to."""
+    name = listener.getsockname()
+    if isinstance(name, tuple):
+        host = address.host if isinstance(address, TcpAddress) else name[0]
+        return TcpAddress(host, name[1])
+    if isinstance(address, FdAddress) and isinstance(name, str) and name:
+        return UnixAddress(name)
+    return address
+
+
+class Listener(HubCall):
+    """Accepts from one listening socket, in the hub's greenlet, and hands each connection to `accepted`."""
+
+    __slots__ = ("_accepted", "_descriptor", "_hub", "_short", "_socket", "address")
+
+    def __init__(self, hub: Hub, sock: _socket.socket, address: Address, accepted: Accepted) -> None:
+        self.address = address
+        self._hub = hub
+        self._socket = sock
+        self._accepted = accepted
+        self._short = False  # descriptors had run out at the last attempt, and it has been said
+        self._descriptor: Descriptor = hub.register(sock.fileno())
+        self._descriptor.reader = self
+        hub.poller.arm(self._descriptor.fd, READ)
+
+    def switch(self) -> None:
+        """Accept what has come."""
+        accept = self._socket._accept  # type: ignore[attr-defined]  # socket.socket.accept is a wrapper of it
+        for _ in range(BURST):
+            try:
+                fd, name = accept()
+            except BlockingIOError:
+                self._park()
+                return
+            except OSError as error:
+                if not self._survives(error):
+                    return
+                continue
+            self._short = False
+            try:
+                sock = _socket.socket(self._socket.family, self._socket.type, self._socket.proto, fd)
+                sock.setblocking(False)
+                self._accepted(sock, _peer(name))
+            except OSError as error:  # gone already
+                logger.debug("a connection ended before it began: %s", error)
+        self._hub.ready.append(self)
+
+    def close(self) -> None:
+        """Stop accepting."""
+        if self._descriptor.reader is self:
+            self._descriptor.reader = None
+        self._hub.unregister(self._descriptor)
+        self._socket.close()
+
+    def _park(self) -> None:
+        self._descriptor.reader = self
+        self._hub.poller.arm(self._descriptor.fd, READ)
+
+    def _survives(self, error: OSError) -> bool:
+        """Whether to go on accepting at once after an error."""
+        if error.errno in _THEIR_ERRORS:
+            return True
+        if error.errno == errno.EBADF:  # closed
+            return False
+        if error.errno in _SHORTAGES:
+            if not self._short:
+                logger.error(
+                    "cannot accept on %s: %s; trying on (raise the limit, ulimit -n)", self.address, error.strerror
+                )
+                self._short = True
+        else:
+            logger.exception("accept on %s failed; trying on", self.address)
+        self._hub.call_later(SHORTAGE_PAUSE, self.switch)
+        return False
+
+
+def _peer(name: object) -> Peer:
+    if isinstance(name, tuple):
+        return name[0], str(name[1])
+    return "", ""
+
+
+def remove_path(address: Address) -> None:
+    """Remove a Unix socket's path after its listener is closed."""
+    if isinstance(address, UnixAddress):
+        with contextlib.suppress(OSError):
+            Path(address.path).unlink()

@@ -1,0 +1,219 @@
+"""`Server`: an application and where it listens; to be run in this thread, or started in one of its own."""
+
+from __future__ import annotations
+
+import _socket
+import logging
+import signal
+import sys
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from greenserve.errors import HubError
+from greenserve.hub.hub import current_hub, running, wake
+from greenserve.hub.native import start_new_thread
+from greenserve.hub.timers import Token
+from greenserve.server.listener import bound_address, open_listener, remove_path
+from greenserve.server.service import Service, State
+from greenserve.settings import Address, Settings
+from greenserve.wsgi.gateway import Application
+
+logger = logging.getLogger("greenserve.server")
+
+GRACEFUL = 0  # exit status: every request in progress was finished
+FORCED = 1  # exit status: some were killed
+
+
+class Server:
+    """Serves `application` as `settings` (or its options as keywords, see docs/settings.md) say.
+
+    As a context manager, and with `start` and `stop`, it serves from an OS thread of its own, so it can be used in
+    tests and beside other code; `serve_forever` serves from the thread that calls it::
+
+        with greenserve.Server(app, bind="127.0.0.1:0") as server:
+            requests.get(server.url)
+    """
+
+    def __init__(self, application: Application, settings: Settings | None = None, **options: Any) -> None:
+        if not callable(application):
+            raise TypeError(f"a WSGI application is callable; {application!r} is not")
+        if settings is not None and options:
+            raise TypeError("give either Settings or options by keyword, not both")
+        self.application = application
+        self.settings = settings if settings is not None else Settings.from_kwargs(**options)
+        self._sockets: list[tuple[_socket.socket, Address]] = []
+        self._service: Service | None = None
+        self._waiters: list[Token] = []  # who waits for the end
+        self._in_thread = False
+        self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
+
+    @property
+    def addresses(self) -> list[Address]:
+        """Where it listens, with the port that the system chose for port 0. Empty before `listen`."""
+        return [address for _, address in self._sockets]
+
+    @property
+    def address(self) -> Address:
+        """The first of `addresses`. Raises HubError when it does not listen."""
+        if not self._sockets:
+            raise HubError("the server does not listen yet: call start() or listen() first")
+        return self._sockets[0][1]
+
+    @property
+    def url(self) -> str:
+        """The first address as a URL, e.g. "http://127.0.0.1:8000"."""
+        return self.address.url
+
+    def listen(self) -> None:
+        """Open the listening sockets. Raises BindError. Harmless when they are open."""
+        if self._sockets:
+            return
+        try:
+            for address in self.settings.bind:
+                listener = open_listener(address, self.settings.backlog)
+                self._sockets.append((listener, bound_address(address, listener)))
+        except BaseException:
+            self._close_sockets()
+            raise
+
+    def serve_forever(self) -> int:
+        """Serve in this thread until SIGTERM or SIGINT (in the main thread), or `stop`. Returns an exit status.
+
+        The first signal stops gracefully: requests in progress finish, within `graceful_timeout`. The second kills
+        them. The status is GRACEFUL (0), or FORCED (1) when requests were killed. Raises BindError.
+        """
+        self.listen()
+        service = self._make_service()
+        with _Signals(self._on_signal):
+            self._run(service)
+        return FORCED if service.killed else GRACEFUL
+
+    def start(self) -> Self:
+        """Serve from an OS thread of its own. Returns when it listens. Raises BindError."""
+        if self._service is not None:
+            raise HubError("the server is running already")
+        self.listen()
+        greenlet = running()
+        token: Token = [greenlet]
+        self._in_thread = True
+        start_new_thread(self._serve_in_thread, (token,))
+        error = greenlet.hub.park(greenlet, token)
+        if error is not None:
+            raise error
+        return self
+
+    def stop(self, grace: float | None = None) -> None:
+        """Stop gracefully, in any thread, and wait for the end. grace: seconds, instead of `graceful_timeout`.
+
+        Called by a request of the server itself it only begins the end, for it would wait for itself.
+        """
+        service = self._service
+        if service is None:
+            self._close_sockets()
+            return
+        greenlet = running()
+        token: Token = [greenlet]
+        self._waiters.append(token)
+        service.hub.call_soon_threadsafe(service.drain, grace)
+        if self._service is None:
+            wake(token)
+        if greenlet.hub is service.hub and greenlet is not service.hub.main:
+            token.clear()
+            return
+        greenlet.hub.park(greenlet, token)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _make_service(self) -> Service:
+        self._service = service = Service(current_hub(), self.application, self.settings)
+        return service
+
+    def _run(self, service: Service) -> None:
+        try:
+            service.run(self._sockets)
+        finally:
+            self._sockets = []
+            self._service = None
+            waiters, self._waiters = self._waiters, []
+            for token in waiters:
+                wake(token)
+
+    def _serve_in_thread(self, started: Token) -> None:
+        try:
+            service = self._make_service()
+        except BaseException as error:
+            self._close_sockets()
+            wake(started, error)
+            return
+        wake(started)
+        try:
+            self._run(service)
+        except BaseException as error:
+            self.error = error
+            logger.exception("the server's thread ended by an error")
+
+    def _on_signal(self, signum: int) -> None:
+        service = self._service
+        if service is None:
+            return
+        name = signal.Signals(signum).name
+        if service.state is State.SERVING:
+            logger.info(
+                "%s: stopping; %d requests in progress have %g seconds to finish",
+                name,
+                service.workers.busy,
+                self.settings.graceful_timeout,
+            )
+            service.drain()
+        else:
+            logger.warning("%s again: stopping at once", name)
+            service.force(f"{name} came again")
+
+    def _close_sockets(self) -> None:
+        sockets, self._sockets = self._sockets, []
+        for listener, address in sockets:
+            listener.close()
+            remove_path(address)
+
+
+class _Signals:
+    """Handles SIGTERM and SIGINT while the server runs, in the hub; outside the main thread does nothing."""
+
+    def __init__(self, handle: Callable[[int], None]) -> None:
+        self._handle = handle
+        self._before: dict[int, Any] = {}
+        self._hub = current_hub()
+
+    def __enter__(self) -> None:
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._before[signum] = signal.signal(signum, self._received)
+            except ValueError:  # not the main thread
+                return
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+
+    def _received(self, signum: int, frame: FrameType | None) -> None:
+        # A handler runs between any two instructions: only the hub may touch the connections.
+        self._hub.call_soon_threadsafe(self._handle, signum)
+
+
+def serve(application: Application, **options: Any) -> int:
+    """Serve `application` until SIGTERM or SIGINT; see docs/settings.md for the options. Returns an exit status.
+
+    For example `greenserve.serve(app, bind="0.0.0.0:8000")`. Raises ConfigurationError, BindError.
+    """
+    server = Server(application, **options)
+    server.listen()
+    for address in server.addresses:
+        sys.stderr.write(f"greenserve: listening on {address.url}\n")  # logging is the program's to configure
+    return server.serve_forever()

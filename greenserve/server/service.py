@@ -1,0 +1,175 @@
+"""The running server in one hub: connections, workers, deadlines, and the way from serving to stopped.
+
+Law: SERVING -> DRAINING -> STOPPED, never back. Draining closes the listeners and the idle connections; busy ones
+finish their request; at the grace deadline, or when told to, what is left is killed, and it is said which requests
+those were.
+"""
+
+from __future__ import annotations
+
+import _socket
+import logging
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+from enum import Enum
+
+from greenlet import GreenletExit
+
+from greenserve.http.limits import Limits
+from greenserve.http.request import Inbound
+from greenserve.hub.hub import Hub, running, wake
+from greenserve.hub.timers import Timer, Token
+from greenserve.server.accesslog import AccessLog
+from greenserve.server.connection import Connection
+from greenserve.server.listener import Listener, Peer, remove_path
+from greenserve.server.workers import Workers
+from greenserve.settings import Address, Settings, TcpAddress
+from greenserve.wsgi.environ import EnvironTemplate
+from greenserve.wsgi.gateway import Application
+
+logger = logging.getLogger("greenserve.server")
+
+SWEEP_SECONDS = 1.0  # how coarse the deadlines of connections are
+KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
+
+
+class State(Enum):
+    """Where a service is in its life."""
+
+    SERVING = "serving"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Service:
+    """Serves one application on sockets that listen already, in the hub of the thread that calls `run`.
+
+    It is what connections call their host (connection.Host).
+    """
+
+    def __init__(self, hub: Hub, application: Application, settings: Settings) -> None:
+        self.hub = hub
+        self.application = application
+        self.header_timeout = settings.header_timeout
+        self.body_timeout = settings.body_timeout
+        self.keepalive_timeout = settings.keepalive_timeout
+        self.write_timeout = settings.write_timeout
+        self.date = _date()
+        self.access_log = (
+            None if settings.access_log is None else AccessLog(settings.access_log, settings.access_log_format)
+        )
+        self.state = State.SERVING
+        self.draining = False
+        self.killed = 0  # requests
+        self.connections: set[Connection] = set()
+        self.workers = Workers(hub, settings.concurrency)
+        self._grace = settings.graceful_timeout
+        self._limits = Limits(
+            max_head=settings.max_head,
+            max_header_count=settings.max_header_count,
+            max_target=settings.max_target,
+            max_body=settings.max_body,
+        )
+        self._listeners: list[Listener] = []
+        self._stopped: Token = []
+        self._sweeper: Timer | None = None
+
+    def run(self, sockets: list[tuple[_socket.socket, Address]]) -> None:
+        """Serve until stopped. Closes the sockets."""
+        greenlet = running()
+        self._listeners = [Listener(self.hub, sock, address, self._accept_with(address)) for sock, address in sockets]
+        self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
+        try:
+            while self.state is not State.STOPPED:
+                self._stopped = [greenlet]
+                self.hub.park(greenlet, self._stopped)
+        finally:
+            self._shut()
+
+    def drain(self, grace: float | None = None) -> None:
+        """Stop gracefully, within `grace` seconds. In the hub's thread only; see `hub.call_soon_threadsafe`."""
+        if self.state is not State.SERVING:
+            return
+        self.state = State.DRAINING
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+            remove_path(listener.address)
+        self._listeners = []
+        for connection in list(self.connections):
+            connection.drain()
+        self.hub.call_later(self._grace if grace is None else grace, self.force, "the grace deadline has passed")
+        self._stop_if_empty()
+
+    def force(self, why: str) -> None:
+        """Kill what is still in progress, and say which requests it was."""
+        if self.state is State.STOPPED:
+            return
+        if self.state is State.SERVING:
+            self.drain(0)
+        busy = [connection for connection in self.connections if connection.worker is not None]
+        waiting = [job for job in self.workers.waiting if isinstance(job, Connection)]
+        self.workers.waiting.clear()
+        for connection in busy:
+            logger.error("killed, since %s: %s from %s", why, connection.request_line, connection.peer)
+            self.workers.kill(connection, GreenletExit())
+        self.killed += len(busy) + len(waiting)
+        for connection in self.connections - set(busy):
+            connection.close()
+        self.hub.call_later(KILL_SECONDS, self._stop)
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is closed."""
+        self.connections.discard(connection)
+        if self.draining:
+            self._stop_if_empty()
+
+    def _accept_with(self, address: Address) -> Callable[[_socket.socket, Peer], None]:
+        """What a listener calls with each connection."""
+        name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "80")
+        template = EnvironTemplate(name, port)
+
+        def accepted(sock: _socket.socket, peer: Peer) -> None:
+            try:
+                self.connections.add(Connection(self, sock, peer, template, Inbound(self._limits)))
+            except BaseException:
+                sock.close()
+                raise
+
+        return accepted
+
+    def _sweep(self) -> None:
+        """Once a second: the date, the deadlines, the log file."""
+        self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
+        self.date = _date()
+        now = self.hub.clock()
+        for connection in [each for each in self.connections if each.deadline < now]:
+            connection.expire()
+        if self.access_log is not None:
+            self.access_log.check()
+
+    def _stop_if_empty(self) -> None:
+        if not self.connections:
+            self._stop()
+
+    def _stop(self) -> None:
+        self.state = State.STOPPED
+        wake(self._stopped)
+
+    def _shut(self) -> None:
+        self.state = State.STOPPED
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+            remove_path(listener.address)
+        for connection in list(self.connections):
+            connection.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        if self.access_log is not None:
+            self.access_log.close()
+
+
+def _date() -> bytes:
+    return formatdate(time.time(), usegmt=True).encode()

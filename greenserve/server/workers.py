@@ -1,0 +1,84 @@
+"""The pool of worker green threads: at most `size` jobs are in progress; the others wait in line.
+
+A worker is a carrier of the hub (hub.py), lent for as long as there is something to do; so the pool is a count and a
+queue. The queue is the back-pressure: a waiting connection is not read, its client's window fills, and the kernel tells
+the client. A worker that is done takes the job that is next in the hub's own order, if a job it is: between two
+requests there is then no switch at all, and nobody is overtaken.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+from greenlet import getcurrent
+
+from greenserve.hub.hub import Carrier, Hub, HubCall
+
+
+class PoolJob(HubCall):
+    """Something that a worker does, and that can be made ready by the poller again and again."""
+
+    __slots__ = ("worker",)
+
+    worker: Carrier | None  # who does it at present
+
+    def begin(self) -> bool:
+        """Called when it is ready, before it gets a worker. Returns whether it needs one."""
+        raise NotImplementedError
+
+    def run(self) -> None:
+        """Do it, in a worker. Raises nothing."""
+        raise NotImplementedError
+
+
+class Workers:
+    """Who has a worker, and who waits for one. Also the job that the hub's carriers see."""
+
+    __slots__ = ("_hub", "_ready", "_size", "busy", "waiting")
+
+    def __init__(self, hub: Hub, size: int) -> None:
+        self._hub = hub
+        self._ready = hub.ready
+        self._size = size
+        self.busy = 0  # how many workers there are
+        self.waiting: deque[PoolJob] = deque()
+
+    def admit(self, job: PoolJob) -> None:
+        """Start `job` at once, or put it in line. In the hub's greenlet only."""
+        if self.busy >= self._size:
+            self.waiting.append(job)
+            return
+        self.busy += 1
+        carrier = self._hub.take_carrier(self)
+        carrier.outcome = job
+        carrier.switch()
+
+    def run(self) -> None:
+        """A worker's life: one job after another, as long as they are at hand."""
+        carrier: Any = getcurrent()
+        job: PoolJob | None = carrier.outcome
+        while job is not None:
+            # A request must not see what the one before it left: context variables, thread-locals, timeouts.
+            carrier.gr_context = carrier.thread = carrier.pending = None
+            carrier.job = job
+            job.worker = carrier
+            job.run()
+            job.worker = None
+            job = self._next()
+        self.busy -= 1
+
+    def kill(self, job: PoolJob, error: BaseException) -> None:
+        """Raise `error` in the worker that has `job`, where it waits."""
+        if job.worker is not None:
+            self._hub.throw(job.worker, error)
+
+    def _next(self) -> PoolJob | None:
+        if self.waiting:
+            return self.waiting.popleft()
+        ready = self._ready
+        if ready and isinstance(ready[0], PoolJob):
+            job: PoolJob = ready.popleft()
+            if job.begin():
+                return job
+        return None

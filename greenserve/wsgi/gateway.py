@@ -1,0 +1,237 @@
+"""One request and its response: calls the application as PEP 3333 says.
+
+Law: the head leaves with the first piece of the body, in one send; before that everything can still be replaced
+(start_response with exc_info, an error page), afterwards nothing. `Stage` says where the response is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from enum import Enum
+from types import TracebackType
+from typing import Any, TypeAlias
+
+from greenserve.errors import InvalidResponse
+from greenserve.http.head import RequestHead
+from greenserve.http.response import LAST_CHUNK, CheckedHeaders, Framing, checked, chunk
+from greenserve.wsgi.response import FileWrapper
+from greenserve.wsgi.transport import Transport
+
+ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
+Application: TypeAlias = Callable[[dict[str, Any], Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
+
+COPY_LIMIT = 65536  # bytes: head and body are joined up to here; a larger body is sent by itself, uncopied
+
+
+class Stage(Enum):
+    """Where a response is."""
+
+    NOTHING = "nothing"  # start_response has not been called
+    HEAD_KNOWN = "head known"  # called, nothing sent
+    BODY = "body"  # the head has been sent
+    DONE = "done"
+
+
+# Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
+_NONE, _CHUNKED, _LENGTH = Framing.NONE, Framing.CHUNKED, Framing.LENGTH
+_NOTHING, _HEAD_KNOWN, _BODY, _DONE = Stage.NOTHING, Stage.HEAD_KNOWN, Stage.BODY, Stage.DONE
+
+
+class Exchange:
+    """One request and its response."""
+
+    __slots__ = ("_checked", "_framing", "_overrun", "_request", "_room", "_transport", "sent", "stage", "status")
+
+    _checked: CheckedHeaders  # what start_response was given
+    _framing: Framing
+    _room: int | None  # bytes of body that the declared length still allows
+
+    def __init__(self, transport: Transport, request: RequestHead) -> None:
+        self._transport = transport
+        self._request = request
+        self._overrun = 0  # bytes that the application gave beyond Content-Length
+        self.stage = _NOTHING
+        self.sent = 0  # bytes of body
+
+    def run(self, application: Application, environ: dict[str, Any]) -> None:
+        """Call the application and send what it answers. Raises what it raises, InvalidResponse, ClientDisconnected.
+
+        The iterable's close() is called whatever happens (PEP 3333).
+        """
+        result = application(environ, self.start_response)
+        kind = type(result)
+        if kind is list or kind is tuple:
+            self._send_whole(result)  # type: ignore[arg-type]  # a list or a tuple, as just asked
+            return
+        try:
+            if isinstance(result, FileWrapper) and self.stage is _HEAD_KNOWN:
+                self._send_file(result)
+            else:
+                self._send_pieces(result)
+            self._finish()
+        finally:
+            close = getattr(result, "close", None)
+            if close is not None:
+                close()
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """PEP 3333's start_response. Raises InvalidResponse for what cannot be sent, at once, where the mistake is."""
+        if exc_info is not None:
+            try:
+                if self.stage is _BODY:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # PEP 3333: no cycle through the traceback's frames
+        elif self.stage is not _NOTHING:
+            raise InvalidResponse("start_response was called a second time without exc_info (PEP 3333)")
+        self._checked = checked(status, headers)
+        self.status = status
+        self.stage = _HEAD_KNOWN
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """PEP 3333's write callable: sends at once."""
+        if not isinstance(data, bytes):
+            raise _not_bytes(data)
+        if self.stage is _HEAD_KNOWN:
+            self._send_head(data, None)
+        elif data:
+            self._send_body(data)
+
+    def _send_whole(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
+        """A body that is there as a whole: its length is known, and head and body leave together."""
+        body = pieces[0] if len(pieces) == 1 else _join(pieces)
+        if not isinstance(body, bytes):
+            raise _not_bytes(body)
+        if self.stage is _HEAD_KNOWN:
+            self._send_head(body, len(body))
+        elif self.stage is _NOTHING:
+            raise _no_start_response()
+        elif body:
+            self._send_body(body)
+        self._finish()
+
+    def _send_pieces(self, pieces: Iterable[bytes]) -> None:
+        """A body that comes piece by piece; each is sent before the next one is asked for (PEP 3333)."""
+        for piece in pieces:
+            if not isinstance(piece, bytes):
+                raise _not_bytes(piece)
+            if not piece:
+                continue
+            if self.stage is _BODY:
+                if self._framing is _NONE:
+                    return  # HEAD, 204, 304: nothing of it may be sent, so it need not be made
+                self._send_body(piece)
+            elif self.stage is _HEAD_KNOWN:
+                self._send_head(piece, None)
+            else:
+                raise _no_start_response()
+
+    def _send_head(self, body: bytes, length: int | None) -> None:
+        """Send the head together with the first piece of the body; `length`: of the whole body, where that is known."""
+        transport, request = self._transport, self._request
+        keep_alive = transport.keep_alive
+        if keep_alive and (request.content_length or request.chunked):
+            keep_alive = transport.body_is_settled()
+        head = self._checked.head(
+            request.method == "HEAD", request.http_version, keep_alive, length, transport.host.date
+        )
+        transport.keep_alive = head.keep_alive
+        self.stage = _BODY
+        self._framing = framing = head.framing
+        self._room = room = head.length
+        if framing is _NONE or not body:
+            transport.send(head.data)
+            return
+        if room is not None:
+            if len(body) > room:
+                body = self._cut(body, room)
+            self._room = room - len(body)
+        elif framing is _CHUNKED:
+            self.sent += len(body)
+            transport.send(head.data + chunk(body))
+            return
+        self.sent += len(body)
+        if len(body) <= COPY_LIMIT:
+            transport.send(head.data + body)
+        else:
+            transport.send(head.data)
+            transport.send(body)
+
+    def _send_body(self, data: bytes) -> None:
+        framing = self._framing
+        if framing is _NONE:
+            return
+        if framing is _CHUNKED:
+            self.sent += len(data)
+            self._transport.send(chunk(data))
+            return
+        room = self._room
+        if room is not None:
+            if len(data) > room:
+                data = self._cut(data, room)
+            self._room = room - len(data)
+        self.sent += len(data)
+        self._transport.send(data)
+
+    def _send_file(self, wrapper: FileWrapper) -> None:
+        regular = wrapper.regular_file()
+        if regular is None:
+            self._send_pieces(wrapper)
+            return
+        fd, offset, length = regular
+        self._send_head(b"", length)
+        if self._framing is _NONE:
+            return
+        if self._framing is _CHUNKED:
+            self._send_pieces(wrapper)
+            return
+        count = length if self._room is None else min(length, self._room)
+        self._transport.send_file(fd, offset, count)
+        self.sent += count
+        if self._room is not None:
+            self._room -= count
+
+    def _finish(self) -> None:
+        """The application has given all that it will give."""
+        if self.stage is _HEAD_KNOWN:
+            self._send_head(b"", 0)
+        elif self.stage is _NOTHING:
+            raise _no_start_response()
+        self.stage = _DONE
+        if self._framing is _CHUNKED:
+            self._transport.send(LAST_CHUNK)
+        elif self._framing is _LENGTH and self._room:
+            self._transport.keep_alive = False  # the client waits for bytes that never come: only the close can tell it
+            raise InvalidResponse(f"the body is {self._room} bytes shorter than its Content-Length")
+        if self._overrun:
+            raise InvalidResponse(
+                f"the body is {self._overrun} bytes longer than its Content-Length; they were not sent"
+            )
+
+    def _cut(self, data: bytes, room: int) -> bytes:
+        """More than Content-Length says: the rest would be read as the next response (RFC 9112 §6.3), so none of it
+        leaves.
+        """
+        self._overrun += len(data) - room
+        return data[:room]
+
+
+def _join(pieces: Iterable[Any]) -> bytes:
+    for piece in pieces:
+        if not isinstance(piece, bytes):
+            raise _not_bytes(piece)
+    return b"".join(pieces)
+
+
+def _not_bytes(piece: object) -> InvalidResponse:
+    return InvalidResponse(
+        f"a WSGI body is made of bytes, but the application gave {type(piece).__name__} {piece!r:.60}"
+        + ("; encode it first" if isinstance(piece, str) else "")
+    )
+
+
+def _no_start_response() -> InvalidResponse:
+    return InvalidResponse("the application returned without calling start_response")

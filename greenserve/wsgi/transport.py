@@ -1,0 +1,36 @@
+"""What the WSGI layer needs of a connection: a narrow Protocol, so that its tests need no socket."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Dated(Protocol):
+    """Knows the time as messages carry it."""
+
+    date: bytes  # the Date field's value of this second (RFC 9110 §6.6.1); the same object while the second lasts
+
+
+class Transport(Protocol):
+    """One connection, during one request."""
+
+    # Whether another request may follow; the exchange clears it when the response makes that impossible.
+    keep_alive: bool
+
+    @property
+    def host(self) -> Dated:
+        """The server."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`. Raises ClientDisconnected."""
+
+    def send_file(self, fd: int, offset: int, count: int) -> None:
+        """Send `count` bytes of the regular file `fd` from `offset`. Raises ClientDisconnected."""
+
+    def read_body(self) -> bytes:
+        """The next piece of the request's body; b"" at its end. Raises ProtocolError, ClientDisconnected."""
+
+    def body_is_settled(self) -> bool:
+        """Whether what the application leaves of the request's body can be skipped, so that the connection can be
+        kept.
+        """
