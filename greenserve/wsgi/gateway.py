@@ -135,9 +135,10 @@ class Exchange:
         keep_alive = transport.keep_alive
         if keep_alive and (request.content_length or request.chunked):
             keep_alive = transport.body_is_settled()
-        head = self._checked.head(
-            request.method == "HEAD", request.http_version, keep_alive, length, transport.host.date
-        )
+        given = self._checked
+        if given.length is not None:
+            length = given.length  # what was promised counts; `_send_body` and `_finish` hold the application to it
+        head = given.head(request.method == "HEAD", request.http_version, keep_alive, length, transport.host.date)
         transport.keep_alive = head.keep_alive
         self.stage = _BODY
         self._framing = framing = head.framing

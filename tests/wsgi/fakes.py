@@ -1,0 +1,66 @@
+"""A connection made of lists, so that the WSGI layer is tested without a socket."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from greenserve.http.limits import Limits
+from greenserve.http.request import Inbound
+from greenserve.wsgi import EnvironTemplate, Exchange
+from greenserve.wsgi.input import EMPTY, Input
+
+DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+class Pieces:
+    """A request body that comes in pieces."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    def read_body(self) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+class Wire(Pieces):
+    """A Transport that remembers each send."""
+
+    def __init__(self, *pieces: bytes, settled: bool = True) -> None:
+        super().__init__(*pieces)
+        self.host = SimpleNamespace(date=DATE)
+        self.keep_alive = True
+        self.settled = settled
+        self.sends: list[bytes] = []
+        self.files: list[tuple[int, int, int]] = []
+
+    def send(self, data: bytes) -> None:
+        self.sends.append(data)
+
+    def send_file(self, fd: int, offset: int, count: int) -> None:
+        self.files.append((fd, offset, count))
+
+    def body_is_settled(self) -> bool:
+        return self.settled
+
+
+def head_of(raw: bytes) -> Any:
+    inbound = Inbound(Limits())
+    inbound.receive_data(raw)
+    return inbound.next_event()
+
+
+def get(path: str = "/", *, method: str = "GET", version: str = "1.1", headers: str = "") -> Any:
+    return head_of(f"{method} {path} HTTP/{version}\r\nHost: example.com\r\n{headers}\r\n".encode("latin-1"))
+
+
+def call(application: Any, request: Any = None, wire: Wire | None = None) -> tuple[Wire, Exchange]:
+    """Run `application` for one request; returns what went over the wire, and the exchange."""
+    wire = wire if wire is not None else Wire()
+    request = request if request is not None else get()
+    exchange = Exchange(wire, request)
+    wire.keep_alive = request.keep_alive
+    has_body = request.content_length or request.chunked
+    environ = EnvironTemplate("127.0.0.1", "8000").build(request, "127.0.0.9", "5", Input(wire) if has_body else EMPTY)
+    exchange.run(application, environ)
+    return wire, exchange

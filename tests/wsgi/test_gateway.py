@@ -1,0 +1,381 @@
+"""PEP 3333's rules for calling an application and sending what it answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from io import BytesIO
+from wsgiref.validate import validator
+
+import pytest
+
+from greenserve.errors import InvalidResponse
+from greenserve.wsgi import FileWrapper
+from greenserve.wsgi.gateway import COPY_LIMIT, Stage
+from tests.wsgi.fakes import DATE, Wire, call, get, head_of
+
+PLAIN = [("Content-Type", "text/plain")]
+
+
+def answering(*pieces, status="200 OK", headers=None):
+    def application(environ, start_response):
+        start_response(status, list(PLAIN if headers is None else headers))
+        return list(pieces)
+
+    return application
+
+
+def body_of(wire):
+    return b"".join(wire.sends).partition(b"\r\n\r\n")[2]
+
+
+def head_lines(wire):
+    return b"".join(wire.sends).partition(b"\r\n\r\n")[0].split(b"\r\n")
+
+
+def test_head_and_body_leave_in_one_send():
+    wire, exchange = call(answering(b"hello"))
+    assert len(wire.sends) == 1
+    assert wire.sends[0].startswith(b"HTTP/1.1 200 OK\r\n")
+    assert wire.sends[0].endswith(b"\r\n\r\nhello")
+    assert b"Content-Length: 5" in head_lines(wire)
+    assert b"Date: " + DATE in head_lines(wire)
+    assert (exchange.sent, exchange.stage, exchange.status) == (5, Stage.DONE, "200 OK")
+
+
+def test_a_list_of_pieces_has_a_known_length():
+    wire, _ = call(answering(b"one", b"", b"two"))
+    assert b"Content-Length: 6" in head_lines(wire)
+    assert body_of(wire) == b"onetwo"
+
+
+def test_a_large_body_is_not_copied_behind_its_head():
+    body = b"x" * (COPY_LIMIT + 1)
+    wire, _ = call(answering(body))
+    assert wire.sends[1] is body
+
+
+def test_a_generator_streams_each_piece_before_the_next_is_asked_for():
+    wire = Wire()
+    seen = []
+
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        for piece in (b"one", b"two", b"three"):
+            seen.append(len(wire.sends))
+            yield piece
+
+    call(application, wire=wire)
+    assert seen == [0, 1, 2]
+    assert wire.sends[0].endswith(b"\r\n\r\n3\r\none\r\n")
+    assert wire.sends[1:] == [b"3\r\ntwo\r\n", b"5\r\nthree\r\n", b"0\r\n\r\n"]
+    assert b"Transfer-Encoding: chunked" in head_lines(wire)
+
+
+def test_a_streamed_body_to_http_1_0_ends_with_the_connection():
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield b"one"
+        yield b"two"
+
+    wire, _ = call(application, get(version="1.0", headers="Connection: keep-alive\r\n"))
+    assert body_of(wire) == b"onetwo"
+    assert not wire.keep_alive
+
+
+def test_an_empty_iterable_sends_its_head():
+    wire, _ = call(answering(status="204 No Content", headers=[]))
+    assert wire.sends[0].startswith(b"HTTP/1.1 204 No Content\r\n")
+    wire, _ = call(lambda environ, start_response: (start_response("200 OK", PLAIN), iter(()))[1])
+    assert b"Content-Length: 0" in head_lines(wire)
+
+
+def test_head_gets_the_head_of_get_and_no_body():
+    wire, exchange = call(answering(b"hello"), get(method="HEAD"))
+    assert b"Content-Length: 5" in head_lines(wire)
+    assert body_of(wire) == b""
+    assert exchange.sent == 0
+
+
+def test_head_does_not_exhaust_a_generator_but_closes_it():
+    class Endless:
+        closed = False
+
+        def __iter__(self):
+            while True:
+                yield b"more"
+
+        def close(self):
+            self.closed = True
+
+    body = Endless()
+    wire, _ = call(lambda environ, start_response: (start_response("200 OK", PLAIN), body)[1], get(method="HEAD"))
+    assert body_of(wire) == b""
+    assert body.closed
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+def test_a_status_without_content_sends_none(status):
+    wire, _ = call(answering(b"surplus", status=status))
+    assert body_of(wire) == b""
+
+
+def test_write_sends_at_once_and_before_the_iterable():
+    wire = Wire()
+
+    def application(environ, start_response):
+        write = start_response("200 OK", PLAIN)
+        write(b"first")
+        assert len(wire.sends) == 1
+        write(b"second")
+        return [b"third"]
+
+    call(application, wire=wire)
+    assert body_of(wire) == b"5\r\nfirst\r\n6\r\nsecond\r\n5\r\nthird\r\n0\r\n\r\n"
+
+
+def test_close_is_called_after_the_body_and_after_an_error():
+    calls = []
+
+    class Body:
+        def __init__(self, fails):
+            self.fails = fails
+
+        def __iter__(self):
+            yield b"one"
+            if self.fails:
+                raise RuntimeError("in the middle")
+
+        def close(self):
+            calls.append(self.fails)
+
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        return Body(environ["PATH_INFO"] == "/fails")
+
+    call(application)
+    with pytest.raises(RuntimeError):
+        call(application, get("/fails"))
+    assert calls == [False, True]
+
+
+def test_start_response_may_be_called_inside_the_iteration():
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield b"late"
+
+    wire, _ = call(application)
+    assert b"late" in body_of(wire)
+
+
+def test_a_second_start_response_needs_exc_info():
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        start_response("200 OK", PLAIN)
+        return []
+
+    with pytest.raises(InvalidResponse, match="second time"):
+        call(application)
+
+
+def test_exc_info_replaces_a_head_that_is_not_sent():
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            start_response("500 Oops", PLAIN, sys.exc_info())
+        return [b"sorry"]
+
+    wire, exchange = call(application)
+    assert wire.sends[0].startswith(b"HTTP/1.1 500 Oops\r\n")
+    assert exchange.status == "500 Oops"
+
+
+def test_exc_info_is_raised_once_the_head_is_sent():
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)(b"begun")
+        try:
+            raise ValueError("boom")
+        except ValueError:
+            start_response("500 Oops", PLAIN, sys.exc_info())
+        return []
+
+    with pytest.raises(ValueError, match="boom"):
+        call(application)
+
+
+def test_no_start_response_is_an_error():
+    for result in ([], [b"x"], iter([b"x"]), iter(())):
+        with pytest.raises(InvalidResponse, match="without calling start_response"):
+            call(lambda environ, start_response, result=result: result)
+
+
+@pytest.mark.parametrize("body", [["text"], [b"a", "text"], iter(["text"]), [None]])
+def test_a_body_that_is_not_bytes_is_named(body):
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        return body
+
+    with pytest.raises(InvalidResponse, match="bytes"):
+        call(application)
+
+
+def test_write_refuses_text():
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)("text")
+        return []
+
+    with pytest.raises(InvalidResponse, match="encode it first"):
+        call(application)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        ("200", PLAIN),
+        ("OK", PLAIN),
+        (200, PLAIN),
+        ("200 OK\r\nX: y", PLAIN),
+        ("200 OK", [("X", "a\r\nSet-Cookie: stolen=1")]),
+        ("200 OK", [("X Y", "a")]),
+        ("200 OK", [("X", 1)]),
+        ("200 OK", [("Transfer-Encoding", "chunked")]),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_inside_start_response(status, headers):
+    refused = []
+
+    def application(environ, start_response):
+        try:
+            start_response(status, headers)
+        except InvalidResponse as error:
+            refused.append(error)
+            raise
+        return []
+
+    with pytest.raises(InvalidResponse):
+        call(application)
+    assert refused
+
+
+def test_a_body_shorter_than_declared_closes_the_connection():
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", "10")])
+        yield b"four"
+
+    wire = Wire()
+    with pytest.raises(InvalidResponse, match="6 bytes shorter"):
+        call(application, wire=wire)
+    assert not wire.keep_alive
+
+
+def test_a_body_longer_than_declared_is_cut_there():
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", "4")])
+        yield b"four"
+        yield b"HTTP/1.1 200 OK\r\n\r\n"
+
+    wire = Wire()
+    with pytest.raises(InvalidResponse, match="longer"):
+        call(application, wire=wire)
+    assert body_of(wire) == b"four"
+
+
+def test_a_whole_body_longer_than_declared_is_cut_there():
+    wire = Wire()
+    with pytest.raises(InvalidResponse, match="3 bytes longer"):
+        call(answering(b"four...", headers=[("Content-Length", "4")]), wire=wire)
+    assert body_of(wire) == b"four"
+
+
+def test_an_unsettled_request_body_ends_the_connection():
+    request = head_of(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+    wire, _ = call(answering(b"no"), request, Wire(settled=False))
+    assert b"Connection: close" in head_lines(wire)
+    assert not wire.keep_alive
+
+
+def test_a_file_goes_to_the_kernel():
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"0123456789")
+        file.flush()
+        file.seek(3)
+        number = file.fileno()
+        whole = open(__file__, "rb")
+
+        def application(environ, start_response):
+            start_response("200 OK", PLAIN)
+            return environ["wsgi.file_wrapper"](whole if environ["PATH_INFO"] == "/whole" else file)
+
+        wire, exchange = call(application)
+        assert b"Content-Length: 7" in head_lines(wire)
+        assert wire.files == [(number, 3, 7)]
+        assert exchange.sent == 7
+        wire, _ = call(application, get("/whole"))
+        assert wire.files[0][1:] == (0, os.stat(__file__).st_size)
+        assert whole.closed
+
+
+def test_a_file_for_head_is_not_sent():
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"0123456789")
+        file.flush()
+        file.seek(0)
+        wire, _ = call(
+            lambda environ, start_response: (start_response("200 OK", PLAIN), FileWrapper(file))[1], get(method="HEAD")
+        )
+        assert b"Content-Length: 10" in head_lines(wire)
+        assert wire.files == []
+
+
+def test_a_file_sends_no_more_than_declared():
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(b"0123456789")
+        file.flush()
+        file.seek(0)
+
+        def application(environ, start_response):
+            start_response("206 Partial Content", [("Content-Length", "4"), ("Content-Range", "bytes 0-3/10")])
+            return FileWrapper(file)
+
+        wire, exchange = call(application)
+        assert wire.files[0][2] == 4
+        assert exchange.sent == 4
+
+
+def test_what_is_no_regular_file_is_read_in_blocks():
+    wire, _ = call(
+        lambda environ, start_response: (start_response("200 OK", PLAIN), FileWrapper(BytesIO(b"abcdef"), 4))[1]
+    )
+    assert wire.files == []
+    assert body_of(wire) == b"4\r\nabcd\r\n2\r\nef\r\n0\r\n\r\n"
+
+
+def test_a_pipe_is_read_in_blocks():
+    read_fd, write_fd = os.pipe()
+    os.write(write_fd, b"through a pipe")
+    os.close(write_fd)
+    with os.fdopen(read_fd, "rb") as pipe:
+        wire, _ = call(lambda environ, start_response: (start_response("200 OK", PLAIN), FileWrapper(pipe))[1])
+    assert b"through a pipe" in body_of(wire)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_wsgiref_finds_nothing_to_object_to(method):
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        if method == "POST":
+            assert environ["wsgi.input"].read(3) == b"abc"
+            assert environ["wsgi.input"].readline(-1) == b"d\n"
+            assert environ["wsgi.input"].readlines(5) == [b"ef"]
+        environ["wsgi.errors"].flush()
+        return [] if method == "HEAD" else [b"fine"]
+
+    if method == "POST":
+        request = head_of(b"POST /a%20b?q=1 HTTP/1.1\r\nHost: a\r\nContent-Length: 7\r\n\r\n")
+        wire, _ = call(validator(application), request, Wire(b"ab", b"cd\ne", b"f"))
+    else:
+        wire, _ = call(validator(application), get(method=method))
+    assert wire.sends[0].startswith(b"HTTP/1.1 200 OK")
