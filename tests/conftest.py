@@ -12,14 +12,21 @@ import socket
 from pathlib import Path
 from typing import NoReturn
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+CI = os.environ.get("CI") == "true"
+
+# No deadline: how long an example takes says how busy the machine is. Under CI the examples are the same in every run,
+# so that a failure is the change's own.
+hypothesis.settings.register_profile("greenserve", deadline=None, derandomize=CI, database=None)
+hypothesis.settings.load_profile("greenserve")
 
 
 def missing(reason: str) -> NoReturn:
     """Skip the running test for `reason`; under CI=true fail it."""
-    if os.environ.get("CI") == "true":
+    if os.environ.get("CI") == "true":  # not the constant: its own tests change the variable
         pytest.fail(f"{reason}; under CI nothing may be missing", pytrace=False)
     pytest.skip(reason)
 

@@ -51,12 +51,11 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
             record.application, record.settings = application, settings
             self.addresses = settings.bind
 
-        def listen(self) -> None:
+        def serve_forever(self, ready: Callable[[], None]) -> int:
             record.steps.append("listen")
             if record.bind_error:
                 raise record.bind_error
-
-        def serve_forever(self) -> int:
+            ready()
             record.steps.append("serve")
             return record.code
 

@@ -58,9 +58,7 @@ def load(reference: str) -> WSGIApplication:
 def serve(application: WSGIApplication, settings: Settings) -> int:
     """Listen, say so, and serve until told to stop. Returns the exit code. Raises BindError."""
     running = server.Server(application, settings)
-    running.listen()
-    _announce(settings, [address.url for address in running.addresses])
-    return running.serve_forever()
+    return running.serve_forever(lambda: _announce(settings, [address.url for address in running.addresses]))
 
 
 def _announce(settings: Settings, urls: list[str]) -> None:

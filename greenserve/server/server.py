@@ -77,15 +77,20 @@ class Server:
             self._close_sockets()
             raise
 
-    def serve_forever(self) -> int:
+    def serve_forever(self, ready: Callable[[], None] | None = None) -> int:
         """Serve in this thread until SIGTERM or SIGINT (in the main thread), or `stop`. Returns an exit status.
 
         The first signal stops gracefully: requests in progress finish, within `graceful_timeout`. The second kills
         them. The status is GRACEFUL (0), or FORCED (1) when requests were killed. Raises BindError.
+
+        ready: called once when connections are accepted and signals are handled. Who announces the server does it
+        there: a signal sent on reading an earlier announcement would kill the process.
         """
         self.listen()
         service = self._make_service()
         with _Signals(self._on_signal):
+            if ready is not None:
+                ready()
             self._run(service)
         return FORCED if service.killed else GRACEFUL
 
@@ -213,7 +218,9 @@ def serve(application: Application, **options: Any) -> int:
     For example `greenserve.serve(app, bind="0.0.0.0:8000")`. Raises ConfigurationError, BindError.
     """
     server = Server(application, **options)
-    server.listen()
-    for address in server.addresses:
-        sys.stderr.write(f"greenserve: listening on {address.url}\n")  # logging is the program's to configure
-    return server.serve_forever()
+
+    def announce() -> None:
+        for address in server.addresses:
+            sys.stderr.write(f"greenserve: listening on {address.url}\n")  # logging is the program's to configure
+
+    return server.serve_forever(announce)

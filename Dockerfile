@@ -1,0 +1,41 @@
+# docker build -t greenserve .
+# docker run --rm -p 8000:8000 -v "$PWD":/app greenserve myapp:app
+#
+# An application with dependencies has an image of its own on top of this one:
+#   FROM greenserve
+#   USER root
+#   RUN pip install --no-cache-dir flask
+#   USER 10001:10001
+#   COPY . .
+#   CMD ["myapp:app"]
+
+# The build tools and the sources stay in this stage; the environment alone goes on.
+FROM python:3.13-slim-bookworm AS build
+WORKDIR /src
+# The dependencies are a layer of their own, which a change of the sources leaves cached.
+COPY pyproject.toml README.md LICENSE ./
+COPY greenserve/version.py ./greenserve/version.py
+RUN python -m venv /opt/greenserve \
+    && /opt/greenserve/bin/pip install --no-cache-dir --disable-pip-version-check .
+COPY greenserve ./greenserve
+RUN /opt/greenserve/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --force-reinstall .
+
+FROM python:3.13-slim-bookworm
+LABEL org.opencontainers.image.title="greenserve" \
+      org.opencontainers.image.licenses="MIT"
+# The same path as in the build stage: an environment's scripts name their interpreter by its full path.
+COPY --from=build /opt/greenserve /opt/greenserve
+# 0.0.0.0 is the container's own network; what of it is published, `docker run -p` says.
+ENV PATH=/opt/greenserve/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    GREENSERVE_BIND=0.0.0.0:8000
+# By number, so that an orchestrator can see that it is not root.
+RUN useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin greenserve
+WORKDIR /app
+USER 10001:10001
+EXPOSE 8000
+# Healthy is what answers with anything but a server error: an application need not have a page at /.
+HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --retries=3 \
+    CMD ["python", "-c", "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=4); c.request('HEAD', '/'); raise SystemExit(c.getresponse().status >= 500)"]
+ENTRYPOINT ["greenserve"]
+CMD ["demo"]

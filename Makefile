@@ -1,0 +1,84 @@
+# Everything works on a fresh machine with Python 3.11 or newer: each target makes the environment that it needs.
+#
+#   make demo    the demo at http://127.0.0.1:8000 (ARGS="--bind :8080" passes options)
+#   make test    the tests (ARGS="-k settings" passes options to pytest)
+#   make lint    ruff and mypy
+#   make bench   the comparison with other servers, in an environment of its own
+#   make docs    docs/settings.md from the code
+#   make clean   removes what the others made
+#
+# PYTHON=python3.13 chooses the interpreter, VENV=DIR where its environment is.
+
+VENV ?= .venv
+BENCH_VENV ?= .venv-bench
+ARGS ?=
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint format bench docs clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.demo
+	$(BIN)/python -m greenserve demo $(ARGS)
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
+
+format: $(VENV)/.dev
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
+
+bench: $(BENCH_VENV)/.bench
+	$(BENCH_VENV)/bin/python benchmarks/run.py $(ARGS)
+
+docs: $(VENV)/.demo
+	$(BIN)/python tools/settings_reference.py > docs/settings.md.new
+	mv docs/settings.md.new docs/settings.md
+
+clean:
+	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp says that an environment has what its target needs; it is made again when pyproject.toml changes. Packages are
+# installed editable, so that a change of the code needs no installation.
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ $(VENV)/.demo
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@ $(VENV)/.demo $(VENV)/.test
+
+$(BENCH_VENV)/.bench: pyproject.toml | $(BENCH_VENV)/bin/python
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(BIN)/python:
+	$(make-venv)
+
+$(BENCH_VENV)/bin/python:
+	$(make-venv)
+
+# The first candidate that runs, is new enough and can make an environment: a name on PATH may be a shim without an
+# interpreter behind it, and Debian's python3 lacks ensurepip until python3-venv is installed.
+define make-venv
+@venv='$(patsubst %/bin/python,%,$@)'; \
+for python in $(PYTHON) $(if $(PYTHON),,python3 python3.13 python3.12 python3.11 $(HOME)/.pyenv/versions/3.1[1-9]*/bin/python); do \
+	if "$$python" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+		echo "$$python -m venv $$venv"; \
+		exec "$$python" -m venv "$$venv"; \
+	fi; \
+done; \
+echo "No Python 3.11 or newer with the venv module was found: install one (Debian: apt install python3-venv)" >&2; \
+echo "or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; \
+exit 1
+endef

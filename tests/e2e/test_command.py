@@ -1,0 +1,107 @@
+"""The command as a process: what its stand-in tests cannot show, with a real server behind it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.server_process import ServerProcess, run_command
+
+SLOW = """
+import time
+
+def app(environ, start_response):
+    time.sleep(float(environ["QUERY_STRING"] or 0))
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [b"slept"]
+"""
+
+Start = Callable[..., ServerProcess]
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    (tmp_path / "slow.py").write_text(SLOW)
+    return tmp_path
+
+
+def begin(server: ServerProcess, seconds: str) -> socket.socket:
+    """Send a request and wait until the server has it in progress: a second, quick one on the connection's heels."""
+    connection = server.connect()
+    connection.sendall(f"GET /?{seconds} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    with urllib.request.urlopen(server.url):
+        return connection
+
+
+def test_a_signal_right_after_the_announcement_stops_gracefully(start_server: Start, directory: Path) -> None:
+    server = start_server("slow:app", cwd=directory)
+    assert server.stop() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_request_in_progress_is_finished_and_the_exit_code_is_0(
+    start_server: Start, directory: Path, number: signal.Signals
+) -> None:
+    server = start_server("slow:app", cwd=directory)
+    with begin(server, "0.5") as connection:
+        server.send_signal(number)
+        assert b"slept" in b"".join(iter(lambda: connection.recv(65536), b""))
+    assert server.wait() == 0
+
+
+def test_a_request_that_outlasts_the_grace_is_killed_and_the_exit_code_is_1(
+    start_server: Start, directory: Path
+) -> None:
+    server = start_server("slow:app", "--graceful-timeout", "100ms", cwd=directory)
+    with begin(server, "60"):
+        assert server.stop() == 1
+    assert "GET /?60" in server.output
+
+
+def test_a_second_signal_kills_at_once_and_the_exit_code_is_1(start_server: Start, directory: Path) -> None:
+    server = start_server("slow:app", cwd=directory)
+    with begin(server, "60"):
+        server.send_signal(signal.SIGTERM)
+        server.wait_for_line("SIGTERM: stopping")
+        assert server.stop() == 1
+
+
+def test_a_port_in_use_names_the_process_that_holds_it(directory: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+        done = run_command("slow:app", "--bind", f"127.0.0.1:{port}", cwd=directory)
+    assert done.returncode == 4
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith(f"greenserve: cannot listen on 127.0.0.1:{port}: it is in use by ")
+    assert os.path.exists("/proc/net/tcp") is (f"pid {os.getpid()} (" in last)
+
+
+def test_check_leaves_the_port_alone(directory: Path, free_port: int) -> None:
+    done = run_command("check", "slow:app", "--bind", f"127.0.0.1:{free_port}", cwd=directory)
+    assert done.returncode == 0, done.stdout
+    assert f"127.0.0.1:{free_port}  free as far as can be told" in done.stdout
+
+
+def test_an_application_that_cannot_be_loaded_ends_with_3_before_anything_listens(directory: Path) -> None:
+    done = run_command("slow:ap", cwd=directory)
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[-1].endswith("has no attribute 'ap'; did you mean 'app'?")
+    assert "listening" not in done.stderr
+
+
+def test_sleeping_requests_do_not_wait_for_each_other(start_server: Start, directory: Path) -> None:
+    server = start_server("slow:app", cwd=directory)
+    connections = [begin(server, "0.3") for _ in range(20)]
+    try:
+        for connection in connections:
+            connection.settimeout(10)
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    finally:
+        for connection in connections:
+            connection.close()

@@ -1,0 +1,150 @@
+"""The rules of the house (docs/design.md): who may import whom, what stays pure, and which names are public."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import greenserve
+
+PACKAGE = Path(greenserve.__file__).parent
+MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
+
+# Each room, and the rooms that it may import. "" is the package's root with its public names.
+BASE = {"errors", "settings", "version"}
+PROTOCOLS = {"http", "wsgi", "websocket"}
+SERVER = BASE | PROTOCOLS | {"hub", "green"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "version": set(),
+    "settings": {"errors"},
+    "loading": {"errors"},
+    "hub": {"errors"},
+    "green": {"errors", "hub"},
+    "http": {"errors"},
+    "wsgi": BASE | {"http"},
+    "websocket": BASE | {"http"},
+    "server": SERVER,
+    "admin": SERVER | {"server"},
+    "supervisor": SERVER | {"server", "admin", "loading"},
+    "cli": SERVER | {"server", "admin", "supervisor", "loading", ""},
+    "demo": {"version", ""},  # an application like any other: public names only
+    "__init__": SERVER | {"server", "supervisor", "loading"},
+    "__main__": {"cli"},
+}
+
+# Sans-IO: bytes and events in, bytes and events out.
+CLOCK = {"sched", "time"}
+NETWORK = {"_socket", "select", "selectors", "socket", "socketserver", "ssl"}
+CONCURRENCY = {
+    "_thread",
+    "asyncio",
+    "concurrent",
+    "greenlet",
+    "multiprocessing",
+    "queue",
+    "signal",
+    "subprocess",
+    "threading",
+}
+WITH_IO = {"session.py", "rooms.py", "compat.py"}  # of websocket/; everything else there is protocol
+
+PUBLIC = {
+    "GreenThread",
+    "Server",
+    "Timeout",
+    "__version__",
+    "get_ident",
+    "getcurrent",
+    "is_monkey_patched",
+    "kill",
+    "monkey_patch",
+    "serve",
+    "sleep",
+    "spawn",
+    "spawn_after",
+    "spawn_after_local",
+    "spawn_n",
+    "with_timeout",
+}
+
+
+def room(module: Path) -> str:
+    return module.parts[0].removesuffix(".py")
+
+
+def is_pure(module: Path) -> bool:
+    return room(module) == "http" or (room(module) == "websocket" and module.name not in {*WITH_IO, "__init__.py"})
+
+
+def tree(module: Path) -> ast.Module:
+    return ast.parse((PACKAGE / module).read_text())
+
+
+def imports(node: ast.AST, module: Path) -> Iterator[str]:
+    """The full dotted names that are imported anywhere below the node, functions included."""
+    package = ["greenserve", *module.parent.parts]
+    for child in ast.walk(node):
+        if isinstance(child, ast.Import):
+            yield from (alias.name for alias in child.names)
+        elif isinstance(child, ast.ImportFrom):
+            base = package[: len(package) - child.level + 1] if child.level else []
+            origin = ".".join([*base, child.module] if child.module else base)
+            yield from (f"{origin}.{alias.name}" for alias in child.names)
+
+
+def rooms(node: ast.AST, module: Path) -> set[str]:
+    """The rooms of the project that are imported below the node; "" for a public name of the root."""
+    found = set()
+    for name in imports(node, module):
+        first, *rest = name.split(".")
+        if first == "greenserve":
+            found.add(rest[0] if rest and rest[0] in MAY_IMPORT else "")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("source", "room"),
+    [
+        ("import greenserve.server.listener", "server"),
+        ("from greenserve import server", "server"),
+        ("from greenserve.server import Server", "server"),
+        ("from ..server import Server", "server"),
+        ("from .. import server", "server"),
+        ("from . import head", "http"),
+        ("def late():\n    from greenserve import serve", ""),
+    ],
+)
+def test_every_way_to_import_a_room_is_seen(source: str, room: str) -> None:
+    assert rooms(ast.parse(source), Path("http/request.py")) == {room}
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_a_module_imports_only_the_rooms_below_its_own(module: Path) -> None:
+    allowed = MAY_IMPORT[room(module)] | {room(module)}
+    assert rooms(tree(module), module) <= allowed
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if is_pure(module)], ids=str)
+def test_a_protocol_touches_no_socket_no_clock_and_no_green_thread(module: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(tree(module), module)} & (CLOCK | NETWORK | CONCURRENCY)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_no_import_cycle_is_hidden_under_type_checking(module: Path) -> None:
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            assert not rooms(node, module), f"line {node.lineno}"
+
+
+def test_the_public_names_are_those_that_somebody_wrote_down() -> None:
+    assert set(greenserve.__all__) == PUBLIC
+    assert all(hasattr(greenserve, name) for name in PUBLIC)
+
+
+def test_the_version_is_said_once() -> None:
+    said = [path for path in MODULES if f'"{greenserve.__version__}"' in (PACKAGE / path).read_text()]
+    assert said == [Path("version.py")]
