@@ -1,0 +1,1 @@
+"""WebSockets: RFC 6455 and permessage-deflate, RFC 7692."""

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from greenserve.errors import ProtocolError
+from greenserve.websocket.deflate import DeflateParameters
+from greenserve.websocket.errors import HandshakeFailed, HandshakeRejected
+from greenserve.websocket.handshake import (
+    accept_key,
+    accept_upgrade,
+    check_acceptance,
+    check_origin,
+    new_key,
+    read_upgrade,
+    select_subprotocol,
+    upgrade_request,
+    wants_websocket,
+)
+
+KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 §1.3
+PLAIN = {
+    "host": "server.example.com",
+    "upgrade": "websocket",
+    "connection": "Upgrade",
+    "sec-websocket-key": KEY,
+    "sec-websocket-version": "13",
+}
+
+
+def headers(**changes):
+    """The plain request's headers with changes: None removes a field, a list repeats it."""
+    fields = PLAIN | {name.replace("_", "-"): value for name, value in changes.items()}
+    pairs = []
+    for name, value in fields.items():
+        values = value if isinstance(value, list) else [] if value is None else [value]
+        pairs += [(name, each) for each in values]
+    return pairs
+
+
+def request(**changes):
+    return read_upgrade("GET", "1.1", headers(**changes))
+
+
+def rejection(method="GET", version="1.1", **changes):
+    with pytest.raises(HandshakeRejected) as caught:
+        read_upgrade(method, version, headers(**changes))
+    return caught.value
+
+
+def test_the_key_of_the_rfc_has_the_answer_of_the_rfc():
+    assert accept_key(KEY) == "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+
+
+def test_a_plain_request_is_accepted_with_the_response_of_the_rfc():
+    accepted = accept_upgrade(request())
+    assert accepted.response == (
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+    )
+    assert accepted.subprotocol is None
+    assert accepted.deflate is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"upgrade": "WebSocket"},
+        {"upgrade": "h2c, websocket"},
+        {"connection": "keep-alive, Upgrade"},
+        {"connection": ["keep-alive", "upgrade"]},
+        {"sec_websocket_version": " 13 "},
+        {"sec_websocket_key": "AAAAAAAAAAAAAAAAAAAAAA=="},
+        {"host": None},
+    ],
+)
+def test_other_spellings_of_a_valid_request_are_accepted(changes):
+    assert request(**changes).key in {KEY, "AAAAAAAAAAAAAAAAAAAAAA=="}
+
+
+@pytest.mark.parametrize(
+    ("status", "changes"),
+    [
+        (426, {"upgrade": None}),
+        (426, {"upgrade": "h2c"}),
+        (405, {"method": "POST"}),
+        (400, {"version": "1.0"}),
+        (400, {"connection": None}),
+        (400, {"connection": "keep-alive"}),
+        (426, {"sec_websocket_version": None}),
+        (426, {"sec_websocket_version": "8"}),
+        (426, {"sec_websocket_version": "13, 8"}),
+        (426, {"sec_websocket_version": ["13", "13"]}),
+        (400, {"sec_websocket_key": None}),
+        (400, {"sec_websocket_key": [KEY, KEY]}),
+        (400, {"sec_websocket_key": ""}),
+        (400, {"sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ"}),
+        (400, {"sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQAA"}),
+        (400, {"sec_websocket_key": "dGhlIHNhbXBsZSBub25jZR=="}),
+        (400, {"sec_websocket_key": "dGhlIHNhbXBsZSBub25j*Q=="}),
+        (400, {"sec_websocket_protocol": "chat, chat"}),
+        (400, {"sec_websocket_protocol": ["chat", "chat"]}),
+        (400, {"sec_websocket_protocol": "ch@t"}),
+        (400, {"sec_websocket_extensions": "permessage-deflate;"}),
+        (400, {"origin": ["http://a.example", "http://b.example"]}),
+    ],
+)
+def test_an_invalid_request_is_rejected_with_an_http_response(status, changes):
+    refused = rejection(**changes)
+    assert refused.status == status
+    assert isinstance(refused, ProtocolError)
+    assert ("Content-Length", str(len(refused.body))) in refused.headers
+    assert refused.body.decode().strip() == str(refused)
+    assert refused.status_line.startswith(f"{status} ")
+
+
+def test_a_rejection_names_what_would_be_accepted():
+    assert ("Sec-WebSocket-Version", "13") in rejection(sec_websocket_version="8").headers
+    assert ("Upgrade", "websocket") in rejection(upgrade=None).headers
+    assert ("Allow", "GET") in rejection(method="PUT").headers
+
+
+def test_only_a_request_that_names_websocket_wants_one():
+    assert wants_websocket(headers())
+    assert not wants_websocket(headers(upgrade="h2c"))
+    assert not wants_websocket(headers(upgrade=None))
+    assert not wants_websocket(headers(upgrade="websockets"))
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed", "passes"),
+    [
+        (None, ["same-origin"], True),
+        (None, [], True),
+        ("https://evil.example", ["*"], True),
+        ("https://evil.example", [], False),
+        ("https://evil.example", ["same-origin"], False),
+        ("https://server.example.com", ["same-origin"], True),
+        ("HTTPS://Server.Example.com:443", ["same-origin"], True),
+        ("http://server.example.com:80", ["same-origin"], True),
+        ("http://server.example.com:8080", ["same-origin"], False),
+        ("https://server.example.com.evil.example", ["same-origin"], False),
+        ("https://evil.example/server.example.com", ["same-origin"], False),
+        ("https://server.example.com@evil.example", ["same-origin"], False),
+        ("null", ["same-origin"], False),
+        ("null", ["null"], True),
+        ("same-origin", ["same-origin"], False),
+        ("https://a.example", ["https://a.example"], True),
+        ("https://a.example", ["https://b.example", "https://A.example:443"], True),
+        ("http://a.example", ["https://a.example"], False),
+        ("https://a.example:444", ["https://a.example"], False),
+        ("", ["same-origin"], False),
+    ],
+)
+def test_only_pages_of_allowed_origins_may_connect(origin, allowed, passes):
+    asked = request(origin=origin)
+    if passes:
+        check_origin(asked, allowed)
+    else:
+        with pytest.raises(HandshakeRejected) as caught:
+            check_origin(asked, allowed)
+        assert caught.value.status == 403
+
+
+@pytest.mark.parametrize(
+    ("origin", "host", "passes"),
+    [
+        ("http://localhost:8000", "localhost:8000", True),
+        ("http://localhost:8000", "LOCALHOST:8000", True),
+        ("http://localhost", "localhost:80", True),
+        ("https://localhost", "localhost:443", True),
+        ("https://localhost", "localhost:80", False),
+        ("http://[::1]:8000", "[::1]:8000", True),
+        ("http://[::1]", "[::1]:80", True),
+        ("http://localhost:8000", None, False),
+        ("http://localhost:8000", ["localhost:8000", "localhost:8000"], False),
+    ],
+)
+def test_same_origin_compares_host_and_port_with_the_host_field(origin, host, passes):
+    asked = request(origin=origin, host=host)
+    if passes:
+        check_origin(asked, ["same-origin"])
+    else:
+        with pytest.raises(HandshakeRejected):
+            check_origin(asked, ["same-origin"])
+
+
+def test_subprotocols_are_read_in_the_clients_order_and_chosen_in_the_servers():
+    asked = request(sec_websocket_protocol=["soap, wamp", "chat"])
+    assert asked.subprotocols == ("soap", "wamp", "chat")
+    assert select_subprotocol(asked.subprotocols, ["chat", "soap"]) == "chat"
+    assert select_subprotocol(asked.subprotocols, ["other"]) is None
+    assert b"\r\nSec-WebSocket-Protocol: chat\r\n" in accept_upgrade(asked, subprotocol="chat").response
+
+
+def test_a_subprotocol_that_was_not_offered_cannot_be_accepted():
+    with pytest.raises(ValueError, match="did not offer"):
+        accept_upgrade(request(), subprotocol="chat")
+
+
+def test_compression_is_agreed_when_both_want_it():
+    asked = request(sec_websocket_extensions="permessage-deflate; client_max_window_bits")
+    accepted = accept_upgrade(asked, deflate=DeflateParameters())
+    assert accepted.deflate == DeflateParameters()
+    assert b"\r\nSec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover;" in accepted.response
+    assert accept_upgrade(asked).deflate is None
+    assert b"Extensions" not in accept_upgrade(asked).response
+
+
+def test_further_headers_stand_in_the_response_but_cannot_split_it():
+    assert b"\r\nSet-Cookie: a=b\r\n" in accept_upgrade(request(), headers=[("Set-Cookie", "a=b")]).response
+    for name, value in (("X", "a\r\nY: b"), ("X\r\nY", "b"), ("X", "a\x00"), ("", "a"), ("X:", "a")):
+        with pytest.raises(ValueError, match="header"):
+            accept_upgrade(request(), headers=[(name, value)])
+
+
+@given(st.lists(st.tuples(st.sampled_from(sorted(PLAIN)), st.text(max_size=20)), max_size=4))
+def test_any_headers_are_accepted_or_rejected_but_never_crash(extra):
+    with suppress(HandshakeRejected):
+        accept_upgrade(read_upgrade("GET", "1.1", headers() + extra), deflate=DeflateParameters())
+
+
+def parse(data):
+    head, _, rest = data.partition(b"\r\n\r\n")
+    assert rest == b""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    return first, [(name.lower(), value) for name, value in (line.split(": ", 1) for line in lines)]
+
+
+def open_both(deflate=None, server_deflate=None, **options):
+    ours = upgrade_request("server.example.com", "/chat?a=1", key=new_key(), deflate=deflate, **options)
+    line, fields = parse(ours.data)
+    assert line == "GET /chat?a=1 HTTP/1.1"
+    asked = read_upgrade("GET", "1.1", fields)
+    subprotocol = asked.subprotocols[0] if asked.subprotocols else None
+    accepted = accept_upgrade(asked, subprotocol=subprotocol, deflate=server_deflate)
+    status, fields = parse(accepted.response)
+    return accepted, check_acceptance(ours, int(status.split()[1]), fields)
+
+
+def test_our_client_and_our_server_understand_each_other():
+    theirs, ours = open_both(
+        DeflateParameters(), DeflateParameters(), subprotocols=["chat"], origin="http://x", headers=[("cookie", "a=b")]
+    )
+    assert ours.subprotocol == theirs.subprotocol == "chat"
+    assert ours.deflate == theirs.deflate == DeflateParameters()
+    assert open_both()[1].deflate is None
+
+
+def test_keys_are_random():
+    assert len({new_key() for _ in range(50)}) == 50
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options"),
+    [
+        (("h", "no-slash"), {}),
+        (("h", "/a b"), {}),
+        (("h", "/é"), {}),
+        (("h", "/a\r\nb"), {}),
+        (("h\r\nX: y", "/"), {}),
+        (("h", "/"), {"subprotocols": ["a b"]}),
+        (("h", "/"), {"subprotocols": ["a", "a"]}),
+        (("h", "/"), {"headers": [("a b", "c")]}),
+        (("h", "/"), {"key": "AAAA"}),
+        (("h", "/"), {"origin": "http://x\n"}),
+    ],
+)
+def test_a_request_that_cannot_be_sent_is_a_value_error(arguments, options):
+    with pytest.raises(ValueError, match=r"target|subprotocol|header|key"):
+        upgrade_request(*arguments, **({"key": KEY} | options))
+
+
+RESPONSE = {"upgrade": "websocket", "connection": "Upgrade", "sec-websocket-accept": accept_key(KEY)}
+
+
+@pytest.mark.parametrize(
+    ("status", "changes", "named"),
+    [
+        (200, {}, "status 200"),
+        (403, {}, "status 403"),
+        (101, {"upgrade": "h2c"}, "Upgrade"),
+        (101, {"connection": "close"}, "Upgrade"),
+        (101, {"sec-websocket-accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOO="}, "Accept"),
+        (101, {"sec-websocket-accept": ""}, "Accept"),
+        (101, {"sec-websocket-protocol": "other"}, "other"),
+        (101, {"sec-websocket-protocol": "chat, chat2"}, "subprotocol"),
+        (101, {"sec-websocket-extensions": "foo"}, "foo"),
+        (101, {"sec-websocket-extensions": "foo;"}, "malformed"),
+        (101, {"sec-websocket-extensions": "permessage-deflate; foo"}, "invalid parameter"),
+    ],
+)
+def test_an_answer_that_is_no_acceptance_is_refused_and_says_why(status, changes, named):
+    ours = upgrade_request("h", "/", key=KEY, subprotocols=["chat", "chat2"])
+    with pytest.raises(HandshakeFailed, match=named) as caught:
+        check_acceptance(ours, status, list((RESPONSE | changes).items()))
+    assert caught.value.status == status
+
+
+def test_a_request_that_names_no_header_twice_in_the_answer_needs_exactly_one_accept():
+    ours = upgrade_request("h", "/", key=KEY)
+    check_acceptance(ours, 101, list(RESPONSE.items()))
+    with pytest.raises(HandshakeFailed):
+        check_acceptance(ours, 101, [*RESPONSE.items(), ("sec-websocket-accept", accept_key(KEY))])
+    with pytest.raises(HandshakeFailed):
+        check_acceptance(ours, 101, [pair for pair in RESPONSE.items() if pair[0] != "sec-websocket-accept"])

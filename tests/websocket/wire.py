@@ -1,0 +1,79 @@
+"""What the tests of this package share: frames made by hand, and a protocol run over a stream of bytes to its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from greenserve.websocket.errors import ProtocolViolation
+from greenserve.websocket.events import Event
+from greenserve.websocket.protocol import Protocol
+
+KEY = b"\x37\xfa\x21\x3d"  # the key of the examples in RFC 6455 §5.7
+TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
+
+
+def xor(data: bytes, key: bytes) -> bytes:
+    return bytes(byte ^ key[index % 4] for index, byte in enumerate(data))
+
+
+def frame(
+    opcode: int,
+    payload: bytes = b"",
+    *,
+    fin: bool = True,
+    rsv: int = 0,
+    key: bytes | None = KEY,
+    length: int | None = None,
+) -> bytes:
+    """One frame; key=None leaves it unmasked, `length` lies about the size of the payload."""
+    size = len(payload) if length is None else length
+    flag = 0 if key is None else 0x80
+    head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
+    if size <= 125:
+        head += bytes([flag | size])
+    elif size <= 0xFFFF:
+        head += bytes([flag | 126]) + size.to_bytes(2)
+    else:
+        head += bytes([flag | 127]) + size.to_bytes(8)
+    return head + (payload if key is None else key + xor(payload, key))
+
+
+def text(payload: str, **options: object) -> bytes:
+    return frame(TEXT, payload.encode(), **options)  # type: ignore[arg-type]
+
+
+@dataclass
+class Run:
+    """What came out: the events in order, the code of the failure (None: no failure), and what is to be sent."""
+
+    events: list[Event]
+    failure: int | None
+    sent: bytes
+
+
+def run(protocol: Protocol, *pieces: bytes) -> Run:
+    events: list[Event] = []
+    failure = None
+    for piece in pieces:
+        try:
+            protocol.receive_data(piece)
+            while (event := protocol.next_event()) is not None:
+                events.append(event)
+        except ProtocolViolation as violation:
+            assert failure is None
+            failure = violation.code
+    return Run(events, failure, protocol.data_to_send())
+
+
+def each_byte(data: bytes) -> list[bytes]:
+    return [data[i : i + 1] for i in range(len(data))]
+
+
+def close_code(sent: bytes) -> int | None:
+    """The code of the unmasked Close frame that `sent` ends with."""
+    position = sent.rfind(b"\x88")
+    if position < 0:
+        return None
+    payload = sent[position + 2 :]
+    assert len(payload) == sent[position + 1]
+    return int.from_bytes(payload[:2]) if payload else 1005
