@@ -18,7 +18,7 @@ from greenserve.version import VERSION
 INTERVAL = 0.1  # seconds between two samples
 # Seconds. A graceful stop waits for responses in progress: a feed without end would hold it up for as long as some page
 # is open. The browser's EventSource comes back by itself, on the same connection, RETRY milliseconds after the end.
-LIFETIME = 4.0
+LIFETIME = 3.0
 RETRY = 100
 
 watchers = Seats(100)

@@ -278,7 +278,7 @@ def run_command(
 
     Raises subprocess.TimeoutExpired after `timeout` seconds; the process is killed then.
     """
-    return subprocess.run(  # noqa: PLW1510 - the exit code is what callers assert on
+    return subprocess.run(
         [*executable, *arguments],
         cwd=cwd,
         env=_environment(env or {}),

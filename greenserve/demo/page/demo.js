@@ -47,10 +47,16 @@ function connect(chart) {
     state("live", "Live");
   };
   source.onerror = () => {
-    silence ??= setTimeout(() => { state("lost", "Reconnecting"); at("in-flight").textContent = "–"; }, 1500);
-    // A refusal (too many pages, a proxy's error) ends an EventSource for good; a lost connection does not.
-    if (source.readyState === EventSource.CLOSED) setTimeout(() => { source.close(); connect(chart); }, 3000);
+    silence ??= setTimeout(() => {
+      source.close();
+      state("lost", "Reconnecting");
+      at("in-flight").textContent = "–";
+      // A new one: by itself an EventSource waits longer from failure to failure, and after a refusal for ever.
+      setTimeout(connect, 1000, chart);
+    }, 1500);
   };
+  // After a loss it may be another process that answers.
+  source.addEventListener("open", facts, { once: true });
   source.onmessage = (event) => {
     const figures = JSON.parse(event.data);
     chart.add(figures.in_flight);
@@ -244,7 +250,9 @@ function acceptDrops(card) {
 // -- Facts and code -----------------------------------------------------------------------------------------------
 
 async function facts() {
-  const known = await (await fetch("facts")).json();
+  const response = await fetch("facts").catch(() => null); // lost again: the feed notices, and tries again
+  if (!response?.ok) return;
+  const known = await response.json();
   at("version").textContent = known.greenserve;
   const rows = [
     ["Python", `${known.implementation} ${known.python}`],
@@ -284,4 +292,3 @@ at("file").addEventListener("change", () => {
 acceptDrops(at("upload-form").closest(".card"));
 document.querySelectorAll("details[data-source]").forEach(showCode);
 connect(new Chart(at("chart"), at("tip")));
-facts();
