@@ -45,7 +45,6 @@ class Server:
         self._sockets: list[tuple[_socket.socket, Address]] = []
         self._service: Service | None = None
         self._waiters: list[Token] = []  # who waits for the end
-        self._in_thread = False
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
 
     @property
@@ -101,9 +100,12 @@ class Server:
         self.listen()
         greenlet = running()
         token: Token = [greenlet]
-        self._in_thread = True
+        greenlet.hub.external += 1  # until the thread has begun, nothing shows that somebody will wake us
         start_new_thread(self._serve_in_thread, (token,))
-        error = greenlet.hub.park(greenlet, token)
+        try:
+            error = greenlet.hub.park(greenlet, token)
+        finally:
+            greenlet.hub.external -= 1
         if error is not None:
             raise error
         return self

@@ -78,9 +78,11 @@ class Service:
     def run(self, sockets: list[tuple[_socket.socket, Address]]) -> None:
         """Serve until stopped. Closes the sockets."""
         greenlet = running()
-        self._listeners = [Listener(self.hub, sock, address, self._accept_with(address)) for sock, address in sockets]
-        self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
         try:
+            self._listeners = [
+                Listener(self.hub, sock, address, self._accept_with(address)) for sock, address in sockets
+            ]
+            self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
             while self.state is not State.STOPPED:
                 self._stopped = [greenlet]
                 self.hub.park(greenlet, self._stopped)
