@@ -31,8 +31,8 @@ _QUERY = r"[!-\"$-~]*+"
 
 # request-line = method SP request-target SP HTTP-version                                      RFC 9112 §3
 # HTTP-version = "HTTP/" DIGIT "." DIGIT                                                       RFC 9112 §2.3
-# The plain one: origin-form and a version that everybody speaks. Groups: method, target, path, query, minor.
-PLAIN_REQUEST_LINE = re.compile(rf"({_TOKEN}) (({_PATH})(?:\?({_QUERY}))?) HTTP/1\.([01])\r\n")
+# The plain one: origin-form, no CONNECT, a version that everybody speaks. Groups: method, target, path, query, minor.
+PLAIN_REQUEST_LINE = re.compile(rf"(?!CONNECT )({_TOKEN}) (({_PATH})(?:\?({_QUERY}))?) HTTP/1\.([01])\r\n")
 # Any. Groups: method, target, major, minor.
 REQUEST_LINE = re.compile(rf"({_TOKEN}) ({_TARGET}) HTTP/([0-9])\.([0-9])\r\n")
 # What can still become one. Groups: method, target.
@@ -84,7 +84,7 @@ ABSOLUTE_TARGET = re.compile(rf"[hH][tT][tT][pP][sS]?://([^/?@]++)({_PATH})?(?:\
 # chunk-size = 1*HEXDIG, here at most 16: no body comes near 2**64                             RFC 9112 §7.1
 # chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )                    RFC 9112 §7.1.1
 # chunk-ext-val = token / quoted-string                                                        RFC 9110 §5.6.4
-# Groups: chunk-size, chunk-ext.
+# BWS must be skipped (RFC 9110 §5.6.3); h11 refuses it before the ";". Groups: chunk-size, chunk-ext.
 _QUOTED_STRING = r'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*+"'
 _CHUNK_EXT = rf"(?:{_OWS};{_OWS}{_TOKEN}(?:{_OWS}={_OWS}(?:{_TOKEN}|{_QUOTED_STRING}))?)*+"
 CHUNK_LINE = re.compile(rf"([0-9A-Fa-f]{{1,16}}+)({_CHUNK_EXT})\r\n".encode("latin-1"))

@@ -34,6 +34,8 @@ from .grammar import (
 )
 from .limits import Limits
 
+__all__ = ["Fields", "HeadWatch", "RequestHead", "check_request_line", "parse_head", "too_large"]
+
 # Below this a begun request line is judged at every octet; above, once for so many: a long target would otherwise be
 # read again and again.
 _RECHECK: Final = 256
@@ -121,7 +123,7 @@ def _odd_head(raw: bytes, line_end: int, limits: Limits) -> RequestHead:
         raise _broken_field_line(block, good)
     fields = odd_fields_of(block)
     path, query, authority = _split_target(method, target)
-    if authority is not None and fields.host is not None:
+    if authority is not None and (fields.host is not None or minor == "0"):
         fields = with_host(fields, authority)
     head = _finish(method, target, path, query, minor, fields, limits)
     _ask_h11(raw)

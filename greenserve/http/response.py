@@ -265,7 +265,7 @@ def _admit(section: CheckedHeaders, name: str, value: str) -> bool:
             "the application must not set Transfer-Encoding: leave it out, and the server sends a body of unknown "
             "length in chunks"
         )
-    elif name in _ONE_HOP:
+    else:  # one of _ONE_HOP
         raise InvalidResponse(f"the hop-by-hop header {name} is the server's: the application must leave it out")
     return True
 

@@ -1,0 +1,333 @@
+"""Inbound: when events come, what is kept, and what ends a connection."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from greenserve import errors
+from greenserve.http import CLOSED, NEED_DATA, Data, EndOfMessage, Inbound, Limits, RequestHead, State
+
+from .support import LIMITS, Begun, Message, Refused, octets, one_head, play, refusal
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def post(length: int, more: bytes = b"") -> bytes:
+    return b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n%b\r\n" % (length, more)
+
+
+@pytest.fixture
+def inbound():
+    return Inbound(LIMITS)
+
+
+def test_a_request_without_a_body_is_its_own_end(inbound):
+    inbound.receive_data(GET)
+    assert isinstance(inbound.next_event(), RequestHead)
+    assert inbound.next_event() is NEED_DATA
+    assert inbound.state is State.IDLE
+
+
+def test_a_body_has_data_and_one_end(inbound):
+    inbound.receive_data(post(5) + b"he")
+    assert inbound.next_event().content_length == 5
+    assert inbound.next_event() == Data(b"he")
+    assert inbound.next_event() is NEED_DATA
+    inbound.receive_data(b"llo")
+    assert inbound.next_event() == Data(b"llo")
+    assert inbound.next_event() == EndOfMessage(())
+    assert inbound.next_event() is NEED_DATA
+
+
+def test_a_chunked_body_has_data_and_one_end_with_the_trailers(inbound):
+    inbound.receive_data(CHUNKED + b"2\r\nhe\r\n3\r\nllo\r\n0\r\nX-Sum: 1\r\n\r\n")
+    head = inbound.next_event()
+    assert head.chunked
+    assert head.content_length == 0
+    assert inbound.next_event() == Data(b"hello")
+    assert inbound.next_event() == EndOfMessage((("x-sum", "1"),))
+    assert head.fields.get("x-sum") is None
+
+
+def test_a_large_piece_of_a_body_is_not_copied(inbound):
+    piece = b"x" * 65536
+    inbound.receive_data(post(3 * 65536))
+    inbound.next_event()
+    for _ in range(3):
+        inbound.receive_data(piece)
+        assert inbound.next_event().payload is piece
+
+
+def test_a_large_piece_of_a_chunk_is_not_copied(inbound):
+    piece = b"x" * 65536
+    inbound.receive_data(CHUNKED + b"20000\r\n")
+    inbound.next_event()
+    assert inbound.next_event() is NEED_DATA
+    for _ in range(2):
+        inbound.receive_data(piece)
+        assert inbound.next_event().payload is piece
+    inbound.receive_data(b"\r\n0\r\n\r\n")
+    assert inbound.next_event() == EndOfMessage(())
+
+
+def test_tiny_chunks_of_one_piece_come_as_one_event(inbound):
+    inbound.receive_data(CHUNKED + b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
+    inbound.next_event()
+    assert inbound.next_event() == Data(b"x" * 100)
+    assert inbound.next_event() == EndOfMessage(())
+
+
+def test_data_before_a_fault_is_handed_out_first(inbound):
+    inbound.receive_data(CHUNKED + b"1\r\nx\r\nnonsense\r\n")
+    inbound.next_event()
+    assert inbound.next_event() == Data(b"x")
+    with pytest.raises(errors.BadRequest):
+        inbound.next_event()
+
+
+def test_the_end_of_a_body_and_the_next_head_are_not_taken_for_a_head_seen_before(inbound):
+    """Together they look like a request that the cache knows."""
+    known = b"xGET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    assert one_head(known).method == "xGET"
+    inbound.receive_data(post(1))
+    inbound.next_event()
+    inbound.receive_data(known)
+    assert inbound.next_event() == Data(b"x")
+    assert inbound.next_event() == EndOfMessage(())
+    assert inbound.next_event().method == "GET"
+
+
+def test_the_same_octets_give_the_same_head_and_the_same_fields():
+    first, second = one_head(GET), one_head(GET)
+    assert first is second
+    other = one_head(b"GET /other HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert other.fields is first.fields
+
+
+def test_heads_are_not_shared_between_different_limits():
+    line = b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 50)
+    assert one_head(line).method == "GET"
+    assert refusal(line, Limits(max_target=10)).status == 414
+    assert refusal(line, Limits(max_head=20)).status == 431
+
+
+def test_odd_heads_are_remembered_too():
+    assert one_head(CHUNKED + b"0\r\n\r\n") is one_head(CHUNKED + b"0\r\n\r\n")
+
+
+def test_the_caches_stay_bounded():
+    player = Inbound(LIMITS)
+    for i in range(2000):
+        player.receive_data(b"GET /%d HTTP/1.1\r\nHost: a\r\nX-%d: y\r\n\r\n" % (i, i))
+        assert player.next_event().path == f"/{i}"
+    assert len(player._known) <= 512
+    from greenserve.http import fields
+
+    assert len(fields._kept) <= 512
+    assert len(fields._known_lines) <= 2048
+
+
+def test_an_idle_connection_is_small():
+    inbound = Inbound(LIMITS)
+    for piece in (GET[:20], GET[20:], post(3), b"abc", CHUNKED, b"0\r\n\r\n"):
+        inbound.receive_data(piece)
+        while inbound.next_event() is not NEED_DATA:
+            pass
+    assert sys.getsizeof(inbound) < 200
+    held = [getattr(inbound, name) for name in Inbound.__slots__ if name not in {"limits", "state", "_known"}]
+    assert all(value in (b"", 0, None, False, True) for value in held), held
+
+
+def test_idle_means_that_nothing_of_the_next_request_is_here(inbound):
+    assert inbound.idle
+    inbound.receive_data(b"G")
+    assert not inbound.idle
+    inbound.next_event()
+    assert not inbound.idle
+    assert inbound.state is State.HEAD
+    inbound.receive_data(GET[1:])
+    inbound.next_event()
+    assert inbound.idle
+
+
+def test_blank_lines_alone_leave_a_connection_idle(inbound):
+    inbound.receive_data(b"\r\n\r\n")
+    assert inbound.next_event() is NEED_DATA
+    assert inbound.idle
+
+
+def test_blank_lines_are_counted_for_each_request(inbound):
+    for _ in range(5):
+        inbound.receive_data(b"\r\n" * 8 + GET)
+        assert isinstance(inbound.next_event(), RequestHead)
+        assert inbound.next_event() is NEED_DATA
+
+
+def test_what_follows_an_upgrade_is_there_for_the_next_protocol(inbound):
+    inbound.receive_data(GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00")
+    head = inbound.next_event()
+    assert head.fields.upgrade == ("websocket",)
+    assert inbound.trailing_data == b"\x81\x00"
+
+
+def test_nothing_is_read_after_a_last_request(inbound):
+    inbound.receive_data(b"GET / HTTP/1.0\r\n\r\n" + GET)
+    assert not inbound.next_event().keep_alive
+    assert inbound.next_event() is CLOSED
+    inbound.receive_data(GET)
+    assert inbound.next_event() is CLOSED
+    assert inbound.state is State.CLOSED
+
+
+def test_a_peer_that_closes_between_requests_is_no_error(inbound):
+    inbound.receive_data(GET)
+    inbound.next_event()
+    inbound.receive_data(b"")
+    assert inbound.next_event() is CLOSED
+    assert inbound.next_event() is CLOSED
+
+
+def test_a_request_that_came_before_the_close_is_still_read(inbound):
+    inbound.receive_data(GET)
+    inbound.receive_data(b"")
+    assert isinstance(inbound.next_event(), RequestHead)
+    assert inbound.next_event() is CLOSED
+
+
+@pytest.mark.parametrize(
+    "raw", [GET[:-1], b"\r", post(5) + b"hell", CHUNKED, CHUNKED + b"5\r\nhel", CHUNKED + b"0\r\n"]
+)
+def test_a_peer_that_closes_in_the_middle_is_both_at_fault_and_gone(raw):
+    inbound = Inbound(LIMITS)
+    inbound.receive_data(raw)
+    while inbound.next_event() is not NEED_DATA:
+        pass
+    inbound.receive_data(b"")
+    with pytest.raises(errors.IncompleteMessage) as caught:
+        inbound.next_event()
+    assert isinstance(caught.value, ConnectionError)
+    assert caught.value.status == 400
+    with pytest.raises(errors.IncompleteMessage):
+        inbound.next_event()
+
+
+def test_an_error_holds_no_frames(inbound):
+    inbound.receive_data(b"\x00")
+    with pytest.raises(errors.BadRequest) as first:
+        inbound.next_event()
+    with pytest.raises(errors.BadRequest) as second:
+        inbound.next_event()
+    assert first.value is not second.value
+    assert inbound.state is State.ERROR
+
+
+def test_pipelined_requests_wait_until_they_are_asked_for(inbound):
+    inbound.receive_data(GET * 1000)
+    for _ in range(1000):
+        assert isinstance(inbound.next_event(), RequestHead)
+    assert inbound.next_event() is NEED_DATA
+
+
+def test_data_may_come_while_pipelined_requests_wait(inbound):
+    inbound.receive_data(GET + post(3) + b"a")
+    inbound.next_event()
+    inbound.receive_data(b"bc" + GET[:5])
+    assert inbound.next_event().content_length == 3
+    inbound.receive_data(GET[5:])
+    assert inbound.next_event() == Data(b"abc")
+    assert inbound.next_event() == EndOfMessage(())
+    assert inbound.next_event().path == "/"
+
+
+# Limits
+
+
+def limited(**limits) -> Limits:
+    return Limits(**limits)
+
+
+@pytest.mark.parametrize("cut", [None, 1])
+@pytest.mark.parametrize(
+    ("limits", "raw", "status"),
+    [
+        (limited(max_head=100), b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"y" * 100), 431),
+        (limited(max_head=100), b"GET / HTTP/1.1\r\nHost: a\r\nX: %b" % (b"y" * 100), 431),
+        (limited(max_target=100), b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"y" * 100), 414),
+        (limited(max_target=100), b"GET /%b" % (b"y" * 600), 414),
+        (limited(max_target=100, max_head=300), b"GET /%b" % (b"y" * 301), 414),
+        (limited(max_target=100), b"GET http://b/%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"y" * 100), 414),
+        (limited(max_method=5), b"DELETE", 501),
+        (limited(max_method=5), b"DELETE / HTTP/1.1\r\nHost: a\r\n\r\n", 501),
+        (limited(max_header_count=3), b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % (b"X: y\r\n" * 3), 431),
+        (limited(max_header_count=3), CHUNKED + b"0\r\n" + b"X: y\r\n" * 4 + b"\r\n", 431),
+        (limited(max_body=4), post(5), 413),
+        (limited(max_body=4), CHUNKED + b"5\r\n", 413),
+        (limited(max_body=4), CHUNKED + b"3\r\nabc\r\n2\r\n", 413),
+        (limited(max_body=4), CHUNKED + b"FFFFFFFFFFFFFFFF\r\n", 413),
+        (limited(max_blank_lines=2), b"\r\n" * 3, 400),
+        (limited(max_chunk_line=20), CHUNKED + b"1;a=bbbbbbbbbbbbbbbbb\r\n", 400),
+        (limited(max_chunk_line=20), CHUNKED + b"1;a=bbbbbbbbbbbbbbbbbbb", 400),
+        (limited(max_chunk_extensions=20), CHUNKED + b"1;aaaaaaaa\r\nx\r\n" * 3, 400),
+        (limited(max_trailer=20), CHUNKED + b"0\r\nX: yyyyyyyyyyyyyyyyyyyy", 431),
+        (limited(max_trailer=20), CHUNKED + b"0\r\nX: yyyyyyyyyyyyyyy\r\n\r\n", 431),
+    ],
+)
+def test_over_a_limit(limits, raw, status, cut):
+    pieces = octets(raw) if cut else [raw]
+    *before, last = play(pieces, limits=limits)
+    assert isinstance(last, Refused)
+    assert last.status == status
+    assert all(isinstance(outcome, Begun) for outcome in before)
+
+
+@pytest.mark.parametrize(
+    ("limits", "raw"),
+    [
+        (limited(max_head=len(GET)), GET),
+        (limited(max_target=1), GET),
+        (limited(max_method=3), GET),
+        (limited(max_header_count=1), GET),
+        (limited(max_body=5), post(5) + b"hello"),
+        (limited(max_body=5), CHUNKED + b"5\r\nhello\r\n0\r\n\r\n"),
+        (limited(max_body=0), CHUNKED + b"0\r\n\r\n"),
+        (limited(max_blank_lines=2), b"\r\n\r\n" + GET),
+        (limited(max_chunk_line=5), CHUNKED + b"1;a\r\nx\r\n0\r\n\r\n"),
+        (limited(max_chunk_extensions=2), CHUNKED + b"1;a\r\nx\r\n0\r\n\r\n"),
+        (limited(max_trailer=8), CHUNKED + b"0\r\nX: y\r\n\r\n"),
+    ],
+)
+def test_just_within_a_limit(limits, raw):
+    for pieces in ([raw], octets(raw)):
+        assert [type(outcome) for outcome in play(pieces, limits=limits)] == [Message]
+
+
+def test_a_length_that_is_too_large_is_refused_before_any_of_the_body(inbound):
+    inbound = Inbound(Limits(max_body=10))
+    inbound.receive_data(post(11))
+    with pytest.raises(errors.ContentTooLarge):
+        inbound.next_event()
+
+
+def test_a_large_head_is_read_octet_by_octet_in_one_pass(monkeypatch):
+    """The watch looks at new octets only: its patterns never start at the beginning again."""
+    from greenserve.http import head
+
+    starts = []
+
+    class Spy:
+        def __init__(self, pattern):
+            self.pattern = pattern
+
+        def search(self, buffer, at):
+            starts.append(len(buffer) - at)
+            return self.pattern.search(buffer, at)
+
+    monkeypatch.setattr(head, "BROKEN_LINE", Spy(head.BROKEN_LINE))
+    monkeypatch.setattr(head, "NOT_IN_REQUEST_LINE", Spy(head.NOT_IN_REQUEST_LINE))
+    raw = b"GET /%b HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"a" * 2000, b"b" * 2000)
+    (message,) = play(octets(raw))
+    assert len(message.head.path) == 2001
+    assert max(starts) <= 2

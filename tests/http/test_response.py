@@ -1,0 +1,333 @@
+"""Response heads: what is added, what is refused, and how the body is framed."""
+
+from __future__ import annotations
+
+import pytest
+
+from greenserve.errors import InvalidResponse
+from greenserve.http import CONTINUE, LAST_CHUNK, Framing, chunk, error_response, response_head
+from greenserve.http import response as module
+
+DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
+TEXT = ("Content-Type", "text/plain")
+
+
+def make(
+    status="200 OK", headers=(TEXT,), *, method="GET", http_version="1.1", keep_alive=True, body_length=5, date=DATE
+):
+    return response_head(
+        status,
+        list(headers),
+        method=method,
+        http_version=http_version,
+        keep_alive=keep_alive,
+        body_length=body_length,
+        date=date,
+    )
+
+
+def lines(head):
+    assert head.data.endswith(b"\r\n\r\n")
+    return head.data[:-4].decode("latin-1").split("\r\n")
+
+
+def test_a_plain_response():
+    head = make()
+    assert lines(head) == [
+        "HTTP/1.1 200 OK",
+        "Content-Type: text/plain",
+        "Server: greenserve",
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT",
+        "Content-Length: 5",
+    ]
+    assert (head.framing, head.length, head.keep_alive) == (Framing.LENGTH, 5, True)
+    assert repr(head).startswith("<ResponseHead b'HTTP/1.1 200 OK")
+
+
+def test_a_length_of_the_application_is_sent_once():
+    head = make(headers=[TEXT, ("content-length", "5")])
+    assert head.data.lower().count(b"content-length") == 1
+    assert head.length == 5
+
+
+def test_a_length_of_the_application_frames_a_body_of_unknown_length():
+    head = make(headers=[("Content-Length", "7")], body_length=None)
+    assert (head.framing, head.length) == (Framing.LENGTH, 7)
+
+
+def test_an_unknown_length_is_chunked():
+    head = make(body_length=None)
+    assert (head.framing, head.length, head.keep_alive) == (Framing.CHUNKED, None, True)
+    assert "Transfer-Encoding: chunked" in lines(head)
+
+
+def test_an_unknown_length_ends_an_http_1_0_connection():
+    head = make(body_length=None, http_version="1.0")
+    assert (head.framing, head.keep_alive) == (Framing.CLOSE, False)
+    assert "Connection: close" in lines(head)
+    assert not any(line.startswith("Transfer-Encoding") for line in lines(head))
+
+
+def test_keep_alive_is_said_to_http_1_0_and_close_to_both():
+    assert "Connection: keep-alive" in lines(make(http_version="1.0"))
+    assert "Connection: close" in lines(make(keep_alive=False))
+    assert "Connection: close" in lines(make(keep_alive=False, http_version="1.0"))
+    assert not any(line.startswith("Connection") for line in lines(make()))
+
+
+@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+@pytest.mark.parametrize("body_length", [None, 0, 5])
+def test_no_body_and_no_framing(status, body_length):
+    head = make(status, body_length=body_length)
+    assert (head.framing, head.length, head.keep_alive) == (Framing.NONE, None, True)
+    assert not any(line.startswith(("Content-Length", "Transfer-Encoding")) for line in lines(head))
+
+
+def test_204_drops_a_length_and_304_keeps_it():
+    assert "Content-Length: 0" not in lines(make("204 No Content", [("Content-Length", "0")], body_length=0))
+    assert "Content-Length: 9" in lines(make("304 Not Modified", [("Content-Length", "9")], body_length=0))
+
+
+def test_205_has_a_length_of_zero_and_nothing_else():
+    head = make("205 Reset Content", body_length=0)
+    assert "Content-Length: 0" in lines(head)
+    assert head.length == 0
+    with pytest.raises(InvalidResponse, match="205"):
+        make("205 Reset Content", body_length=1)
+    with pytest.raises(InvalidResponse, match="205"):
+        make("205 Reset Content", [("Content-Length", "1")], body_length=None)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body_length", "version", "line"),
+    [
+        ([("Content-Length", "9")], 0, "1.1", "Content-Length: 9"),
+        ([("Content-Length", "9")], 4, "1.1", "Content-Length: 9"),
+        ([], 4, "1.1", "Content-Length: 4"),
+        ([], None, "1.1", "Transfer-Encoding: chunked"),
+        ([], None, "1.0", None),
+        ([], 0, "1.1", None),
+    ],
+)
+def test_head_says_what_get_would_and_has_no_body(headers, body_length, version, line):
+    head = make(headers=headers, method="HEAD", body_length=body_length, http_version=version)
+    assert (head.framing, head.length, head.keep_alive) == (Framing.NONE, None, True)
+    framing = [other for other in lines(head) if other.startswith(("Content-Length", "Transfer-Encoding"))]
+    assert framing == ([line] if line else [])
+
+
+def test_date_and_server_of_the_application_stay():
+    head = make(headers=[("Date", "then"), ("server", "mine")])
+    assert [line for line in lines(head) if line.startswith(("Date", "Server", "server"))] == [
+        "Date: then",
+        "server: mine",
+    ]
+
+
+def test_connection_close_of_the_application_is_honoured():
+    head = make(headers=[("Connection", "Close")])
+    assert not head.keep_alive
+    assert lines(head)[-1] == "Connection: close"
+
+
+def test_connection_keep_alive_of_the_application_means_nothing():
+    assert make(headers=[("Connection", "keep-alive")]).data == make(headers=[]).data
+    assert not make(headers=[("Connection", "keep-alive")], keep_alive=False).keep_alive
+
+
+def test_101_switches():
+    head = make("101 Switching Protocols", [("Upgrade", "websocket"), ("Connection", "Upgrade")], keep_alive=False)
+    assert lines(head) == [
+        "HTTP/1.1 101 Switching Protocols",
+        "Upgrade: websocket",
+        "Server: greenserve",
+        "Date: Sun, 06 Nov 1994 08:49:37 GMT",
+        "Connection: Upgrade",
+    ]
+    assert (head.framing, head.keep_alive) == (Framing.NONE, True)
+
+
+def test_426_names_what_to_upgrade_to():
+    head = make("426 Upgrade Required", [("Upgrade", "websocket"), ("Connection", "upgrade")], keep_alive=False)
+    assert "Upgrade: websocket" in lines(head)
+    assert "Connection: Upgrade, close" in lines(head)
+
+
+def test_latin_1_and_an_empty_reason():
+    assert "HTTP/1.1 299 " in lines(make("299 "))
+    head = make("200 Gr\xfcn", [("X", "\xe9\xff\t\x80")])
+    assert b"HTTP/1.1 200 Gr\xfcn\r\n" in head.data
+    assert b"X: \xe9\xff\t\x80\r\n" in head.data
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        "200",
+        "200OK",
+        "2000 OK",
+        "20 OK",
+        "OK",
+        "",
+        " 200 OK",
+        "200  OK",
+        "200 OK ",
+        "099 Low",
+        "2O0 OK",
+        "200 OK\r\nX: y",
+        "200 O\x00K",
+        "200 \u20ac",
+        "\u0662\u0660\u0660 OK",
+        "100 Continue",
+        "103 Early Hints",
+        b"200 OK",
+        200,
+        None,
+        ["200 OK"],
+    ],
+)
+def test_a_status_that_is_none(status):
+    with pytest.raises(InvalidResponse):
+        make(status)
+
+
+@pytest.mark.parametrize(
+    ("headers", "name"),
+    [
+        ([("X", "a\r\nY: b")], "X"),
+        ([("X", "a\n")], "X"),
+        ([("X", "a\rb")], "X"),
+        ([("X", "a\x00")], "X"),
+        ([("X", "a\x1f")], "X"),
+        ([("X", "a\x7f")], "X"),
+        ([("X", "\u20ac")], "latin-1"),
+        ([("X\r\nY", "a")], "token"),
+        ([("X Y", "a")], "token"),
+        ([("X:", "a")], "token"),
+        ([("", "a")], "token"),
+        ([("X\xe9", "a")], "token"),
+        ([(b"X", "a")], "str"),
+        ([("X", b"a")], "str"),
+        ([("X", 1)], "str"),
+        ([("X", None)], "str"),
+        ([("X",)], "tuple"),
+        ([("X", "a", "b")], "tuple"),
+        (["X: a"], "tuple"),
+        ([["X", "a"]], "tuple"),
+        (["Xa"], "tuple"),
+        ([None], "tuple"),
+        ([("Transfer-Encoding", "chunked")], "chunks"),
+        ([("transfer-encoding", "gzip")], "Transfer-Encoding"),
+        ([("Keep-Alive", "timeout=5")], "keep-alive"),
+        ([("TE", "trailers")], "te"),
+        ([("Proxy-Authenticate", "Basic")], "proxy-authenticate"),
+        ([("Upgrade", "h2c")], "Upgrade"),
+        ([("Connection", "Upgrade")], "Connection"),
+        ([("Connection", "x-mine")], "Connection"),
+        ([("Content-Length", "-1")], "Content-Length"),
+        ([("Content-Length", "5, 5")], "Content-Length"),
+        ([("Content-Length", "")], "Content-Length"),
+        ([("Content-Length", "\u0665")], "latin-1"),
+        ([("Content-Length", "\xb2")], "Content-Length"),
+        ([("Content-Length", "5"), ("Content-Length", "6")], "twice"),
+        ([("Content-Length", "6")], "5 bytes"),
+        ([("Date", "a"), ("date", "b")], "Date"),
+    ],
+)
+def test_headers_that_are_refused(headers, name):
+    for _ in range(2):
+        with pytest.raises(InvalidResponse, match=name):
+            make(headers=headers)
+
+
+def test_headers_that_are_no_list():
+    with pytest.raises(InvalidResponse, match="list"):
+        response_head("200 OK", None, method="GET", http_version="1.1", keep_alive=True, body_length=0, date=DATE)
+
+
+def test_101_without_upgrade():
+    with pytest.raises(InvalidResponse, match="101"):
+        make("101 Switching Protocols", [])
+
+
+def test_the_same_length_twice_is_sent_once():
+    head = make(headers=[("Content-Length", "5"), ("Content-Length", "5")])
+    assert head.data.count(b"Content-Length") == 1
+
+
+def test_a_head_is_made_once_a_second():
+    later = b"Sun, 06 Nov 1994 08:49:38 GMT"
+    assert make() is make()
+    assert make() is not make(date=later)
+    assert later in make(date=later).data
+    assert DATE in make().data
+
+
+def test_every_request_gets_the_head_that_fits_it():
+    """One section, all combinations, twice: from the cache they must be the same."""
+    combinations = [
+        {"method": method, "http_version": version, "keep_alive": keep, "body_length": length}
+        for method in ("GET", "HEAD")
+        for version in ("1.1", "1.0")
+        for keep in (True, False)
+        for length in (None, 0, 5)
+    ]
+    first = [make(**combination).data for combination in combinations]
+    assert [make(**combination).data for combination in combinations] == first
+    module._kept.clear()
+    assert [make(**combination).data for combination in combinations] == first
+
+
+def test_the_caches_stay_bounded():
+    for i in range(2000):
+        assert make(headers=[("X", f"bounded {i}")], body_length=i).length == i
+    for i in range(100):
+        make(body_length=i)
+    assert len(module._kept) <= 512
+    assert len(module._known_lines) <= 1024
+    assert all(len(section.made) <= 8 for section in module._kept.values())
+
+
+def test_large_sections_are_not_kept():
+    before = len(module._kept)
+    make(headers=[("X-Large", "y" * 5000)])
+    assert len(module._kept) == before
+
+
+def test_a_subclass_of_str_is_a_str():
+    class Text(str):
+        __slots__ = ()
+
+    assert "X: a" in lines(make(Text("200 OK"), [(Text("X"), Text("a"))]))
+
+
+def test_chunks():
+    assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
+    assert chunk(b"") == b""
+    assert LAST_CHUNK == b"0\r\n\r\n"
+    assert CONTINUE == b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [
+        (400, "Bad Request"),
+        (413, "Content Too Large"),
+        (414, "URI Too Long"),
+        (431, "Request Header Fields Too Large"),
+        (505, "HTTP Version Not Supported"),
+    ],
+)
+def test_an_error_response_is_whole_and_last(status, reason):
+    answer = error_response(status, "say why: \u20ac", date=DATE)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
+    assert b"\r\nConnection: close" in head
+    assert b"\r\nDate: " + DATE in head
+    assert b"\r\nContent-Length: %d\r\n" % len(body) in head
+    assert body.decode() == f"{status} {reason}\n\nsay why: \u20ac\n"
+
+
+def test_an_error_response_to_head_has_no_body():
+    assert error_response(400, "why", method="HEAD").endswith(b"\r\n\r\n")
+    assert b"Date" not in error_response(400, "why")
