@@ -1,0 +1,97 @@
+"""Lines of the access log, and what keeps them trustworthy."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from greenserve.errors import ConfigurationError
+from greenserve.server.accesslog import AccessLog
+from tests.server.live import Client, hello, serving
+from tests.wsgi.fakes import head_of
+
+
+def logged(tmp_path, raw, style, *, status="200 OK", sent=5, seconds=0.25):
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path), style)
+    log.write(
+        SimpleNamespace(peer_address="10.0.0.1", request=head_of(raw)),
+        SimpleNamespace(status=status, sent=sent),
+        seconds,
+    )
+    log.close()
+    return path.read_text()
+
+
+def test_combined(tmp_path):
+    line = logged(
+        tmp_path, b"GET /a?b HTTP/1.1\r\nHost: x\r\nReferer: http://r/\r\nUser-Agent: agent/1\r\n\r\n", "combined"
+    )
+    assert re.fullmatch(
+        r"10\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "
+        r'"GET /a\?b HTTP/1\.1" 200 5 "http://r/" "agent/1"\n',
+        line,
+    )
+
+
+def test_a_client_cannot_forge_a_line(tmp_path):
+    line = logged(tmp_path, b'GET / HTTP/1.1\r\nHost: x\r\nUser-Agent: a" \\ \xe9\tz\r\n\r\n', "combined")
+    assert line.endswith('"a\\" \\\\ \\xe9\\x09z"\n')
+    assert line.count("\n") == 1
+
+
+def test_json(tmp_path):
+    entry = json.loads(logged(tmp_path, b"POST /p?q=1 HTTP/1.0\r\nHost: h\r\n\r\n", "json", status="404 Not Found"))
+    assert entry.pop("time").endswith("+00:00")
+    assert entry == {
+        "remote_addr": "10.0.0.1",
+        "method": "POST",
+        "path": "/p",
+        "query": "q=1",
+        "protocol": "HTTP/1.0",
+        "host": "h",
+        "status": 404,
+        "bytes": 5,
+        "duration": 0.25,
+        "referer": None,
+        "user_agent": None,
+    }
+
+
+def test_a_file_that_cannot_be_opened_is_a_clear_error(tmp_path):
+    with pytest.raises(ConfigurationError, match="access_log"):
+        AccessLog(str(tmp_path / "missing" / "log"), "combined")
+
+
+def test_a_rotated_file_is_reopened(tmp_path):
+    path = tmp_path / "access.log"
+    log = AccessLog(str(path), "json")
+    os.rename(path, tmp_path / "access.log.1")
+    log.check()
+    log.write_refusal(SimpleNamespace(peer_address="a", request=None), 400)
+    assert json.loads(path.read_text())["status"] == 400
+    assert (tmp_path / "access.log.1").read_text() == ""
+    log.close()
+
+
+def test_every_request_of_a_server_has_its_line(tmp_path):
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/fails":
+            raise RuntimeError
+        return hello(environ, start_response)
+
+    path = tmp_path / "access.log"
+    with serving(application, access_log=str(path), access_log_format="json") as server:
+        with Client(server) as client:
+            client.get("/ok")
+            client.send(b"GET /fails HTTP/1.1\r\nHost: a\r\n\r\n")
+            client.response()
+        with Client(server) as client:
+            client.send(b"BROKEN\r\n\r\n")
+            client.response()
+    entries = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(entry["path"], entry["status"]) for entry in entries] == [("/ok", 200), ("/fails", 500), (None, 400)]
