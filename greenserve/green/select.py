@@ -1,0 +1,203 @@
+"""Green `select`: `select`, `poll` and `epoll` that park the green thread, level-triggered and complete.
+
+Strategy: ask the real call with a timeout of zero; when nothing is ready, wait on ONE descriptor that becomes
+readable when something is: an epoll instance of this call's own, holding what the caller is interested in. An epoll
+can itself be polled, so the hub needs no other kind of wait, the caller's descriptors may be anybody's (a green
+thread may be reading one meanwhile), and the answer comes from the real call and so names every ready descriptor.
+Where there is no epoll, an OS thread makes the call.
+"""
+
+from __future__ import annotations
+
+import math as _math
+import select as _real
+from collections.abc import Callable, Iterable
+from time import monotonic as _clock
+from typing import Any, TypeVar
+
+from greenserve.green._twin import complete
+from greenserve.hub import threadpool as _threadpool
+from greenserve.hub.greenthread import sleep as _sleep
+from greenserve.hub.hub import running as _running
+
+_T = TypeVar("_T")
+
+_select = _real.select
+_poll: Any = getattr(_real, "poll", None)
+_epoll: Any = getattr(_real, "epoll", None)
+_SLICE = 0.5  # seconds: how long an OS thread may go on waiting for a caller that has left
+_READ = getattr(_real, "POLLIN", 1) | getattr(_real, "POLLPRI", 2)
+_WRITE = getattr(_real, "POLLOUT", 4)
+
+
+def select(
+    rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """As `select.select`: the objects that are ready to read, to write, in an exceptional state; all of them."""
+    lists = (list(rlist), list(wlist), list(xlist))
+    deadline = _deadline(timeout, "timeout must be non-negative")
+
+    def now(seconds: float) -> tuple[list[Any], list[Any], list[Any]] | None:
+        found = _select(*lists, seconds)
+        return found if any(found) else None
+
+    def interest() -> dict[int, int]:
+        wanted: dict[int, int] = {}
+        for objects, mask in zip(lists, (_READ & ~2, _WRITE, _READ & 2), strict=True):
+            for fd in map(_fileno, objects):
+                wanted[fd] = wanted.get(fd, 0) | mask
+        return wanted
+
+    return _until(now, interest, deadline) or ([], [], [])
+
+
+def _fileno(thing: Any) -> int:
+    return thing if isinstance(thing, int) else int(thing.fileno())
+
+
+def _deadline(timeout: float | None, negative: str | None = None) -> float | None:
+    """Absolute seconds; None for ever. negative: the ValueError's text where a negative timeout is an error."""
+    if timeout is None:
+        return None
+    if timeout < 0:
+        if negative is not None:
+            raise ValueError(negative)
+        return None
+    return _clock() + timeout
+
+
+def _until(
+    now: Callable[[float], _T | None], interest: Callable[[], dict[int, int]], deadline: float | None
+) -> _T | None:
+    """What `now(0)` says as soon as it says anything; None at the deadline.
+
+    interest: the descriptors, with the poll masks, that could make it say something.
+    """
+    found = now(0)
+    if found is not None or (deadline is not None and deadline <= _clock()):
+        _sleep(0)  # whoever asks in a loop must not keep the others from running
+        return found
+    if _epoll is None:
+        return _in_os_thread(now, deadline)
+    wanted = interest()
+    with _epoll() as own:
+        for fd, mask in wanted.items():
+            try:
+                own.register(fd, mask)
+            except PermissionError:  # a regular file: always ready, so `now` would have said so unless nothing is asked
+                continue
+        hub = _running().hub
+        descriptor = hub.register(own.fileno())
+        try:
+            while found is None:
+                hub.wait_read(descriptor, deadline)
+                found = now(0)
+        except TimeoutError:
+            found = now(0)
+        finally:
+            hub.unregister(descriptor)
+    return found
+
+
+def _in_os_thread(now: Callable[[float], _T | None], deadline: float | None) -> _T | None:
+    """The same by a blocking call elsewhere, in slices, so that the thread is not lost when the caller is killed."""
+    while True:
+        left = _math.inf if deadline is None else deadline - _clock()
+        if left <= 0:
+            return None
+        found = _threadpool.execute(now, min(left, _SLICE))
+        if found is not None:
+            return found
+
+
+if _poll is not None:
+
+    class poll:
+        """As `select.poll()`."""
+
+        def __init__(self) -> None:
+            self._poll = _poll()
+            self._masks: dict[int, int] = {}
+
+        def register(self, fd: Any, eventmask: int = _READ | _WRITE, /) -> None:
+            """Watch fd for the events in the mask."""
+            self._poll.register(fd, eventmask)
+            self._masks[_fileno(fd)] = eventmask
+
+        def modify(self, fd: Any, eventmask: int, /) -> None:
+            """Change the mask. Raises OSError ENOENT for one that is not registered."""
+            self._poll.modify(fd, eventmask)
+            self._masks[_fileno(fd)] = eventmask
+
+        def unregister(self, fd: Any, /) -> None:
+            """Watch no more. Raises KeyError for one that is not registered."""
+            self._poll.unregister(fd)
+            self._masks.pop(_fileno(fd), None)
+
+        def poll(self, timeout: Any = None, /) -> list[tuple[int, int]]:
+            """[(fd, events)], after at most `timeout` milliseconds; None or a negative number: any time."""
+            inner = self._poll
+            if timeout is not None and not isinstance(timeout, int | float) and not hasattr(timeout, "__index__"):
+                raise TypeError("timeout must be an integer or None")
+            return (
+                _until(
+                    lambda seconds: inner.poll(_math.ceil(seconds * 1000)) or None,
+                    lambda: self._masks,
+                    _deadline(None if timeout is None else timeout / 1000),
+                )
+                or []
+            )
+
+
+if _epoll is not None:
+
+    class epoll:
+        """As `select.epoll`: the same descriptor in the kernel, but `poll` parks."""
+
+        def __init__(self, sizehint: int = -1, flags: int = 0) -> None:
+            self._epoll = _epoll(sizehint, flags)
+
+        @classmethod
+        def fromfd(cls, fd: int, /) -> epoll:
+            """An epoll object on an existing descriptor."""
+            made = cls.__new__(cls)
+            made._epoll = _epoll.fromfd(fd)
+            return made
+
+        def __getattr__(self, name: str) -> Any:  # register, modify, unregister, fileno, closed
+            return getattr(self._epoll, name)
+
+        def close(self) -> None:
+            """Close the descriptor; whoever waits gets EBADF."""
+            if not self._epoll.closed:
+                hub = _running().hub
+                descriptor = hub.descriptors.get(self._epoll.fileno())
+                if descriptor is not None:
+                    hub.unregister(descriptor)
+            self._epoll.close()
+
+        def __enter__(self) -> epoll:
+            self._epoll.__enter__()
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            self.close()
+
+        def poll(self, timeout: float | None = None, maxevents: int = -1) -> list[tuple[int, int]]:
+            """[(fd, events)], after at most `timeout` seconds; None or a negative number: any time."""
+            deadline = _deadline(timeout)
+            found: list[tuple[int, int]] = self._epoll.poll(0, maxevents)
+            if found or timeout == 0:
+                _sleep(0)
+                return found
+            hub = _running().hub
+            try:
+                while not found:
+                    hub.wait_readable(self._epoll.fileno(), deadline)
+                    found = self._epoll.poll(0, maxevents)
+            except TimeoutError:
+                found = self._epoll.poll(0, maxevents)
+            return found
+
+
+__getattr__ = complete(globals(), _real)

@@ -1,0 +1,381 @@
+"""Green `socket`: a socket whose blocking calls park the green thread that makes them, and nobody else.
+
+Strategy: `socket` is a subclass of the real one, always non-blocking underneath; its timeout is ours. Every call
+tries the system call first and parks only on EAGAIN; the registration with the hub is made at the first wait and kept
+until the socket is closed, so a wait costs no epoll_ctl. Law: `_real_close` is the one way out: mark closed, wake the
+waiters with EBADF, close the descriptor.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno as _errno
+import os as _os
+import socket as _real
+import time as _time
+from math import isnan as _isnan
+from typing import Any
+
+from greenserve.green import dns as _dns
+from greenserve.green import selectors  # noqa: F401 - for sendfile, built again over these globals
+from greenserve.green._twin import complete, rebind
+from greenserve.hub.greenthread import sleep as _sleep
+from greenserve.hub.hub import Descriptor, Hub, running
+
+getaddrinfo = _dns.getaddrinfo
+gethostbyname = _dns.gethostbyname
+gethostbyname_ex = _dns.gethostbyname_ex
+gethostbyaddr = _dns.gethostbyaddr
+getnameinfo = _dns.getnameinfo
+
+_NONBLOCK = getattr(_real, "SOCK_NONBLOCK", 0)
+_DONTWAIT = getattr(_real, "MSG_DONTWAIT", 0)
+_IN_PROGRESS = frozenset({_errno.EINPROGRESS, _errno.EALREADY, _errno.EWOULDBLOCK})
+_CONNECT_PAUSE = (0.001, 0.05)  # seconds; see `_connect_again`
+
+# Captured: the real methods, found without a walk along the classes, and never a patched one.
+_Base = _real.socket
+_set_nonblocking = _socket.socket.setblocking
+_recv = _socket.socket.recv
+_recv_into = _socket.socket.recv_into
+_recvfrom = _socket.socket.recvfrom
+_send = _socket.socket.send
+_sendto = _socket.socket.sendto
+_sendmsg = _socket.socket.sendmsg
+_connect_ex = _socket.socket.connect_ex
+_accept = _socket.socket._accept  # type: ignore[attr-defined]  # the C half of accept: (fd, address)
+_bind = _socket.socket.bind
+_close = _socket.socket.close
+_family_of = _socket.socket.family.__get__  # the plain int: an Enum costs a microsecond
+_type_of = _socket.socket.type.__get__
+_clock = _time.monotonic
+_getdefaulttimeout = _real.getdefaulttimeout
+_sendfile_method: Any = _real.socket._sendfile_use_sendfile  # type: ignore[attr-defined]
+
+
+class socket(_real.socket):
+    """A socket as the standard library's, whose waits are the hub's.
+
+    One green thread may read and another write at the same time; a second reader, or writer, gets `AlreadyWaiting`.
+    It may be used from several OS threads; each one's hub has a registration of its own.
+    """
+
+    __slots__ = ("_descriptor", "_elsewhere", "_timeout")
+
+    def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
+        self._descriptor: Descriptor | None = None  # of the hub that waited last
+        self._elsewhere: list[Descriptor] | None = None  # of other hubs
+        self._timeout: float | None = _getdefaulttimeout()
+        if fileno is None:
+            if type == -1:
+                type = _real.SOCK_STREAM
+            if type & _NONBLOCK:
+                self._timeout = 0.0
+            _Base.__init__(self, family, type | _NONBLOCK, proto)
+            if not _NONBLOCK:
+                _set_nonblocking(self, False)
+        else:
+            _Base.__init__(self, family, type, proto, fileno)
+            _set_nonblocking(self, False)
+
+    # -- the timeout, which is ours
+
+    def settimeout(self, value: float | None) -> None:
+        """Seconds that a blocking call may take; None: any time; 0: it must not block at all."""
+        if value is not None:
+            value = value + 0.0  # a TypeError for what is not a number
+            if value < 0:
+                raise ValueError("Timeout value out of range")
+            if _isnan(value):
+                raise ValueError("Invalid value NaN (not a number)")
+        self._timeout = value
+
+    def gettimeout(self) -> float | None:
+        """What `settimeout` was given."""
+        return self._timeout
+
+    @property
+    def timeout(self) -> float | None:
+        """What `settimeout` was given."""
+        return self._timeout
+
+    def setblocking(self, flag: bool) -> None:
+        """True is `settimeout(None)`, False is `settimeout(0)`."""
+        self._timeout = None if flag else 0.0
+
+    def getblocking(self) -> bool:
+        """Whether calls may wait."""
+        return self._timeout != 0.0
+
+    def _deadline(self) -> float | None:
+        timeout = self._timeout
+        return None if timeout is None else _clock() + timeout
+
+    # -- waiting
+
+    def _wait_read(self, deadline: float | None) -> None:
+        hub = running().hub
+        descriptor = self._descriptor
+        # A forked child's hub, or a stranger's os.close, has forgotten registrations that we still hold.
+        if descriptor is None or descriptor.hub is not hub or hub.descriptors.get(descriptor.fd) is not descriptor:
+            descriptor = self._register(hub)
+        hub.wait_read(descriptor, deadline)
+
+    def _wait_write(self, deadline: float | None) -> None:
+        hub = running().hub
+        descriptor = self._descriptor
+        if descriptor is None or descriptor.hub is not hub or hub.descriptors.get(descriptor.fd) is not descriptor:
+            descriptor = self._register(hub)
+        hub.wait_write(descriptor, deadline)
+
+    def _register(self, hub: Hub) -> Descriptor:
+        """The registration with `hub`; the one used until now is kept for the hub that it belongs to."""
+        fd = self.fileno()
+        if fd < 0:
+            raise OSError(_errno.EBADF, _os.strerror(_errno.EBADF))
+        others = [other for other in (self._descriptor, *(self._elsewhere or ())) if other is not None]
+        others = [other for other in others if other.hub.descriptors.get(other.fd) is other]
+        mine = next((other for other in others if other.hub is hub), None)
+        if mine is None:
+            mine = hub.register(fd)
+        else:
+            others.remove(mine)
+        self._descriptor = mine
+        self._elsewhere = others or None
+        return mine
+
+    def _unregister(self) -> None:
+        """Wake whoever waits, with EBADF, in whichever OS thread. Before the descriptor is closed."""
+        descriptor, elsewhere = self._descriptor, self._elsewhere
+        self._descriptor = self._elsewhere = None
+        if descriptor is not None:
+            _unregister_from_its_hub(descriptor)
+        for other in elsewhere or ():
+            _unregister_from_its_hub(other)
+
+    # -- reading
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        """At most `bufsize` bytes; b"" when the peer has closed its side. Raises TimeoutError, OSError."""
+        try:
+            return _recv(self, bufsize, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _DONTWAIT:
+                raise
+        deadline = self._deadline()
+        while True:
+            self._wait_read(deadline)
+            try:
+                return _recv(self, bufsize, flags)
+            except BlockingIOError:
+                continue
+
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        """Fill `buffer`, at most `nbytes` of it. Returns the count; 0 when the peer has closed its side."""
+        try:
+            return _recv_into(self, buffer, nbytes, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _DONTWAIT:
+                raise
+        deadline = self._deadline()
+        while True:
+            self._wait_read(deadline)
+            try:
+                return _recv_into(self, buffer, nbytes, flags)
+            except BlockingIOError:
+                continue
+
+    def _read_by(self, operation: Any, flags: int, *args: Any) -> Any:
+        """`operation(self, *args)`, once it does not say EAGAIN."""
+        try:
+            return operation(self, *args)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _DONTWAIT:
+                raise
+        deadline = self._deadline()
+        while True:
+            self._wait_read(deadline)
+            try:
+                return operation(self, *args)
+            except BlockingIOError:
+                continue
+
+    def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
+        """One datagram's bytes and its sender's address."""
+        answer: tuple[bytes, Any] = self._read_by(_recvfrom, flags, bufsize, flags)
+        return answer
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
+        """As `recvfrom`, into `buffer`."""
+        answer: tuple[int, Any] = self._read_by(_socket.socket.recvfrom_into, flags, buffer, nbytes, flags)
+        return answer
+
+    def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
+        """(data, ancillary data, flags, address): also descriptors that a peer has sent."""
+        answer: tuple[bytes, list[Any], int, Any]
+        answer = self._read_by(_socket.socket.recvmsg, flags, bufsize, ancbufsize, flags)
+        return answer
+
+    def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> tuple[int, list[Any], int, Any]:
+        """As `recvmsg`, into `buffers`."""
+        answer: tuple[int, list[Any], int, Any]
+        answer = self._read_by(_socket.socket.recvmsg_into, flags, buffers, ancbufsize, flags)
+        return answer
+
+    def accept(self) -> tuple[socket, Any]:
+        """(connection, peer's address)."""
+        fd, address = self._read_by(_accept, 0)
+        return socket(_family_of(self), _type_of(self), self.proto, fileno=fd), address
+
+    # -- writing
+
+    def send(self, data: Any, flags: int = 0, /) -> int:
+        """Send what fits. Returns how many bytes that was."""
+        try:
+            return _send(self, data, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _DONTWAIT:
+                raise
+        return self._write_by(_send, data, flags)
+
+    def _write_by(self, operation: Any, *args: Any) -> int:
+        """`operation(self, *args)`, which has just said EAGAIN, once it does not."""
+        deadline = self._deadline()
+        while True:
+            self._wait_write(deadline)
+            try:
+                sent: int = operation(self, *args)
+            except BlockingIOError:
+                continue
+            return sent
+
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
+        """Send everything. The timeout is the whole call's, however many pieces it takes."""
+        try:
+            sent = _send(self, data, flags)
+        except BlockingIOError:
+            if self._timeout == 0.0:
+                raise
+            sent = 0
+        if type(data) is bytes and sent == len(data):
+            return
+        deadline = self._deadline()
+        with memoryview(data) as view, view.cast("B") as rest:
+            size = len(rest)
+            while sent < size:
+                try:
+                    sent += _send(self, rest[sent:], flags)
+                except BlockingIOError:
+                    if self._timeout == 0.0:
+                        raise
+                    self._wait_write(deadline)
+
+    def sendto(self, data: Any, *flags_and_address: Any) -> int:
+        """`sendto(data, [flags,] address)`: one datagram. Returns its length."""
+        if flags_and_address:
+            address = _dns.resolved(_family_of(self), _type_of(self), flags_and_address[-1])
+            flags_and_address = (*flags_and_address[:-1], address)
+        try:
+            return _sendto(self, data, *flags_and_address)
+        except BlockingIOError:
+            if self._timeout == 0.0:
+                raise
+        return self._write_by(_sendto, data, *flags_and_address)
+
+    def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
+        """Send several buffers, ancillary data (descriptors) with them. Returns how many bytes were taken."""
+        buffers, ancdata = tuple(buffers), tuple(ancdata)  # they may be iterators, and we may try again
+        try:
+            return _sendmsg(self, buffers, ancdata, flags, address)
+        except BlockingIOError:
+            if self._timeout == 0.0 or flags & _DONTWAIT:
+                raise
+        return self._write_by(_sendmsg, buffers, ancdata, flags, address)
+
+    _sendfile_use_sendfile = rebind(_sendfile_method, globals())
+
+    # -- connecting
+
+    def bind(self, address: Any, /) -> None:
+        """Bind to a local address; a name in it is looked up without blocking others."""
+        _bind(self, _dns.resolved(_family_of(self), _type_of(self), address))
+
+    def connect(self, address: Any, /) -> None:
+        """Connect. Raises TimeoutError, OSError (ConnectionRefusedError and its like)."""
+        error = self._connect(address)
+        if error:
+            raise OSError(error, _os.strerror(error))
+
+    def connect_ex(self, address: Any, /) -> int:
+        """As `connect`, but returns the errno (EAGAIN for a timeout)."""
+        try:
+            return self._connect(address)
+        except TimeoutError:
+            return _errno.EAGAIN
+
+    def _connect(self, address: Any) -> int:
+        address = _dns.resolved(_family_of(self), _type_of(self), address)
+        error = _connect_ex(self, address)
+        if error not in _IN_PROGRESS or self._timeout == 0.0:
+            return error
+        deadline = self._deadline()
+        if error == _errno.EWOULDBLOCK:
+            error = self._connect_again(address, deadline)
+        while error in _IN_PROGRESS:
+            self._wait_write(deadline)
+            # Its own failure first; then the call once more, which says whether we were woken too early.
+            error = self.getsockopt(_real.SOL_SOCKET, _real.SO_ERROR) or _connect_ex(self, address)
+        return 0 if error == _errno.EISCONN else error
+
+    def _connect_again(self, address: Any, deadline: float | None) -> int:
+        """A Unix socket's EAGAIN: the listener's queue is full, which no poller reports, so asking again is all
+        there is.
+        """
+        pause, longest = _CONNECT_PAUSE
+        while True:
+            if deadline is not None and _clock() >= deadline:
+                raise TimeoutError("timed out")
+            _sleep(pause)
+            error = _connect_ex(self, address)
+            if error != _errno.EWOULDBLOCK:
+                return error
+            pause = min(2 * pause, longest)
+
+    # -- the end
+
+    def _real_close(self, _ss: Any = None) -> None:
+        self._unregister()
+        _close(self)
+
+    def detach(self) -> int:
+        """Give the descriptor away: it stays open, and non-blocking, and is returned."""
+        self._unregister()
+        return _Base.detach(self)
+
+
+def _unregister_from_its_hub(descriptor: Descriptor) -> None:
+    hub = descriptor.hub
+    if hub is running().hub:
+        hub.unregister(descriptor)
+        return
+    # Off its poller here and now, for the number is about to be free; the waiters are its own thread's to wake.
+    if hub.descriptors.get(descriptor.fd) is descriptor:
+        hub.poller.remove(descriptor.fd)
+    hub.call_soon_threadsafe(hub.unregister, descriptor)
+
+
+__getattr__ = complete(
+    globals(),
+    _real,
+    rebound=(
+        "create_connection",
+        "create_server",
+        "has_dualstack_ipv6",
+        "fromfd",
+        "getfqdn",
+        "send_fds",
+        "recv_fds",
+        "_fallback_socketpair",
+        "socketpair",
+    ),
+)

@@ -1,0 +1,344 @@
+"""Blocking calls on OS threads: a green thread that makes one waits alone.
+
+Strategy: a bounded number of raw OS threads take calls from one queue. They are started when there are more calls
+than threads and end when there has been nothing to do for a while. Laws: everything here rests on the interpreter's
+own primitives, captured at import, so patching changes nothing; the threads are raw ones, which the interpreter's
+exit does not wait for, so a call that never returns cannot hang it; a waiter that is killed or timed out leaves, and
+a call that nobody waits for any more is not begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import weakref
+from _thread import RLock, get_native_id, start_new_thread
+from collections.abc import Callable, Iterator
+from contextvars import Context, copy_context
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from threading import current_thread
+from typing import Any, Generic, ParamSpec, TypeVar, cast
+
+from greenserve.hub.hub import running, wake
+from greenserve.hub.timers import Token
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+MAX_THREADS = 32  # the default pool: what blocks there are files and C drivers, and these serialise beyond some tens
+IDLE_SECONDS = (
+    10.0  # an idle thread's stack is some pages; starting one costs 50 µs: keep it through a short lull, not longer
+)
+
+
+class Call(Generic[T]):
+    """One call on its way through a pool; any number of green threads, in whatever OS thread, may wait for it."""
+
+    __slots__ = ("_args", "_context", "_done", "_error", "_function", "_kwargs", "_result", "_waiters", "abandoned")
+
+    def __init__(
+        self, context: Context | None, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.abandoned = False
+        self._context = context
+        self._function: Callable[..., T] | None = function
+        self._args = args
+        self._kwargs = kwargs
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._done = False
+        self._waiters: list[Token] = []
+
+    @property
+    def done(self) -> bool:
+        """Whether it has returned or raised."""
+        return self._done
+
+    def wait(self, deadline: float | None = None) -> T:
+        """Park until it is done. Returns or raises what the function did, with its traceback.
+
+        deadline: absolute seconds of the hub's clock. Raises TimeoutError when it passes first; the call goes on.
+        """
+        if not self._done:
+            self._park(deadline)
+        if self._error is not None:
+            try:
+                raise self._error
+            finally:
+                del self  # the traceback refers to this frame, and would keep itself alive through us
+        return cast("T", self._result)
+
+    def _park(self, deadline: float | None) -> None:
+        greenlet = running()
+        token: Token = [greenlet]
+        self._waiters.append(token)
+        if self._done:  # it ended, in its own OS thread, between the question and the entry
+            wake(token)
+        hub = greenlet.hub
+        hub.external += 1
+        try:
+            hub.park_until(greenlet, token, deadline)
+        finally:
+            hub.external -= 1
+        if not self._done:
+            raise TimeoutError("the call did not return in time")
+
+    def run(self) -> None:
+        """Make the call. In the pool's thread."""
+        function, args, kwargs, context = self._function, self._args, self._kwargs, self._context
+        assert function is not None
+        self._function = self._context = None
+        self._args, self._kwargs = (), {}
+        if not self.abandoned:
+            try:
+                self._result = function(*args, **kwargs) if context is None else context.run(function, *args, **kwargs)
+            except BaseException as error:
+                self._error = error
+        self._done = True
+        for token in self._waiters:
+            wake(token)
+
+
+class ThreadPool:
+    """At most `max_threads` OS threads that make blocking calls.
+
+    name: of the threads, with a number behind; it shows in logs, and on Linux in `top -H`.
+    idle_seconds: after this long without work a thread ends.
+    """
+
+    def __init__(
+        self, max_threads: int = MAX_THREADS, name: str = "greenserve", idle_seconds: float = IDLE_SECONDS
+    ) -> None:
+        if max_threads < 1:
+            raise ValueError(f"a thread pool needs at least one thread, not {max_threads}")
+        self.max_threads = max_threads
+        self.name = name
+        self.idle_seconds = idle_seconds
+        self._start_afresh()
+        _pools.add(self)
+
+    def _start_afresh(self) -> None:
+        # Reentrant, because a finaliser that uses the pool may run while this very thread holds the lock.
+        self._lock = RLock()
+        self._calls: SimpleQueue[Call[Any] | None] = SimpleQueue()
+        self._threads = 0
+        self._outstanding = 0
+        self._started = 0
+
+    def __repr__(self) -> str:
+        return f"<ThreadPool {self.name}: {self._threads} of {self.max_threads} threads, {self._outstanding} calls>"
+
+    @property
+    def threads(self) -> int:
+        """How many OS threads there are at present."""
+        return self._threads
+
+    @property
+    def outstanding(self) -> int:
+        """How many calls are running or wait for a thread."""
+        return self._outstanding
+
+    def execute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call `function(*args, **kwargs)` in an OS thread; only the calling green thread waits.
+
+        The function sees the caller's contextvars (a copy). Returns what it returns; raises what it raises, with its
+        traceback. A caller that is killed or timed out leaves at once; a call already begun ends in its own time.
+        """
+        call = Call(copy_context(), function, args, kwargs)
+        self.put(call)
+        try:
+            return call.wait()
+        except BaseException:
+            call.abandoned = True
+            raise
+
+    def submit(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Call[T]:
+        """Have `function` called, and do not wait: `wait` on what is returned does. Never blocks."""
+        call = Call(None, function, args, kwargs)
+        self.put(call)
+        return call
+
+    def put(self, call: Call[Any]) -> None:
+        """Hand over a call, and start a thread for it where that is needed and allowed."""
+        with self._lock:
+            self._outstanding += 1
+            start = self._outstanding > self._threads and self._threads < self.max_threads
+            if start:
+                self._threads += 1
+                self._started += 1
+                number = self._started
+        self._calls.put(call)
+        if start:
+            self._start_thread(number)
+
+    def _start_thread(self, number: int) -> None:
+        try:
+            start_new_thread(self._work, (f"{self.name}-{number}",))
+        except RuntimeError:
+            with self._lock:
+                self._threads -= 1
+                nobody = self._threads == 0
+            if nobody:  # otherwise the others get to it
+                raise
+
+    def resize(self, max_threads: int) -> None:
+        """Allow more threads, or fewer: those too many end when they are idle."""
+        if max_threads < 1:
+            raise ValueError(f"a thread pool needs at least one thread, not {max_threads}")
+        self.max_threads = max_threads
+
+    def close(self) -> None:
+        """Let idle threads end now. A later call starts new ones."""
+        with self._lock:
+            idle = max(0, self._threads - self._outstanding)
+        for _ in range(idle):
+            self._calls.put(None)
+
+    def _work(self, name: str) -> None:
+        _name_thread(name)
+        calls = self._calls  # a forked child has another queue, and none of these threads
+        while True:
+            try:
+                call = calls.get(timeout=self.idle_seconds)
+            except Empty:
+                call = None
+            if call is None:
+                with self._lock:
+                    # Only with a thread to spare: a call may have been put this moment, counting on this thread.
+                    if self._outstanding < self._threads:
+                        self._threads -= 1
+                        return
+                continue
+            call.run()
+            del call  # not kept alive by an idle thread
+            with self._lock:
+                self._outstanding -= 1
+                if self._threads > self.max_threads:
+                    self._threads -= 1
+                    return
+
+
+def _name_thread(name: str) -> None:
+    current_thread().name = name
+    with contextlib.suppress(OSError):  # Linux: what top, ps and debuggers show; 15 characters
+        Path(f"/proc/self/task/{get_native_id()}/comm").write_text(name[:15], encoding="ascii", errors="replace")
+
+
+_pools: weakref.WeakSet[ThreadPool] = weakref.WeakSet()
+_default: list[ThreadPool] = []
+
+
+def default_pool() -> ThreadPool:
+    """The process's pool, made at first use."""
+    if not _default:
+        _default.append(ThreadPool())
+    return _default[0]
+
+
+def execute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`ThreadPool.execute` on the process's default pool."""
+    return default_pool().execute(function, *args, **kwargs)
+
+
+def _after_fork_in_child() -> None:
+    for pool in list(_pools):
+        pool._start_afresh()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class Proxy:
+    """Stands for an object whose methods block: each call of one is made in a thread pool.
+
+    pool: the default one when not given. wrap: classes whose instances, when a method returns one, come back as
+    proxies too (a database connection's cursor). Attributes that are not callable are read here and now.
+    """
+
+    __slots__ = ("_proxied", "_proxy_pool", "_proxy_wrap")
+
+    def __init__(self, proxied: Any, pool: ThreadPool | None = None, wrap: tuple[type, ...] = ()) -> None:
+        object.__setattr__(self, "_proxied", proxied)
+        object.__setattr__(self, "_proxy_pool", pool or default_pool())
+        object.__setattr__(self, "_proxy_wrap", wrap)
+
+    def _proxy_call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = self._proxy_pool.execute(function, *args, **kwargs)
+        if result is self._proxied:  # `__enter__`, `__iter__` and fluent interfaces return self
+            return self
+        return Proxy(result, self._proxy_pool, self._proxy_wrap) if isinstance(result, self._proxy_wrap) else result
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._proxied, name)
+        if not callable(value):
+            return value
+
+        def call_in_pool(*args: Any, **kwargs: Any) -> Any:
+            return self._proxy_call(value, *args, **kwargs)
+
+        call_in_pool.__name__ = name
+        call_in_pool.__doc__ = getattr(value, "__doc__", None)
+        return call_in_pool
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._proxied, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        delattr(self._proxied, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the object itself, in the pool."""
+        return self._proxy_call(self._proxied, *args, **kwargs)
+
+    def __iter__(self) -> Iterator[Any]:
+        iterator = self._proxy_pool.execute(iter, self._proxied)
+        end = object()
+        while (item := self._proxy_call(next, iterator, end)) is not end:
+            yield item
+
+    def __next__(self) -> Any:
+        end = object()
+        # Not `next` alone: a StopIteration that leaves a call in another thread is awkward to tell from the caller's
+        # own.
+        item = self._proxy_call(next, self._proxied, end)
+        if item is end:
+            raise StopIteration
+        return item
+
+    def __enter__(self) -> Any:
+        return self._proxy_call(type(self._proxied).__enter__, self._proxied)
+
+    def __exit__(self, *error: Any) -> Any:
+        return self._proxy_call(type(self._proxied).__exit__, self._proxied, *error)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._proxy_call(lambda: self._proxied[key])
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._proxied[key] = value
+
+    def __delitem__(self, key: Any) -> None:
+        del self._proxied[key]
+
+    def __contains__(self, item: Any) -> bool:
+        return bool(self._proxy_call(lambda: item in self._proxied))
+
+    def __len__(self) -> int:
+        return len(self._proxied)
+
+    def __bool__(self) -> bool:
+        return bool(self._proxied)
+
+    def __eq__(self, other: object) -> bool:
+        return bool(self._proxied == (other._proxied if isinstance(other, Proxy) else other))
+
+    def __hash__(self) -> int:
+        return hash(self._proxied)
+
+    def __repr__(self) -> str:
+        return f"<Proxy of {self._proxied!r}>"
+
+    def __str__(self) -> str:
+        return str(self._proxied)
