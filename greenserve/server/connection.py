@@ -29,6 +29,7 @@ from greenserve.http.request import CLOSED, NEED_DATA, Data, EndOfMessage, Inbou
 from greenserve.http.response import CONTINUE, error_response
 from greenserve.hub.hub import Descriptor, Hub
 from greenserve.hub.poller import READ
+from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
 from greenserve.server.workers import PoolJob, Workers
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application, Exchange, Stage
@@ -54,12 +55,14 @@ class Phase(Enum):
     BUSY = "busy"  # a worker has it, or it waits for one
     BODY = "body"  # its worker waits for bytes of the request's body; at its deadline 408
     WRITE = "write"  # its worker waits for the client to take bytes; at its deadline cut off
+    HIJACKED = "hijacked"  # the application has the socket
     LINGER = "linger"  # the last response is sent and our side shut; what still comes is thrown away
     CLOSED = "closed"
 
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
 _IDLE, _HEAD, _BUSY, _LINGER, _CLOSED = Phase.IDLE, Phase.HEAD, Phase.BUSY, Phase.LINGER, Phase.CLOSED
+_HIJACKED = Phase.HIJACKED
 
 
 class Body(Enum):
@@ -101,6 +104,8 @@ class Connection(PoolJob):
         "_descriptor",
         "_drained",
         "_inbound",
+        "_owner",
+        "_proxy",
         "_unread",
         "deadline",
         "host",
@@ -117,8 +122,11 @@ class Connection(PoolJob):
         self, host: Host, sock: _socket.socket, peer: tuple[str, str], template: EnvironTemplate, inbound: Inbound
     ) -> None:
         self.host = host
-        self.socket = sock
+        self.socket: Any = sock  # a _socket.socket, or what stands for it once it is given away
         self.worker = None
+        self.detached = False
+        self._proxy: ConnectionSocket | None = None
+        self._owner: Owner | None = None
         self.peer_address, self.peer_port = peer
         self.template = template
         self.request: RequestHead | None = None
@@ -184,7 +192,9 @@ class Connection(PoolJob):
     def drain(self) -> None:
         """The server is stopping: close when idle; a request in progress will be the last."""
         self.keep_alive = False
-        if self.phase is _IDLE or (self.phase is _HEAD and self._inbound.idle):
+        if self._owner is not None:
+            self._owner.drain()
+        elif self.phase is _IDLE or (self.phase is _HEAD and self._inbound.idle):
             self.close()
 
     def _interrupt(self, waiter: Any, error: BaseException) -> None:
@@ -279,6 +289,10 @@ class Connection(PoolJob):
             self._body = Body.EXPECTED if request.fields.expect_continue else Body.OPEN
             body = Input(self)
         environ = self.template.build(request, self.peer_address, self.peer_port, body)
+        proxy = self._proxy
+        if proxy is None:
+            proxy = self._proxy = ConnectionSocket(self)
+        environ["greenserve.socket"] = environ["gunicorn.socket"] = environ["eventlet.input"] = proxy
         if host.access_log is None:
             self._answer(exchange, environ)
         else:
@@ -286,6 +300,9 @@ class Connection(PoolJob):
             self._answer(exchange, environ)
             host.access_log.write(self, exchange, host.hub.clock() - started)
         if self.phase is _CLOSED:
+            return False
+        if self.phase is _HIJACKED:
+            self.close()
             return False
         if self.keep_alive and (self._body is _ENDED or self._skip_body()):
             return True  # and `_body` is ENDED again
@@ -295,7 +312,13 @@ class Connection(PoolJob):
     def _answer(self, exchange: Exchange, environ: dict[str, Any]) -> None:
         try:
             exchange.run(self.host.application, environ)
-        except ClientDisconnected as error:
+        except (ConnectionError, StopIteration) as error:
+            if self.phase is _HIJACKED:
+                return  # how a WebSocket's handler ends, with one library or the other
+            if not isinstance(error, ClientDisconnected):
+                self._log_failure()
+                self._fail(exchange, 500, "the application failed; the server's log says why")
+                return
             logger.info("%s: %s", self.request_line, error)
             self.close()
         except ProtocolError as error:  # the peer's mistake in the body, come up through the application's read
@@ -307,12 +330,15 @@ class Connection(PoolJob):
             self._abort()
             raise
         except BaseException:  # a request must not be able to stop the server: SystemExit is an error like any other
-            logger.exception("%s: the application raised an error", self.request_line)
+            self._log_failure()
             self._fail(exchange, 500, "the application failed; the server's log says why")
+
+    def _log_failure(self) -> None:
+        logger.exception("%s: the application raised an error", self.request_line)
 
     def _fail(self, exchange: Exchange, status: int, why: str) -> None:
         """An error page where nothing has been sent yet; else cut off, lest the client take a part for the whole."""
-        if exchange.stage is Stage.DONE or self.phase is _CLOSED:
+        if exchange.stage is Stage.DONE or self.phase is _CLOSED or self.phase is _HIJACKED:
             return
         if exchange.stage is Stage.BODY:
             self._abort()
@@ -434,6 +460,24 @@ class Connection(PoolJob):
                 self.phase = _BUSY
             self.deadline = NEVER
 
+    # -- giving it away
+
+    def surrender(self, owner: Owner) -> tuple[int, bytes]:
+        """Leave the socket to `owner`, until the application returns; see hijack.py.
+
+        Returns the descriptor, and what was received and not consumed. Raises ClientDisconnected when it is closed.
+        """
+        if self.phase is _CLOSED or self.phase is _HIJACKED:
+            raise ClientDisconnected("the connection is closed, or was given away before")
+        self.phase = _HIJACKED
+        self.keep_alive = False
+        self._owner = owner
+        self.host.workers.detach(self)
+        self.host.hub.unregister(self._descriptor)
+        fd = self.socket.detach()
+        self.socket = SURRENDERED
+        return fd, self._inbound.trailing_data
+
     # -- the end
 
     def _end(self) -> None:
@@ -484,7 +528,10 @@ class Connection(PoolJob):
         self.phase = _CLOSED
         self.keep_alive = False
         self.deadline = NEVER
-        self._descriptor.reader = None if self._descriptor.reader is self else self._descriptor.reader
-        self.host.hub.unregister(self._descriptor)
-        self.socket.close()
+        owner, self._owner, self._proxy = self._owner, None, None
+        if owner is not None:
+            owner.close()
+        else:
+            self.host.hub.unregister(self._descriptor)
+            self.socket.close()
         self.host.forget(self)

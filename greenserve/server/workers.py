@@ -19,9 +19,10 @@ from greenserve.hub.hub import Carrier, Hub, HubCall
 class PoolJob(HubCall):
     """Something that a worker does, and that can be made ready by the poller again and again."""
 
-    __slots__ = ("worker",)
+    __slots__ = ("detached", "worker")
 
     worker: Carrier | None  # who does it at present
+    detached: bool  # its worker is no longer one of the pool
 
     def begin(self) -> bool:
         """Called when it is ready, before it gets a worker. Returns whether it needs one."""
@@ -35,13 +36,14 @@ class PoolJob(HubCall):
 class Workers:
     """Who has a worker, and who waits for one. Also the job that the hub's carriers see."""
 
-    __slots__ = ("_hub", "_ready", "_size", "busy", "waiting")
+    __slots__ = ("_hub", "_ready", "_size", "busy", "detached", "waiting")
 
     def __init__(self, hub: Hub, size: int) -> None:
         self._hub = hub
         self._ready = hub.ready
         self._size = size
         self.busy = 0  # how many workers there are
+        self.detached = 0  # how many have left the pool with a job that goes on and on
         self.waiting: deque[PoolJob] = deque()
 
     def admit(self, job: PoolJob) -> None:
@@ -65,8 +67,21 @@ class Workers:
             job.worker = carrier
             job.run()
             job.worker = None
+            if job.detached:
+                job.detached = False
+                self.detached -= 1
+                return
             job = self._next()
         self.busy -= 1
+
+    def detach(self, job: PoolJob) -> None:
+        """Let `job` go on outside the pool (a WebSocket, which may live for days); its place is free for others."""
+        if job.worker is not None and not job.detached:
+            job.detached = True
+            self.detached += 1
+            self.busy -= 1
+            if self.waiting:
+                self._hub.call_soon(self.admit, self.waiting.popleft())
 
     def kill(self, job: PoolJob, error: BaseException) -> None:
         """Raise `error` in the worker that has `job`, where it waits."""
