@@ -137,27 +137,29 @@ def checked(status: str, headers: Headers) -> CheckedHeaders:
 def _frame(section: CheckedHeaders, key: _MadeKey, date: bytes) -> ResponseHead:
     """Add Date, framing and Connection (RFC 9112 §6 and §9)."""
     to_head, http_version, keep_alive, body_length = key
-    framing, line, length = _framing(section, to_head=to_head, http_version=http_version, body_length=body_length)
+    framing, line, length = _framing(section, to_head, http_version, body_length)
     keep_alive = keep_alive and not section.close and framing is not Framing.CLOSE
+    if section.code == 101:
+        keep_alive = True  # the connection lives on, with another protocol
+    data = section.lines if section.dated else b"%bDate: %b\r\n" % (section.lines, date)
+    if section.upgrade or not keep_alive or http_version == "1.0":
+        line += _connection_line(section, keep_alive=keep_alive, http_version=http_version)
+    return ResponseHead(b"%b%b\r\n" % (data, line), framing, length, keep_alive=keep_alive)
+
+
+def _connection_line(section: CheckedHeaders, *, keep_alive: bool, http_version: str) -> bytes:
     options = []
     if section.upgrade:
         options.append(b"Upgrade")
-    if section.code == 101:
-        keep_alive = True  # the connection lives on, with another protocol
-    elif not keep_alive:
+    if not keep_alive:
         options.append(b"close")
     elif http_version == "1.0":
         options.append(b"keep-alive")
-    data = section.lines
-    if not section.dated:
-        data += b"Date: " + date + b"\r\n"
-    if options:
-        line += b"Connection: " + b", ".join(options) + b"\r\n"
-    return ResponseHead(data + line + b"\r\n", framing, length, keep_alive=keep_alive)
+    return b"Connection: %b\r\n" % b", ".join(options)
 
 
 def _framing(
-    section: CheckedHeaders, *, to_head: bool, http_version: str, body_length: int | None
+    section: CheckedHeaders, to_head: bool, http_version: str, body_length: int | None
 ) -> tuple[Framing, bytes, int | None]:
     """Return the framing, its header line if the application did not send it, and the length that must follow."""
     length = section.length
