@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.errors import ConfigurationError
+from greenserve.http.limits import Limits
 from greenserve.settings import (
     OPTIONS,
     FdAddress,
@@ -216,7 +217,7 @@ def test_what_only_the_command_can_do_is_refused_in_a_call(keyword: str) -> None
 
 
 def test_the_http_limits_have_the_same_defaults() -> None:
-    limits = pytest.importorskip("greenserve.http.limits").Limits()
+    limits = Limits()
     for name in ("max_head", "max_header_count", "max_target", "max_body"):
         assert getattr(limits, name) == getattr(Settings(), name), name
 
