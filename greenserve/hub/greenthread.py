@@ -1,25 +1,28 @@
 """Green threads: spawn, kill, wait, link.
 
-A `GreenThread` is what the user holds; the carrier greenlet that runs it (hub.py) is lent to it until it is done. So it is not a
-greenlet itself, and its end frees everything that it used at once.
+A `GreenThread` is what the user holds; the carrier greenlet that runs it (hub.py) is lent to it until it is done. So it
+is not a greenlet itself, and its end frees everything that it used at once.
 """
 
 from __future__ import annotations
 
+import _thread
 import itertools
 import sys
 from collections.abc import Callable
 from contextvars import copy_context
 from enum import Enum
-from typing import Any, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 from greenlet import GreenletExit
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
 from greenserve.hub import idle
-from greenserve.hub.hub import TIMED_OUT, Hub, current_hub, running, wake
+from greenserve.hub.hub import Hub, current_hub, raise_pending, running, wake
 from greenserve.hub.timers import Timer, Token
+
+Link: TypeAlias = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -35,6 +38,9 @@ class State(Enum):
     DONE = "done"
 
 
+_NEW, _STARTED, _DONE = State  # looking a member up in its Enum costs as much as all the rest of a comparison
+
+
 class GreenThread(Generic[T]):
     """A function running on its own; made by `spawn`."""
 
@@ -43,16 +49,15 @@ class GreenThread(Generic[T]):
         "_args",
         "_birth",
         "_carrier",
+        "_ends",
         "_error",
         "_function",
         "_kwargs",
-        "_links",
         "_name",
         "_number",
         "_result",
         "_state",
         "_timer",
-        "_waiters",
         "hub",
         "locals",
         "quiet",
@@ -65,13 +70,13 @@ class GreenThread(Generic[T]):
         self._function: Callable[..., T] | None = function
         self._args = args
         self._kwargs = kwargs
-        self._state = State.NEW
+        self._state = _NEW
         self._result: T | None = None
-        self._error: BaseException | None = None
+        self._error: BaseException | None = None  # what ended it; before the end, what it is being killed with
         self._carrier: Any = None
         self._timer: Timer | None = None
-        self._waiters: list[Token] | None = None
-        self._links: list[tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]] | None = None
+        # Who wants to know of the end. Made at once, because two OS threads could both find that there is none yet.
+        self._ends: list[Token | Link] = []
         self._name: str | None = None
         self._number = next(_numbers)
         self._birth: tuple[Any, int] | None = None
@@ -83,8 +88,9 @@ class GreenThread(Generic[T]):
     def name(self) -> str:
         """The name in tracebacks and reports; by default the function's, with a number. May be set."""
         if self._name is None:
-            function = self._function
-            self._name = f"{getattr(function, '__qualname__', type(function).__name__)}-{self._number}"
+            # One that has ended without being asked for its name has forgotten its function.
+            label: object = self._function or GreenThread
+            self._name = f"{getattr(label, '__qualname__', type(label).__name__)}-{self._number}"
         return self._name
 
     @name.setter
@@ -103,111 +109,117 @@ class GreenThread(Generic[T]):
     @property
     def dead(self) -> bool:
         """Whether it has ended: returned, raised or been killed."""
-        return self._state is State.DONE
+        return self._state is _DONE
 
     ready = dead
 
     @property
     def started(self) -> bool:
         """Whether it has begun to run, and perhaps ended."""
-        return self._state is not State.NEW
+        return self._state is not _NEW
 
     @property
     def error(self) -> BaseException | None:
         """What ended it, if that was an exception."""
-        return self._error
+        return self._error if self._state is _DONE else None
 
     def wait(self, timeout: float | None = None) -> T:
-        """Wait for the end. Returns what the function returned; raises what it raised (GreenletExit when it was killed).
+        """Wait for the end. Returns what the function returned; raises what it raised (GreenletExit when it was
+        killed).
 
         timeout: seconds. Raises TimeoutError when they pass first.
         """
-        if self._state is not State.DONE:
-            greenlet = running()
-            if greenlet is self._carrier:
-                raise HubError("a green thread cannot wait for its own end")
-            token: Token = [greenlet]
-            if self._waiters is None:
-                self._waiters = [token]
-            else:
-                self._waiters.append(token)
-            # Its end may have come, in another OS thread, between the question and the entry.
-            if self._state is State.DONE:
-                wake(token)
-            hub = greenlet.hub
-            if timeout is None:
-                hub.park(greenlet, token)
-            elif hub.park_until(greenlet, token, hub.clock() + timeout) is TIMED_OUT:
-                raise TimeoutError(f"{self.name} did not end within {timeout} seconds")
+        if self._state is not _DONE and not self._park_until_end(timeout):
+            raise TimeoutError(f"{self.name} did not end within {timeout} seconds")
         if self._error is not None:
-            raise self._error
+            try:
+                raise self._error
+            finally:
+                del self  # the traceback refers to this frame, and would keep itself alive through us
         return cast("T", self._result)
 
     get = wait
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the end, however it comes. Returns whether it has come within `timeout` seconds."""
-        try:
-            self.wait(timeout)
-        except BaseException as error:
-            if error is not self._error and not (isinstance(error, TimeoutError) and not self.dead):
-                raise
-        return self.dead
+        return self._state is _DONE or self._park_until_end(timeout)
+
+    def _park_until_end(self, timeout: float | None) -> bool:
+        greenlet = running()
+        if greenlet is self._carrier:
+            raise HubError("a green thread cannot wait for its own end")
+        token: Token = [greenlet]
+        self._ends.append(token)
+        # Its end may have come, in another OS thread, between the question and the entry.
+        if self._state is _DONE:
+            wake(token)
+        hub = greenlet.hub
+        if timeout is None:
+            hub.park(greenlet, token)
+        else:
+            hub.park_until(greenlet, token, hub.clock() + timeout)
+        return self._state is _DONE
 
     def link(self, callback: Callable[..., object], *args: Any, **kwargs: Any) -> None:
-        """Call `callback(thread, *args, **kwargs)` at the end, in the ending thread; at once when it has ended already."""
-        if self._state is State.DONE:
-            callback(self, *args, **kwargs)
-        elif self._links is None:
-            self._links = [(callback, args, kwargs)]
-        else:
-            self._links.append((callback, args, kwargs))
+        """Call `callback(thread, *args, **kwargs)` at the end, in the ending thread; at once if it has ended."""
+        link = (callback, args, kwargs)
+        if self._state is not _DONE:
+            self._ends.append(link)
+            if self._state is not _DONE or not self._forget(link):  # in another OS thread it may just have ended
+                return
+        callback(self, *args, **kwargs)
 
     def unlink(self, callback: Callable[..., object], *args: Any, **kwargs: Any) -> bool:
         """Forget a link. Returns whether there was one."""
-        if self._links is None or (callback, args, kwargs) not in self._links:
+        return self._forget((callback, args, kwargs))
+
+    def _forget(self, link: Link) -> bool:
+        try:
+            self._ends.remove(link)
+        except ValueError:
             return False
-        self._links.remove((callback, args, kwargs))
         return True
 
     def cancel(self, *throw_args: Any) -> None:
         """Kill it if it has not begun to run; otherwise do nothing."""
-        if self._state is State.NEW:
-            self._finish(_error_of(throw_args))
+        if self._state is _NEW:
+            self.kill(*throw_args, block=False)
 
     def kill(self, *throw_args: Any, block: bool = True) -> None:
         """End it, by raising GreenletExit where it waits; or what is given: an exception, or its class and arguments.
 
-        It ends quietly: nothing is printed, and nothing raised in the killer. One that has not begun never runs. With `block`
-        the others run once before this returns, so that it has seen the exception. Killing oneself raises at once.
+        It ends quietly: nothing is printed, and nothing raised in the killer. One that has not begun never runs. With
+        `block` the others run once before this returns, so that it has seen the exception. Killing oneself raises at
+        once. In another OS thread it takes effect when that one's hub comes to it.
         """
-        if self._state is State.DONE:
+        if self._state is _DONE:
             return
-        error = _error_of(throw_args)
-        if self._state is State.NEW:
-            self._finish(error)
+        error = error_of(throw_args)
+        hub = self.hub
+        if _thread.get_ident() != hub.thread_id:
+            hub.call_soon_threadsafe(self._kill, error)
             return
         greenlet: Any = _getcurrent()
         if greenlet is self._carrier:
             raise error
-        self.quiet = True
-        if current_hub() is not self.hub:
-            self.hub.call_soon_threadsafe(self._throw, error)
-            return
-        self._throw(error)
-        if block and greenlet is not self.hub.loop:
+        begun = self._state is _STARTED
+        self._kill(error)
+        if begun and block and greenlet is not hub.loop:
             # Not a park on this thread's end: it may catch the exception and go on.
-            self.hub.pause(running())
+            hub.pause(running())
 
-    def _throw(self, error: BaseException) -> None:
-        if self._carrier is not None:
+    def _kill(self, error: BaseException) -> None:
+        if self._state is _NEW:
+            self._finish(error)
+        elif self._state is _STARTED:
+            self._error = error
             self.hub.throw(self._carrier, error)
 
     def run(self) -> None:
         """Called by the carrier."""
-        if self._state is State.DONE:  # killed before it began
+        if self._state is _DONE:  # killed before it began
             return
-        self._state = State.STARTED
+        self._state = _STARTED
         function = self._function
         assert function is not None
         error: BaseException | None = None
@@ -218,33 +230,32 @@ class GreenThread(Generic[T]):
         except (SystemExit, KeyboardInterrupt) as for_main:
             error = for_main
             self.hub.throw_into_main(for_main)
-        except BaseException as uncaught:  # noqa: BLE001 - a thread's last catch: the error is kept for `wait`
+        except BaseException as uncaught:  # a thread's last catch: the error is kept for `wait`
             error = uncaught
-            if not self.quiet:
+            if not self.quiet and uncaught is not self._error:
                 idle.print_error(f"uncaught in green thread {self.name}, spawned at {self.birthplace}", uncaught)
         self._finish(error)
+        error = None  # its traceback refers to this frame
 
     def _finish(self, error: BaseException | None) -> None:
-        if self._name is None and self._function is not None and error is not None:
-            self._name = self.name
         self._error = error
-        self._state = State.DONE
+        self._state = _DONE
         self._carrier = self._function = self.locals = None
         self._args, self._kwargs = (), {}
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        waiters, self._waiters = self._waiters, None
-        if waiters is not None:
-            for token in waiters:
-                wake(token)
-        links, self._links = self._links, None
-        if links is not None:
-            for callback, args, kwargs in links:
-                try:
-                    callback(self, *args, **kwargs)
-                except BaseException as failed:  # noqa: BLE001 - one link's error must not keep the others from theirs
-                    idle.print_error(f"a link of green thread {self.name} raised", failed)
+        ends = self._ends
+        while ends:
+            end = ends.pop(0)
+            if isinstance(end, list):
+                wake(end)
+                continue
+            callback, args, kwargs = end
+            try:
+                callback(self, *args, **kwargs)
+            except BaseException as failed:  # one link's error must not keep the others from theirs
+                idle.print_error(f"a link of green thread {self.name} raised", failed)
 
     def _start(self) -> None:
         self._timer = None
@@ -259,9 +270,9 @@ class AdoptedThread(GreenThread[None]):
 
     __slots__ = ()
 
-    def __init__(self, hub: Hub, greenlet: Any, name: str) -> None:
+    def __init__(self, hub: Any, greenlet: Any, name: str) -> None:
         super().__init__(hub, _adopted, (), {})
-        self._state = State.STARTED
+        self._state = _STARTED
         self._carrier = greenlet
         self._name = name
 
@@ -288,6 +299,8 @@ def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenT
     carrier.thread = thread
     thread._carrier = carrier
     hub.ready.append(carrier)
+    if hub.sleeping:  # we are in a signal handler
+        hub.wakeup.wake()
     return thread
 
 
@@ -335,8 +348,10 @@ def sleep(seconds: float = 0) -> None:
     try:
         hub.park(greenlet, token)
     except BaseException:
-        hub.timers.forget()
+        hub.timers.forget(token)
         raise
+    if greenlet.pending is not None:  # a sleeper is handed nothing that could be lost, so an exception need not wait
+        raise_pending(greenlet)
 
 
 def getcurrent() -> GreenThread[Any]:
@@ -359,7 +374,7 @@ def kill(thread: GreenThread[Any], *throw_args: Any) -> None:
     thread.kill(*throw_args)
 
 
-def _error_of(throw_args: tuple[Any, ...]) -> BaseException:
+def error_of(throw_args: tuple[Any, ...]) -> BaseException:
     """The exception meant by the arguments of a throw: nothing; an exception; a class, perhaps with its value."""
     if not throw_args:
         return GreenletExit()

@@ -1,406 +1,78 @@
 """The hub: who runs next, and what the others wait for. One for each OS thread that blocks, made at its first wait.
 
-Strategy. `ready` is one deque: greenlets to resume, callables wrapped as `HubCall`, and one MARK, which ends a round. A greenlet
-that parks switches straight to the next ready one; only what is not a started greenlet (a new carrier, a call, the MARK) takes
-the way through the hub's own greenlet, which between rounds serves timers and the poller. So a switch costs one switch, not two,
-and a loop of sleep(0) cannot keep the hub from I/O. A new greenlet is started by the hub alone: started from another
-greenlet it would lie on top of that one's C stack, and a hundred thousand of these would overflow it.
-
-Laws.
-* A parked greenlet is resumed by whoever claims its *token*, the list [greenlet], by popping it: list.pop is atomic, so of a
-  release, a timer, a close and a kill, in whatever OS thread, exactly one wins. The losers find the list empty and go on to the
-  next waiter; hence no wake-up is lost, none comes twice, and a resumption that hands something over is never overtaken.
-* An exception for a greenlet that is not parked on a token waits in `pending` until its next park.
-* `Hub.park` and `Hub.pause` are the only places where a greenlet yields.
+Strategy. parking.py has the ready queue, and who parks in it; descriptors.py what is waited for with the poller. Here
+is the loop that runs between two rounds (timers, then the poller, in which it sleeps when nothing is ready), and a
+hub's life: made for an OS thread, closed with it, begun afresh in a forked child.
 """
 
 from __future__ import annotations
 
 import _thread
-import collections
-import errno
 import os
-import signal
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import greenlet as _greenlet
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.errors import AlreadyWaiting, BlockingInHub
-from greenserve.hub import idle
-from greenserve.hub.poller import HANGUP, READ, WRITE, Poller, default_poller
+from greenserve.errors import HubError
+from greenserve.hub import fork, idle, interrupt, parking
+from greenserve.hub.calls import MARK, TIMED_OUT, Call, HubCall, Throw, wake
+from greenserve.hub.descriptors import Descriptor, Descriptors, Watch
+from greenserve.hub.parking import Carrier, Job, adopt, raise_pending
+from greenserve.hub.poller import Poller, default_poller
 from greenserve.hub.timers import Timer, Timers, Token
 from greenserve.hub.wakeup import Wakeup
 
-MAX_IDLE_CARRIERS = 256  # parked for reuse; about 5 KiB each. A new greenlet costs ten times as much as a reused one
+__all__ = [
+    "MARK",
+    "TIMED_OUT",
+    "Call",
+    "Carrier",
+    "Descriptor",
+    "Greenlet",
+    "Hub",
+    "HubCall",
+    "Job",
+    "Throw",
+    "Timer",
+    "Token",
+    "Watch",
+    "adopt",
+    "all_hubs",
+    "current_hub",
+    "raise_pending",
+    "running",
+    "use_hub",
+    "wake",
+]
+
 ROUNDS_BETWEEN_POLLS = 16  # with green threads ready: a poll costs as much as four switches
 SECONDS_BETWEEN_POLLS = 0.001  # and yet no descriptor waits longer than this, and one round, for its turn
-
-TIMED_OUT: Any = type("TimedOut", (), {"__repr__": lambda _: "TIMED_OUT", "__bool__": lambda _: False})()
-"""The outcome of a park that its deadline ended."""
-
-
-class Job(Protocol):
-    """What a carrier runs: `run` raises nothing."""
-
-    def run(self) -> None:
-        """Do the work."""
+MAX_SLEEP = 86400.0  # seconds at a time: pollers refuse what does not fit into their integers, infinity above all
+MAX_EXITS = 100  # how many GreenletExits a green thread may swallow when its hub is closed
 
 
-class HubCall:
-    """Something in the ready queue that is not a greenlet: the hub calls `switch` in its own greenlet. Must not block."""
+class Greenlet(parking.Greenlet):
+    """What `running` returns: a greenlet that the hub can park. For type checkers; nothing is made of this class."""
 
-    __slots__ = ()
-
-    def __bool__(self) -> bool:
-        """False, which sends a parking greenlet through the hub instead of straight here."""
-        return False
-
-    def switch(self) -> None:
-        """Do it."""
-        raise NotImplementedError
-
-
-class Call(HubCall):
-    """A function call that the hub makes once."""
-
-    __slots__ = ("_args", "_callback")
-
-    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self._callback = callback
-        self._args = args
-
-    def switch(self) -> None:
-        """Make the call."""
-        self._callback(*self._args)
-
-
-class Throw(HubCall):
-    """Resumes a claimed greenlet by an exception."""
-
-    __slots__ = ("_error", "_greenlet")
-
-    def __init__(self, target: Greenlet, error: BaseException) -> None:
-        self._greenlet = target
-        self._error = error
-
-    def switch(self) -> None:
-        """Throw it."""
-        error, self._error = self._error, _NO_ERROR
-        self._greenlet.throw(error)
-
-
-_NO_ERROR = RuntimeError()
-MARK = HubCall()
-
-
-class Greenlet(_greenlet.greenlet):
-    """A greenlet that the hub can park: the attributes that every greenlet has which runs under a hub."""
-
-    # Not __slots__: a thread's root greenlet is made by the greenlet library, and is given the same names as attributes.
     hub: Hub
-    job: Any  # the Job in progress; of the root greenlet: None
-    token: Token  # the claim of the present (or last) park
-    outcome: Any  # what the claimer handed over
-    pending: list[BaseException] | None  # exceptions to raise at the next park
-    thread: Any  # the GreenThread that the job is, or that stands for it; None until somebody asks
 
 
-class Carrier(Greenlet):
-    """A greenlet that runs one job after another.
-
-    Since CPython 3.11 a new greenlet costs a mapped block of memory for its frames (10 µs and a page fault); a carrier that has
-    done its job is parked for the next one instead of ending. What identifies a thread is its job, never its carrier.
-    """
-
-    __slots__ = ("hub", "job", "outcome", "pending", "thread", "token")
-
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(None, hub.loop)
-        self.hub = hub
-        self.job = None
-        self.token = []
-        self.outcome = None
-        self.pending = None
-        self.thread = None
-
-    def run(self) -> None:
-        """Run jobs until there are enough idle carriers without this one."""
-        hub = self.hub
-        hub.carriers.add(self)
-        idle_carriers = hub.idle_carriers
-        while True:
-            self.job.run()
-            self.job = self.thread = self.pending = self.outcome = None
-            if len(idle_carriers) >= MAX_IDLE_CARRIERS:
-                break
-            idle_carriers.append(self)
-            hub.switch_away()
-        hub.carriers.discard(self)
-
-
-class Loop(_greenlet.greenlet):
-    """The hub's own greenlet. It has no `hub` to park in, and says so."""
-
-    @property
-    def hub(self) -> Hub:
-        """Always an error."""
-        raise BlockingInHub(
-            "a blocking call was made in the hub's own greenlet (a callback of call_soon, call_later, on_readable or link), "
-            "where nothing could resume it: let the callback spawn a green thread that makes the call"
-        )
-
-
-class Descriptor:
-    """One registered file descriptor: who waits to read and who to write.
-
-    A waiter is a token, or a `HubCall` that is made ready at the next event. `hangup` stays set once the peer has closed or
-    the descriptor has failed: there will be no other edge, so whoever would wait must look instead.
-    """
-
-    __slots__ = ("fd", "hangup", "hub", "reader", "writer")
-
-    def __init__(self, hub: Hub, fd: int) -> None:
-        self.hub = hub
-        self.fd = fd
-        self.reader: Token | HubCall | None = None
-        self.writer: Token | HubCall | None = None
-        self.hangup = False
-
-
-class Hub:
+class Hub(Descriptors):
     """One OS thread's scheduler. `current_hub()` gives the running thread's, which is made when it is first needed.
 
     clock: gives monotonic seconds; poller: see poller.py. Both can be given for tests.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, poller: Poller | None = None) -> None:
-        self.clock = clock
-        self.ready: collections.deque[Any] = collections.deque([MARK])
-        self.timers = Timers()
-        self.descriptors: dict[int, Descriptor] = {}
-        self.carriers: set[Carrier] = set()
-        self.idle_carriers: list[Carrier] = []
-        self.sleeping = False
-        self.external = 0  # operations under way elsewhere that will call back (an OS thread pool's)
-        self.thread_id = _thread.get_ident()
-        self.main: Any = _root_greenlet()
-        self.loop = Loop(self._run, self.main)
-        self.interrupt: BaseException | None = None  # the last SIGINT, on its way to main
-        self._open(poller or default_poller())
-        self._rounds = 0
-        self._last_poll = 0.0
-        adopt(self.main, self)
-
-    def _open(self, poller: Poller) -> None:
-        self.poller = poller
-        self.wakeup = Wakeup()
-        self.poller.add(self.wakeup.fd)
-        self.poller.arm(self.wakeup.fd, READ)
-        if self.wakeup.watch_signals() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, self._on_sigint)
-
-    def _on_sigint(self, signum: int, frame: object) -> None:
-        """KeyboardInterrupt belongs to main, not to whichever green thread runs just now.
-
-        A second one, while the first has not got through (main is not reached because somebody computes), hits that somebody.
-        """
-        on_its_way = self.interrupt is not None and self.interrupt.__traceback__ is None
-        if on_its_way or _getcurrent() is self.main:
-            raise KeyboardInterrupt
-        self.interrupt = KeyboardInterrupt()
-        self.throw_into_main(self.interrupt)
-        if self.sleeping:
-            self.wakeup.wake()
-
-    # -- parking and resuming
-
-    def park(self, greenlet: Greenlet, token: Token) -> Any:
-        """Yield until somebody claims `token` ([greenlet]). Returns the outcome that the claimer gave to `wake`.
-
-        Raises what was thrown meanwhile, or was pending already; then the token is empty.
-        """
-        if greenlet.pending:
-            token.clear()
-            raise_pending(greenlet)
-        greenlet.token = token
-        ready = self.ready
-        following = ready.popleft()
-        if following:
-            following.switch()
-        else:
-            ready.appendleft(following)
-            self.loop.switch()
-        return greenlet.outcome
-
-    def park_until(self, greenlet: Greenlet, token: Token, deadline: float | None) -> Any:
-        """`park` with a deadline (None: none): returns TIMED_OUT when it came first."""
-        if deadline is None:
-            return self.park(greenlet, token)
-        self.timers.add(deadline, token)
-        try:
-            outcome = self.park(greenlet, token)
-        except BaseException:
-            self.timers.forget()
-            raise
-        if outcome is not TIMED_OUT:
-            self.timers.forget()
-        return outcome
-
-    def pause(self, greenlet: Greenlet) -> None:
-        """Let every other ready green thread run once."""
-        ready = self.ready
-        ready.append(greenlet)
-        following = ready.popleft()
-        if following:
-            following.switch()
-        else:
-            ready.appendleft(following)
-            self.loop.switch()
-        if greenlet.pending:
-            raise_pending(greenlet)
-
-    def switch_away(self) -> None:
-        """Run what is next. For a greenlet that somebody already knows to resume."""
-        ready = self.ready
-        following = ready.popleft()
-        if following:
-            following.switch()
-        else:
-            ready.appendleft(following)
-            self.loop.switch()
-
-    def throw(self, greenlet: Greenlet, error: BaseException) -> None:
-        """Raise `error` in a greenlet of this hub: where it is parked, or else at its next park. This hub's thread only."""
-        try:
-            greenlet.token.pop()
-        except IndexError:
-            greenlet.pending = [*(greenlet.pending or ()), error]
-        else:
-            self.ready.append(Throw(greenlet, error))
-
-    def take_carrier(self, job: Job) -> Carrier:
-        """A carrier for `job`, with an empty context, to be appended to `ready` (or, in the hub, switched to)."""
-        try:
-            carrier = self.idle_carriers.pop()
-        except IndexError:
-            carrier = Carrier(self)
-        carrier.job = job
-        return carrier
-
-    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
-        """Call in the hub's greenlet, in this round. The callback must not block. This hub's thread only."""
-        self.ready.append(Call(callback, args))
-
-    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
-        """`call_soon` from any OS thread, and from signal handlers."""
-        self.ready.append(Call(callback, args))
-        if self.sleeping:
-            self.wakeup.wake()
-
-    def call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> Timer:
-        """Call in the hub's greenlet after `seconds`. Returns a `Timer` with `cancel`."""
-        timer = Timer(self.timers, callback, args)
-        self.timers.add(self.clock() + seconds, timer)
-        return timer
-
-    # -- descriptors
-
-    def register(self, fd: int) -> Descriptor:
-        """Begin to watch a descriptor that the caller has just opened, and owns.
-
-        What is still registered under this number belonged to a file that was closed behind our back: its waiters get EBADF.
-        Raises OSError (EPERM: a regular file, which is always ready).
-        """
-        stale = self.descriptors.get(fd)
-        if stale is not None:
-            self.unregister(stale)
-        self.poller.add(fd)
-        descriptor = self.descriptors[fd] = Descriptor(self, fd)
-        return descriptor
-
-    def unregister(self, descriptor: Descriptor) -> None:
-        """Watch no more; whoever waits gets EBADF. To be called before the descriptor is closed. This hub's thread only."""
-        fd = descriptor.fd
-        if self.descriptors.get(fd) is descriptor:
-            del self.descriptors[fd]
-            self.poller.remove(fd)
-        for waiter in (descriptor.reader, descriptor.writer):
-            if isinstance(waiter, list) and waiter:
-                self.throw(waiter[0], OSError(errno.EBADF, "the descriptor was closed by another green thread"))
-        descriptor.reader = descriptor.writer = None
-        descriptor.hangup = True
-
-    def wait_read(self, descriptor: Descriptor, deadline: float | None = None) -> None:
-        """Park until a registered descriptor *becomes* readable, after a system call has said EAGAIN.
-
-        deadline: absolute seconds of the clock. Raises TimeoutError; OSError EBADF when it is closed meanwhile;
-        AlreadyWaiting. May return early; so try again, in a loop.
-        """
-        greenlet = running()
-        if descriptor.reader is not None:
-            raise _already_waiting(descriptor.fd, "read")
-        token: Token = [greenlet]
-        descriptor.reader = token
-        self.poller.arm(descriptor.fd, READ)
-        try:
-            outcome = self.park_until(greenlet, token, deadline)
-        finally:
-            if descriptor.reader is token:
-                descriptor.reader = None
-                self.poller.disarm(descriptor.fd, READ)
-        if outcome is TIMED_OUT:
-            raise TimeoutError("timed out")
-
-    def wait_write(self, descriptor: Descriptor, deadline: float | None = None) -> None:
-        """Park until a registered descriptor becomes writable; see `wait_read`."""
-        greenlet = running()
-        if descriptor.writer is not None:
-            raise _already_waiting(descriptor.fd, "write")
-        token: Token = [greenlet]
-        descriptor.writer = token
-        self.poller.arm(descriptor.fd, WRITE)
-        try:
-            outcome = self.park_until(greenlet, token, deadline)
-        finally:
-            if descriptor.writer is token:
-                descriptor.writer = None
-                self.poller.disarm(descriptor.fd, WRITE)
-        if outcome is TIMED_OUT:
-            raise TimeoutError("timed out")
-
-    def wait_readable(self, fd: int, deadline: float | None = None) -> None:
-        """Park until any descriptor, whoever owns it, is readable: now or later. Raises as `wait_read` does."""
-        descriptor = self._level_triggered(fd)
-        if descriptor is not None:
-            self.wait_read(descriptor, deadline)
-
-    def wait_writable(self, fd: int, deadline: float | None = None) -> None:
-        """Park until any descriptor is writable: now or later. Raises as `wait_read` does."""
-        descriptor = self._level_triggered(fd)
-        if descriptor is not None:
-            self.wait_write(descriptor, deadline)
-
-    def _level_triggered(self, fd: int) -> Descriptor | None:
-        """The descriptor of fd, armed to report what is ready now; None for a regular file, which always is.
-
-        We cannot know whether a stranger's number still means the file that it meant the last time: rearming tells.
-        """
-        descriptor = self.descriptors.get(fd)
-        if descriptor is not None:
-            try:
-                self.poller.rearm(fd)
-                return descriptor
-            except OSError:
-                pass
-        try:
-            return self.register(fd)
-        except PermissionError:
-            return None
+        super().__init__(clock, poller or default_poller())
+        self.adopted: weakref.WeakSet[Any] = weakref.WeakSet()  # the user's own greenlets that have parked here
+        self.heir: fork.Heir | None = None  # in a child forked in a green thread: that one
 
     # -- the loop
 
@@ -409,11 +81,12 @@ class Hub:
             try:
                 self._serve()
             except _greenlet.GreenletExit:
-                return
-            except (SystemExit, KeyboardInterrupt) as error:
+                if self.closed:
+                    return
+                self.restore_mark()  # a callback has raised it, which ends nothing but the callback
+            except BaseException as error:  # no callback's, but e.g. of a signal handler that raised here
+                self.restore_mark()
                 self.throw_into_main(error)
-            except BaseException as error:  # noqa: BLE001 - a callback's error must not stop the others
-                idle.print_error("a callback of the hub raised", error)
 
     def _serve(self) -> None:
         ready = self.ready
@@ -423,133 +96,157 @@ class Hub:
             if item is not MARK:
                 item.switch()
                 continue
+            self._between_rounds()
             ready.append(MARK)
-            self._end_of_round()
 
-    def _end_of_round(self) -> None:
-        """Between two rounds: timers, then descriptors; sleep when nothing is ready."""
-        ready = self.ready
-        self._rounds += 1
-        if self.timers.heap:
-            now = self.clock()
+    def _between_rounds(self) -> None:
+        """Timers, then descriptors; sleep when nothing is ready."""
+        self.rounds += 1
+        now = self.clock()
+        heap = self.timers.heap
+        if heap and heap[0][0] <= now:
             self._fire_timers(now)
-            if len(ready) > 1 and self._rounds < ROUNDS_BETWEEN_POLLS and now - self._last_poll < SECONDS_BETWEEN_POLLS:
-                return
-        elif len(ready) > 1 and self._rounds < ROUNDS_BETWEEN_POLLS and self.clock() - self._last_poll < SECONDS_BETWEEN_POLLS:
-            return
-        self._poll()
+        if not self.ready or self.rounds >= self.poll_round or now >= self.poll_time:
+            self._poll()
 
     def _fire_timers(self, now: float) -> None:
-        heap = self.timers.heap
-        if not heap or heap[0][0] > now:
-            return
-        for what in self.timers.due(now):
-            if isinstance(what, list):
-                wake(what, TIMED_OUT)
+        ready = self.ready
+        for item in self.timers.due(now):
+            if isinstance(item, _greenlet.greenlet):
+                item.outcome = TIMED_OUT  # type: ignore[attr-defined]  # it is a Greenlet, or adopted
+                ready.append(item)
+            elif isinstance(item, HubCall):
+                ready.append(item)
             else:
-                self.ready.append(Call(what.fire, ()))
+                item.expire(self)
 
     def _poll(self) -> None:
-        self._rounds = 0
         timeout: float | None = 0.0
-        if len(self.ready) == 1:
-            deadline = self.timers.next_deadline()
-            if deadline is not None:
-                timeout = max(0.0, deadline - self.clock())
-            elif idle.is_deadlock(self):
-                self.throw_into_main(idle.deadlock(self))
-                return
-            else:
-                timeout = None
+        if not self.ready:
+            timeout = self._sleep_time()
+            if timeout is None and idle.nothing_can_happen(self):
+                if self.heir is not None:
+                    self.heir.leave_if_done()
+                if self.main.token and not interrupt.may_come():
+                    self.throw_into_main(idle.deadlock(self))
+                    return
         # Another OS thread appends to `ready` and then looks at `sleeping`; we set it and then look at `ready`.
         self.sleeping = True
-        if len(self.ready) > 1:
+        if self.ready:
             timeout = 0.0
         try:
             events = self.poller.wait(timeout)
         finally:
             self.sleeping = False
-        self._last_poll = self.clock()
-        for fd, mask in events:
-            self._dispatch(fd, mask)
+        if events:
+            self.dispatch(events)
+        now = self.clock()
+        self.poll_time = now + SECONDS_BETWEEN_POLLS
+        self.poll_round = self.rounds + ROUNDS_BETWEEN_POLLS
+        heap = self.timers.heap
+        if heap and heap[0][0] <= now:
+            self._fire_timers(now)
 
-    def _dispatch(self, fd: int, mask: int) -> None:
-        descriptor = self.descriptors.get(fd)
-        if descriptor is None:
-            if fd == self.wakeup.fd:
-                self.wakeup.drain()
-            return
-        if mask & HANGUP:
-            descriptor.hangup = True
-        if mask & READ:
-            waiter = descriptor.reader
-            if waiter is not None:
-                descriptor.reader = None
-                self.poller.disarm(fd, READ)
-                if type(waiter) is list:
-                    wake(waiter)
-                else:
-                    self.ready.append(waiter)
-        if mask & WRITE:
-            waiter = descriptor.writer
-            if waiter is not None:
-                descriptor.writer = None
-                self.poller.disarm(fd, WRITE)
-                if type(waiter) is list:
-                    wake(waiter)
-                else:
-                    self.ready.append(waiter)
+    def _sleep_time(self) -> float | None:
+        """Seconds until something is to be done; None: until something happens."""
+        deadline = self.timers.next_deadline()
+        timeout = None if deadline is None else min(max(0.0, deadline - self.clock()), MAX_SLEEP)
+        return self._look_for_closed(timeout)
 
     def throw_into_main(self, error: BaseException) -> None:
-        """Raise `error` in the thread's main greenlet, at once if it is parked."""
+        """Raise `error` in main, at once if it is parked. What a green thread does that it ends."""
+        if self.heir is not None:
+            self.heir.leave_if_done(error)
         self.throw(self.main, error)
 
     # -- the end
 
-    def reset(self) -> None:
-        """Begin afresh in a forked child: the parent's green threads, timers and descriptors are not ours."""
-        self.poller.close()
-        self.wakeup.close()
+    def begin_afresh(self) -> None:
+        """In a forked child: the parent's green threads, timers and waits are not ours. What runs now is."""
+        alive = fork.alive(self.main, self.loop)
+        # Their stacks must never unwind here: a `finally` would e.g. roll back a transaction on a socket shared with
+        # the parent.
+        fork.freeze(self.ready, self.carriers, self.idle_carriers, self.adopted, (self.main, self.timers))
+        for greenlet in (self.main, *self.carriers, *self.adopted):
+            greenlet.token.clear()  # nobody can resume them, neither through an Event that the child sets
+        for descriptor in self.descriptors.values():
+            descriptor.reader = descriptor.writer = None
+            descriptor.hangup = True
+        self.descriptors.clear()
         self.ready.clear()
         self.ready.append(MARK)
-        self.timers.clear()
-        self.descriptors.clear()
-        self.carriers.clear()
+        self.timers = Timers()
         self.idle_carriers.clear()
-        self.sleeping = False
+        self.carriers.clear()
+        self.adopted.clear()
+        if alive is not self.main:
+            self.heir = fork.Heir(alive)
+        if isinstance(alive, Carrier):
+            self.main = alive
+            self.carriers.add(alive)
         self.external = 0
         self.thread_id = _thread.get_ident()
-        self._open(type(self.poller)())
+        self.abandon()
+        self.wakeup = Wakeup()
+        self._use(type(self.poller)())
+        interrupt.claim(self)
+
+    def abandon(self) -> None:
+        """In a forked child: give back the descriptors that it shares with the parent."""
+        self.sleeping = False
+        self.poller.close()
+        self.wakeup.close(lock=False)
 
     def close(self) -> None:
-        """Give the descriptors back. The hub cannot be used afterwards."""
+        """End the green threads that are left, and give the descriptors back. The hub cannot be used afterwards.
+
+        In each of them GreenletExit is raised, at every park, until it ends; one that swallows a hundred is given up.
+        To be called in main. Raises HubError elsewhere.
+        """
+        if self.closed:
+            return
+        ours = _thread.get_ident() == self.thread_id and not sys.is_finalizing()
+        if ours:
+            if _getcurrent() is not self.main:
+                raise HubError("a hub can be closed in its OS thread's main greenlet alone")
+            self.closed = True
+            self._end_all()
+            self.loop.throw()
+            self._disown_main()
+        self.closed = True
+        self.sleeping = False
+        interrupt.release(self)
         self.poller.close()
-        self.wakeup.close()
+        self.wakeup.close(lock=ours)  # a forked child has lost the OS threads, and perhaps with one of them the lock
 
+    def _end_all(self) -> None:
+        self.max_idle_carriers = 0
+        for item in list(self.ready):
+            if isinstance(item, Carrier) and not item:  # not begun: whoever waits for it must not wait for ever
+                cancel = getattr(item.job, "cancel", None)
+                if cancel is not None:
+                    cancel()
+        carriers = list(self.carriers)
+        for carrier in carriers:
+            carrier.parent = self.main  # where its end brings us back
+            carrier.pending = [_greenlet.GreenletExit()] * MAX_EXITS
+        self.ready.clear()
+        self.ready.append(MARK)
+        for carrier in carriers:
+            if carrier:
+                carrier.token.clear()
+                carrier.throw()
+        self.carriers.clear()
+        self.idle_carriers.clear()
+        self.ready.clear()
+        self.ready.append(MARK)
+        self.timers = Timers()
 
-def wake(token: Token, outcome: Any = None) -> bool:
-    """Claim a parked greenlet and make it ready: its `park` returns `outcome`. Safe in any OS thread and in signal handlers.
-
-    Returns False when somebody else has claimed it already (it timed out, was killed, was woken).
-    """
-    try:
-        greenlet = token.pop()
-    except IndexError:
-        return False
-    greenlet.outcome = outcome
-    hub = greenlet.hub
-    hub.ready.append(greenlet)
-    if hub.sleeping:
-        hub.wakeup.wake()
-    return True
-
-
-def raise_pending(greenlet: Greenlet) -> None:
-    """Raise the first exception that came while `greenlet` was not parked."""
-    pending = greenlet.pending
-    assert pending
-    greenlet.pending = pending[1:] or None
-    raise pending[0]
+    def _disown_main(self) -> None:
+        """The root greenlet outlives us; it must not refer to us for ever."""
+        if getattr(self.main, "hub", None) is self:
+            for name in ("hub", "job", "token", "outcome", "pending", "thread"):
+                delattr(self.main, name)
 
 
 def running() -> Greenlet:
@@ -558,48 +255,61 @@ def running() -> Greenlet:
     try:
         greenlet.hub  # noqa: B018 - one attribute look-up is the cheapest question
     except AttributeError:
-        adopt(greenlet, current_hub())
+        _adopt(greenlet)
     return greenlet  # type: ignore[no-any-return]  # a root greenlet is given a Greenlet's attributes
 
 
-def adopt(greenlet: Any, hub: Hub) -> None:
-    """Give a greenlet that is not a carrier (a thread's root, or a user's own) what parking needs."""
-    greenlet.hub = hub
-    greenlet.job = None
-    greenlet.token = []
-    greenlet.outcome = None
-    greenlet.pending = None
-    greenlet.thread = None
+def _adopt(greenlet: Any) -> None:
+    hub = current_hub()
+    if greenlet is not hub.main:
+        adopt(greenlet, hub)
+        hub.adopted.add(greenlet)
 
 
 def current_hub() -> Hub:
     """This OS thread's hub, made at the first call."""
     try:
-        return _threads.holder.hub  # type: ignore[no-any-return]
+        return _threads.holder.hub
     except AttributeError:
         return use_hub(Hub())
 
 
 def use_hub(hub: Hub) -> Hub:
-    """Make `hub` this OS thread's, e.g. one with a virtual clock. The one before it is closed."""
-    before = getattr(_threads, "holder", None)
-    if before is not None:
+    """Make `hub` this OS thread's, e.g. one with a virtual clock. The one before it is closed, and its green threads
+    end.
+    """
+    before: _Holder | None = getattr(_threads, "holder", None)
+    if before is not None and before.hub is not hub:
         before.hub.close()
     _threads.holder = _Holder(hub)
     adopt(hub.main, hub)
+    interrupt.claim(hub)
+    with _all_hubs_lock:
+        _all_hubs.add(hub)
     return hub
 
 
+def all_hubs() -> list[Hub]:
+    """Those of all OS threads."""
+    with _all_hubs_lock:
+        return [hub for hub in _all_hubs if not hub.closed]
+
+
+_all_hubs: weakref.WeakSet[Hub] = weakref.WeakSet()
+_all_hubs_lock = _thread.RLock()  # one that is held at a fork is replaced in the child
+
+
 class _Holder:
-    """Ends with its OS thread, and closes the hub's descriptors then."""
+    """Ends with its OS thread, and closes the hub then."""
 
     __slots__ = ("hub",)
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
 
-    def __del__(self) -> None:
-        self.hub.close()
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not finalizing():
+            self.hub.close()
 
 
 class _Threads(threading.local):
@@ -609,24 +319,17 @@ class _Threads(threading.local):
 _threads = _Threads()
 
 
-def _root_greenlet() -> _greenlet.greenlet:
-    greenlet = _getcurrent()
-    while greenlet.parent is not None:
-        greenlet = greenlet.parent
-    return greenlet
-
-
-def _already_waiting(fd: int, verb: str) -> AlreadyWaiting:
-    return AlreadyWaiting(
-        f"another green thread already waits to {verb} on descriptor {fd}: let one green thread do all the {verb}ing, "
-        "or guard the descriptor with a greenserve.Lock"
-    )
-
-
 def _after_fork_in_child() -> None:
-    holder = getattr(_threads, "holder", None)
+    global _all_hubs_lock  # noqa: PLW0603 - see there
+    _all_hubs_lock = _thread.RLock()
+    idle.bystanders.count = 0
+    holder: _Holder | None = getattr(_threads, "holder", None)
+    for hub in list(_all_hubs):
+        if (holder is None or hub is not holder.hub) and not hub.closed:
+            hub.abandon()
+            hub.closed = True
     if holder is not None:
-        holder.hub.reset()
+        holder.hub.begin_afresh()
 
 
 if hasattr(os, "register_at_fork"):

@@ -6,14 +6,15 @@ Looked at only when the hub is about to sleep for ever, or has caught an error: 
 from __future__ import annotations
 
 import _thread
-import signal
 import sys
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any, Protocol
 
 from greenserve.errors import Deadlock
+
+_PACKAGE = __name__.rpartition(".")[0] + "."
 
 
 class Inspectable(Protocol):
@@ -30,52 +31,80 @@ class Inspectable(Protocol):
     def carriers(self) -> Iterable[Any]:
         """The greenlets that run jobs."""
 
+    @property
+    def adopted(self) -> Iterable[Any]:
+        """The user's own greenlets that have parked here."""
 
-def is_deadlock(hub: Inspectable) -> bool:
-    """Whether nothing can resume anything: called when no greenlet is ready and no timer is set.
 
-    A descriptor with a waiter, an operation in an OS thread, another OS thread at all (it may own what is waited for), or a
-    signal handler of the program's own may still do it.
+class Bystanders:
+    """OS threads of ours that by themselves resume nobody: workers without work (those at work count in
+    `hub.external`).
     """
-    if hub.external or any(d.reader is not None or d.writer is not None for d in hub.descriptors.values()):
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+bystanders = Bystanders()
+
+
+def nothing_can_happen(hub: Inspectable) -> bool:
+    """Whether nothing but a signal can resume anything: called when no greenlet is ready and no timer is set.
+
+    A descriptor with a waiter, an operation in an OS thread, or another OS thread at all (it may own what is waited
+    for) may still do it.
+    """
+    if hub.external or _thread._count() > bystanders.count:
         return False
-    if _thread._count() > 0 or not bool(hub.main.token):
-        return False
-    return not any(
-        callable(handler) and handler not in (signal.default_int_handler, hub._on_sigint)
-        for handler in map(signal.getsignal, signal.valid_signals())
-    )
+    return not any(d.reader is not None or d.writer is not None for d in hub.descriptors.values())
 
 
 def deadlock(hub: Inspectable) -> Deadlock:
     """The error, with every green thread and where it waits."""
-    lines = ["nothing can ever run again: no green thread is ready, no timer is set, and nobody waits for a descriptor."]
-    lines.append("Waiting for ever:")
-    lines += describe_all(hub)
+    lines = [
+        "nothing can ever run again: no green thread is ready, no timer is set, and nobody waits for a descriptor.",
+        "Waiting for ever:",
+        *(f"  {name}: {where(frame)}" for name, frame in green_threads(hub)),
+    ]
     return Deadlock("\n".join(lines))
 
 
-def describe_all(hub: Inspectable) -> list[str]:
-    """One line for each parked green thread: its name, where it was born, where it waits."""
-    lines = [f"  main: {where(hub.main.gr_frame)}"]
-    for carrier in list(hub.carriers):
-        if carrier.job is not None and carrier.gr_frame is not None:
-            lines.append(f"  {carrier.thread or carrier.job!r}: {where(carrier.gr_frame)}")
-    return lines
+def green_threads(hub: Inspectable) -> Iterator[tuple[str, FrameType | None]]:
+    """(what it is called, its innermost frame; None for the one that runs) for everything that runs under the hub."""
+    yield "main", hub.main.gr_frame
+    for greenlet in [*hub.carriers, *hub.adopted]:
+        job = greenlet.thread or greenlet.job
+        if greenlet in hub.adopted:
+            yield repr(job or greenlet), greenlet.gr_frame
+        elif job is not None:
+            yield repr(job), greenlet.gr_frame
 
 
 def where(frame: FrameType | None) -> str:
     """The innermost place of a parked greenlet that is not in the hub itself: file, line, function."""
-    hidden = __name__.rpartition(".")[0] + "."
-    while frame is not None and frame.f_back is not None and str(frame.f_globals.get("__name__", "")).startswith(hidden):
+    while frame is not None and frame.f_back is not None and in_hub(frame):
         frame = frame.f_back
     if frame is None:
-        return "not started yet, or running"
+        return "running"
     return f'File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}'
+
+
+def in_hub(frame: FrameType) -> bool:
+    """Whether it is one of our own frames."""
+    return str(frame.f_globals.get("__name__", "")).startswith(_PACKAGE)
 
 
 def print_error(what: str, error: BaseException) -> None:
     """One traceback on standard error, in one write, so that those of several OS threads do not mix."""
+    write(f"greenserve: {what}\n" + "".join(traceback.format_exception(error)))
+
+
+def write(text: str) -> None:
+    """On standard error; if that is gone, nowhere: the hub must not fail for it."""
     stream: Any = sys.stderr
     if stream is not None:
-        stream.write(f"greenserve: {what}\n" + "".join(traceback.format_exception(error)))
+        try:
+            stream.write(text)
+            stream.flush()
+        except (OSError, ValueError):  # closed
+            pass

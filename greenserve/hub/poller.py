@@ -1,16 +1,21 @@
 """Readiness of file descriptors: epoll, kqueue, select behind the same few methods.
 
-Law: a poller only reports; who waits for what is the hub's business. `add` outlives a wait. An edge-triggered poller (epoll,
-kqueue) reports a change once and needs nothing more: one-shot registration would cost a system call for every read. A
-level-triggered one (select) reports as long as a thing is ready, so the hub tells it through `arm` and `disarm` what somebody
-waits for; the edge-triggered ones make these no-ops.
+Law: a poller only reports; who waits for what is the hub's business. `add` outlives a wait. An edge-triggered poller
+(epoll, kqueue) reports a change once and needs nothing more: one-shot registration would cost a system call for every
+read. A level-triggered one (select) reports as long as a thing is ready, so the hub tells it through `arm` and `disarm`
+what somebody waits for; the edge-triggered ones make these no-ops.
+
+What `wait` reports are the system's own bits, lest each event be translated: `readable`, `writable` and `hangup` name
+them.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
+import stat
 import sys
 from typing import Any, Protocol
 
@@ -18,12 +23,21 @@ READ = 1
 WRITE = 2
 HANGUP = 4  # the peer has closed its side, or the descriptor is in error: whoever waits should look
 
+MAX_SELECT = 1024  # FD_SETSIZE: select.select refuses a number that is not below it
+
 
 class Poller(Protocol):
     """What the hub needs of an operating system's readiness interface."""
 
+    edges: bool  # a change is reported once, and `arm` and `disarm` do nothing
+    readable: int  # the bits of an event that concern who waits to read (the end of the stream among them),
+    writable: int  # who waits to write,
+    hangup: int  # and that say there will be no other event
+
     def add(self, fd: int) -> None:
-        """Begin to report on fd. Raises OSError (EBADF; EPERM for a regular file)."""
+        """Begin to report on fd. Raises OSError (EBADF; EPERM for a regular file; EMFILE for a number that is too
+        large).
+        """
 
     def rearm(self, fd: int) -> None:
         """Report again what is ready now. Raises OSError (ENOENT: the number is another file's by now)."""
@@ -38,46 +52,45 @@ class Poller(Protocol):
         """Nobody waits for `direction` any more."""
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
-        """Wait at most `timeout` seconds (None: for ever). Returns (fd, mask of READ, WRITE, HANGUP) pairs."""
+        """Wait at most `timeout` seconds (None: for ever). Returns (fd, bits) pairs."""
 
     def close(self) -> None:
         """Give the poller's own descriptor back."""
 
 
 if sys.platform == "linux":
-    _HANGUP = select.EPOLLHUP | select.EPOLLERR | select.EPOLLRDHUP
-    _INTEREST = select.EPOLLIN | select.EPOLLOUT | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLET
-
-    # epoll's masks are few: a table beats three tests for each event.
-    _MASKS = {
-        mask: (READ if mask & (select.EPOLLIN | select.EPOLLPRI | _HANGUP) else 0)
-        | (WRITE if mask & (select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR) else 0)
-        | (HANGUP if mask & _HANGUP else 0)
-        for mask in range(0x40)
-        for mask in (mask, mask | select.EPOLLRDHUP)
-    }
 
     class EpollPoller:
         """Linux: epoll, edge-triggered, each descriptor registered once."""
 
+        edges = True
+        readable = select.EPOLLIN | select.EPOLLPRI | select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+        writable = select.EPOLLOUT | select.EPOLLHUP | select.EPOLLERR
+        hangup = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
+        _interest = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+        _make = select.epoll  # captured: patching must not give the hub its own green twin
+
         def __init__(self) -> None:
-            self._epoll = select.epoll()
+            self._epoll = self._make()
 
         def add(self, fd: int) -> None:
             """Begin to report on fd."""
             try:
-                self._epoll.register(fd, _INTEREST)
-            except FileExistsError:  # a duplicate of the number's previous file keeps that registration alive
-                self._epoll.modify(fd, _INTEREST)
+                self._epoll.register(fd, self._interest)
+            except FileExistsError:  # the number was closed and is the same file's again, by way of a duplicate
+                self._epoll.modify(fd, self._interest)
 
         def rearm(self, fd: int) -> None:
             """Report again what is ready now."""
-            self._epoll.modify(fd, _INTEREST)
+            self._epoll.modify(fd, self._interest)
 
         def remove(self, fd: int) -> None:
             """Report on fd no more; needed even before a close, since a duplicate would keep the registration alive."""
-            with contextlib.suppress(OSError, ValueError):
+            try:
                 self._epoll.unregister(fd)
+            except (OSError, ValueError):  # not suppress(): SIGINT's handler could not tell it from the program's code
+                pass
 
         def arm(self, fd: int, direction: int) -> None:
             """Nothing to do: registered for both."""
@@ -87,11 +100,7 @@ if sys.platform == "linux":
 
         def wait(self, timeout: float | None) -> list[tuple[int, int]]:
             """Wait for edges."""
-            masks = _MASKS
-            return [
-                (fd, masks.get(mask, READ | WRITE | HANGUP))
-                for fd, mask in self._epoll.poll(-1 if timeout is None else timeout)
-            ]
+            return self._epoll.poll(timeout)
 
         def close(self) -> None:
             """Close the epoll descriptor."""
@@ -99,19 +108,34 @@ if sys.platform == "linux":
 
 
 if sys.platform == "darwin" or "bsd" in sys.platform:
+    _kernel: Any = select  # a type checker knows of the module what its own platform has
 
     class KqueuePoller:
         """macOS and the BSDs: kqueue with EV_CLEAR, which is edge-triggered."""
 
+        edges = True
+        readable = READ
+        writable = WRITE
+        hangup = HANGUP
+
+        _make = _kernel.kqueue  # captured, as above
+        _filters = (_kernel.KQ_FILTER_READ, _kernel.KQ_FILTER_WRITE)
+
         def __init__(self) -> None:
-            self._kqueue = select.kqueue()
+            self._kqueue = self._make()
 
         def add(self, fd: int) -> None:
-            """Begin to report on fd. A descriptor that has no write side (a pipe's end) is watched for reading alone."""
-            flags = select.KQ_EV_ADD | select.KQ_EV_CLEAR
-            self._kqueue.control([select.kevent(fd, select.KQ_FILTER_READ, flags)], 0, 0)
-            with contextlib.suppress(OSError):
-                self._kqueue.control([select.kevent(fd, select.KQ_FILTER_WRITE, flags)], 0, 0)
+            """Begin to report on fd: on both directions, or on the one that it has (a pipe's end)."""
+            _refuse_files(fd)
+            failures = []
+            for direction in self._filters:
+                event = _kernel.kevent(fd, direction, _kernel.KQ_EV_ADD | _kernel.KQ_EV_CLEAR)
+                try:
+                    self._kqueue.control([event], 0, 0)
+                except OSError as error:
+                    failures.append(error)
+            if len(failures) == len(self._filters):
+                raise failures[0]
 
         def rearm(self, fd: int) -> None:
             """Report again what is ready now: adding anew does it."""
@@ -119,9 +143,9 @@ if sys.platform == "darwin" or "bsd" in sys.platform:
 
         def remove(self, fd: int) -> None:
             """Report on fd no more."""
-            for direction in (select.KQ_FILTER_READ, select.KQ_FILTER_WRITE):
-                with contextlib.suppress(OSError):
-                    self._kqueue.control([select.kevent(fd, direction, select.KQ_EV_DELETE)], 0, 0)
+            for direction in self._filters:
+                with contextlib.suppress(OSError, ValueError):
+                    self._kqueue.control([_kernel.kevent(fd, direction, _kernel.KQ_EV_DELETE)], 0, 0)
 
         def arm(self, fd: int, direction: int) -> None:
             """Nothing to do: registered for both."""
@@ -133,8 +157,8 @@ if sys.platform == "darwin" or "bsd" in sys.platform:
             """Wait for edges."""
             found = []
             for event in self._kqueue.control(None, 512, timeout):
-                mask = WRITE if event.filter == select.KQ_FILTER_WRITE else READ
-                if event.flags & (select.KQ_EV_EOF | select.KQ_EV_ERROR):
+                mask = WRITE if event.filter == _kernel.KQ_FILTER_WRITE else READ
+                if event.flags & (_kernel.KQ_EV_EOF | _kernel.KQ_EV_ERROR):
                     mask |= HANGUP
                 found.append((event.ident, mask))
             return found
@@ -145,14 +169,25 @@ if sys.platform == "darwin" or "bsd" in sys.platform:
 
 
 class SelectPoller:
-    """Everywhere: select, level-triggered, with the limit of FD_SETSIZE descriptors. The last resort, and a test of the rest."""
+    """Everywhere: select, level-triggered, with the limit of FD_SETSIZE descriptors. The last resort, and a test of the
+    rest.
+    """
+
+    edges = False
+    readable = READ
+    writable = WRITE
+    hangup = HANGUP
+
+    _select = staticmethod(select.select)  # captured, as above
 
     def __init__(self) -> None:
         self._armed: dict[int, set[int]] = {READ: set(), WRITE: set()}
 
     def add(self, fd: int) -> None:
         """Check that fd is one that can be waited for."""
-        os.fstat(fd)
+        _refuse_files(fd)
+        if fd >= MAX_SELECT:
+            raise OSError(errno.EMFILE, f"select cannot wait for a descriptor above {MAX_SELECT - 1}")
 
     def rearm(self, fd: int) -> None:
         """Level-triggered: always armed afresh."""
@@ -174,15 +209,13 @@ class SelectPoller:
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait for readiness; a descriptor that went bad is reported as HANGUP, once."""
         try:
-            readable, writable, failed = select.select(
-                self._armed[READ], self._armed[WRITE], self._armed[READ] | self._armed[WRITE], timeout
-            )
+            # An error makes both ready. The third list is for urgent bytes, and these stay ready whoever has looked.
+            readable, writable, _ = self._select(self._armed[READ], self._armed[WRITE], (), timeout)
         except (OSError, ValueError):
             return self._bad_ones()
-        found: dict[int, int] = {}
-        for fds, mask in ((readable, READ), (writable, WRITE), (failed, READ | WRITE | HANGUP)):
-            for fd in fds:
-                found[fd] = found.get(fd, 0) | mask
+        found = dict.fromkeys(readable, READ)
+        for fd in writable:
+            found[fd] = found.get(fd, 0) | WRITE
         return list(found.items())
 
     def close(self) -> None:
@@ -197,6 +230,15 @@ class SelectPoller:
                 self.remove(fd)
                 bad.append((fd, READ | WRITE | HANGUP))
         return bad
+
+
+def _refuse_files(fd: int) -> None:
+    """Files and directories are always ready; epoll refuses them, and so do all, that nobody waits for what never
+    comes.
+    """
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def default_poller() -> Poller:

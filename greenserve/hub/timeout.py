@@ -1,7 +1,8 @@
 """Timeout: an exception that comes by itself when its time is over.
 
-A BaseException, so that an `except Exception` in the code between does not swallow it; told apart by identity, so nested ones
-catch their own.
+A BaseException, so that an `except Exception` in the code between does not swallow it; told apart by identity, so
+nested ones catch their own. Nearly all are cancelled: so a timeout is itself what stands in the timers' heap, and makes
+nothing else.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from greenserve.errors import HubError
-from greenserve.hub.hub import running
-from greenserve.hub.timers import Timer
+from greenserve.hub.hub import Hub, running
+from greenserve.hub.timers import Token
 
 T = TypeVar("T")
 _UNSET: Any = object()
@@ -21,28 +22,40 @@ _UNSET: Any = object()
 class Timeout(BaseException):
     """Raises itself in the current green thread after `seconds`, unless cancelled before.
 
-    seconds: None never fires. exception: what to raise instead of this object (an exception or its class); False makes the
-    `with` form end silently when this very timeout fires. Starts at once; `cancel` stops it, `start` starts it again::
+    seconds: None never fires. exception: what to raise instead of this object (an exception or its class); False makes
+    the `with` form end silently when this very timeout fires. Starts at once; `cancel` stops it, `start` starts it
+    again::
 
         with greenserve.Timeout(5, False):
             data = sock.recv(100)
     """
 
+    __slots__ = ("_error", "_greenlet", "_job", "_token", "exception", "seconds")
+
     def __init__(self, seconds: float | None = None, exception: Any = None) -> None:
         self.seconds = seconds
         self.exception = exception
-        self._timer: Timer | None = None
-        self._target: Any = None
-        self._error: BaseException = self
-        self.start()
+        self._greenlet: Any = None  # whom it is to hit; None: not started, or cancelled
+        self._token: Token
+        self._error: BaseException | None
+        if seconds is not None:
+            self.start()
 
     def start(self) -> None:
         """Begin to count, for the green thread that calls this. Raises HubError when it counts already."""
-        if self._timer is not None and self._timer.pending:
-            raise HubError(f"{self!r} is already started; cancel it first to restart it")
+        if self._greenlet is not None:
+            if self._token:
+                raise HubError(f"{self!r} is already started; cancel it first to restart it")
+            self.cancel()
         if self.seconds is not None:
-            self._target = greenlet = running()
-            self._timer = greenlet.hub.call_later(self.seconds, self._fire, greenlet, greenlet.job)
+            greenlet = running()
+            hub = greenlet.hub
+            token: Token = [self]
+            hub.timers.add(hub.clock() + self.seconds, token)
+            self._token = token  # emptied when it fires
+            self._job = greenlet.job
+            self._error = None
+            self._greenlet = greenlet
 
     @classmethod
     def start_new(cls, timeout: Timeout | float | None = None, exception: Any = None) -> Timeout:
@@ -56,25 +69,26 @@ class Timeout(BaseException):
     @property
     def pending(self) -> bool:
         """Whether it is started, and has neither fired nor been cancelled."""
-        return self._timer is not None and self._timer.pending
+        return self._greenlet is not None and bool(self._token)
 
     def cancel(self) -> None:
         """Stop. One that has fired while its thread was busy, and has not been raised yet, is taken back."""
-        timer = self._timer
-        if timer is None:
+        greenlet = self._greenlet
+        if greenlet is None:
             return
-        if timer.pending:
-            timer.cancel()
-        else:
-            pending = self._target.pending
-            if pending and self._error in pending:
-                self._target.pending = [error for error in pending if error is not self._error] or None
-        self._timer = self._target = None
+        self._greenlet = None
+        if self._token:
+            self._token.clear()
+            greenlet.hub.timers.forget(self._token)
+        elif greenlet.pending is not None:
+            greenlet.pending = [error for error in greenlet.pending if error is not self._error] or None
 
     close = cancel
 
-    def _fire(self, greenlet: Any, job: Any) -> None:
-        if greenlet.job is not job:  # the thread that started it has ended; its carrier does something else
+    def expire(self, hub: Hub) -> None:
+        """The time is over; called by the hub."""
+        greenlet = self._greenlet
+        if greenlet.job is not self._job:  # the thread that started it has ended; its carrier does something else
             return
         exception = self.exception
         if exception is None or isinstance(exception, bool):
@@ -82,11 +96,19 @@ class Timeout(BaseException):
         elif isinstance(exception, BaseException):
             self._error = exception
         else:
-            self._error = exception()
-        greenlet.hub.throw(greenlet, self._error)
+            try:
+                self._error = exception()
+            except Exception as error:  # the class cannot be called so: whoever gave it should see that
+                self._error = error
+        hub.throw(greenlet, self._error)
+
+    def _on_its_way(self) -> bool:
+        """Whether it has fired, while its thread was busy, and will be raised at the next park."""
+        greenlet = self._greenlet
+        return greenlet is not None and any(error is self._error for error in greenlet.pending or ())
 
     def __enter__(self) -> Self:
-        if self._timer is None:
+        if not self.pending and not self._on_its_way():
             self.start()
         return self
 
@@ -106,8 +128,12 @@ class Timeout(BaseException):
         return f"<Timeout of {self} ({state})>"
 
 
-def with_timeout(seconds: float, function: Callable[..., T], *args: Any, timeout_value: Any = _UNSET, **kwargs: Any) -> T:
-    """Call `function` with a deadline of `seconds`. When it passes, return `timeout_value` if given, else raise Timeout."""
+def with_timeout(
+    seconds: float, function: Callable[..., T], *args: Any, timeout_value: Any = _UNSET, **kwargs: Any
+) -> T:
+    """Call `function` with a deadline of `seconds`. When it passes, return `timeout_value` if given, else raise
+    Timeout.
+    """
     timeout = Timeout(seconds)
     try:
         return function(*args, **kwargs)

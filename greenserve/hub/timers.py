@@ -1,32 +1,41 @@
 """Deadlines on a heap.
 
-Strategy: an entry is the tuple (deadline, sequence, what), so that heapq compares in C and equal deadlines fire in the order
-in which they were set. `what` is a token (see hub.py) or a `Timer`. Law: a cancelled entry stays in the heap until it is due
-or until the dead outnumber the living, when the heap is rebuilt; so a million start/cancel pairs grow nothing, and a
-cancellation costs no search.
+Strategy: an entry is the tuple (deadline, sequence, token), so that heapq compares in C and equal deadlines fire in the
+order in which they were set. A token holds a parked greenlet, a `Timer`, or something else with `expire`; empty, its
+entry is dead. A dead entry that is the heap's last leaf, as one just set mostly is, goes at once; another stays until
+it is due or until the dead outnumber the living, when the heap is rebuilt. So a million start/cancel pairs grow
+nothing, and a cancellation costs no search.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-Token: TypeAlias = list[Any]
-"""A one-shot claim on a parked greenlet: [greenlet], emptied by whoever resumes it (hub.py tells why a list)."""
+from greenserve.hub.calls import HubCall, Token, call_guarded
+
+__all__ = ["Timer", "Timers", "Token"]
 
 MIN_DEAD = 128  # below this many dead entries a rebuild costs more than the memory that it returns
 
+Entry: TypeAlias = tuple[float, int, Token]
 
-class Timer:
-    """A call that the hub makes once, in its own greenlet, at a deadline. `cancel` forgets it; made by `Hub.call_later`."""
 
-    __slots__ = ("_args", "_callback", "_timers")
+class Timer(HubCall):
+    """A call that the hub makes once, in its own greenlet, at a deadline. `cancel` forgets it; made by
+    `Hub.call_later`.
+    """
 
-    def __init__(self, timers: Timers, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+    __slots__ = ("_args", "_callback", "_timers", "_token")
+
+    def __init__(self, timers: Timers, deadline: float, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
         self._timers = timers
         self._callback: Callable[..., object] | None = callback
         self._args = args
+        self._token: Token = [self]
+        timers.add(deadline, self._token)
 
     @property
     def pending(self) -> bool:
@@ -35,60 +44,64 @@ class Timer:
 
     def cancel(self) -> None:
         """Forget the call. Harmless when it was made or cancelled already."""
-        if self._callback is not None:
-            self._callback = None
-            self._args = ()
-            self._timers.forget()
+        self._callback = None
+        self._args = ()
+        if self._token:
+            self._token.clear()
+            self._timers.forget(self._token)
 
-    def fire(self) -> None:
-        """Make the call, unless it was cancelled. Called by the hub."""
+    def switch(self) -> None:
+        """Make the call, unless it was cancelled meanwhile. The hub's, when the deadline has come."""
         callback, args = self._callback, self._args
         self._callback, self._args = None, ()
         if callback is not None:
-            callback(*args)
-
-
-Entry: TypeAlias = tuple[float, int, "Token | Timer"]
+            call_guarded(callback, args)
 
 
 class Timers:
-    """The heap of one hub's deadlines (absolute seconds of the hub's clock)."""
+    """The heap of one hub's deadlines (absolute seconds of the hub's clock). For its own OS thread; a signal handler
+    asks by `call_soon_threadsafe`.
+    """
 
     __slots__ = ("_dead", "_sequence", "heap")
 
     def __init__(self) -> None:
         self.heap: list[Entry] = []
-        self._sequence = 0
+        self._sequence = itertools.count()
         self._dead = 0
 
     def __len__(self) -> int:
         """How many entries there are, cancelled ones that are not swept yet included."""
         return len(self.heap)
 
-    def add(self, deadline: float, what: Token | Timer) -> None:
-        """Remember `what` until `deadline`."""
-        self._sequence = sequence = self._sequence + 1
-        heapq.heappush(self.heap, (deadline, sequence, what))
+    def add(self, deadline: float, token: Token) -> None:
+        """Remember `token` until `deadline`. Raises ValueError for NaN, which would put the heap out of order."""
+        if deadline != deadline:  # noqa: PLR0124 - the cheapest question whether it is NaN
+            raise ValueError("a deadline cannot be NaN")
+        heapq.heappush(self.heap, (deadline, next(self._sequence), token))
 
-    def forget(self) -> None:
-        """Take notice that one entry has died (its token is empty, or its timer cancelled)."""
+    def forget(self, token: Token) -> None:
+        """Take notice that an entry has died: its token is empty."""
+        heap = self.heap
+        if heap and heap[-1][2] is token:
+            heap.pop()
+            return
         self._dead += 1
-        if self._dead > MIN_DEAD and self._dead > len(self.heap) >> 1:
+        if self._dead > MIN_DEAD and self._dead > len(heap) >> 1:
             self._rebuild()
 
-    def due(self, now: float) -> list[Token | Timer]:
-        """Remove and return what is due at `now`, in order of deadline.
+    def due(self, now: float) -> list[Any]:
+        """Claim and return what is due at `now`, in order of deadline.
 
         Collected before anything is called: a callback that sets a timer for this very moment gets the next round,
         so it cannot keep the hub from its descriptors.
         """
         heap = self.heap
-        due: list[Token | Timer] = []
+        due: list[Any] = []
         while heap and heap[0][0] <= now:
-            what = heapq.heappop(heap)[2]
-            if _alive(what):
-                due.append(what)
-            else:
+            try:
+                due.append(heapq.heappop(heap)[2].pop())
+            except IndexError:  # dead
                 self._dead -= 1
         return due
 
@@ -97,22 +110,13 @@ class Timers:
         heap = self.heap
         while heap:
             entry = heap[0]
-            if _alive(entry[2]):
+            if entry[2]:
                 return entry[0]
             heapq.heappop(heap)
             self._dead -= 1
         return None
 
-    def clear(self) -> None:
-        """Forget everything (a forked child starts afresh)."""
-        self.heap.clear()
-        self._dead = 0
-
     def _rebuild(self) -> None:
-        self.heap[:] = [entry for entry in self.heap if _alive(entry[2])]
+        self.heap[:] = [entry for entry in self.heap if entry[2]]
         heapq.heapify(self.heap)
         self._dead = 0
-
-
-def _alive(what: Token | Timer) -> bool:
-    return what.pending if isinstance(what, Timer) else bool(what)

@@ -1,0 +1,107 @@
+"""What stands in a ready queue besides greenlets, and how a greenlet gets there: tokens, `wake`, calls that the hub
+makes.
+
+Law: a parked greenlet is resumed by whoever claims its *token*, the list [greenlet], by popping it. list.pop is atomic,
+so of a release, a timer, a close and a kill, in whatever OS thread, exactly one wins; the losers find the list empty
+and go on to the next waiter. Hence no wake-up is lost, none comes twice, and a resumption that hands something over is
+never overtaken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from greenserve.hub import idle
+
+Token: TypeAlias = list[Any]
+"""A one-shot claim: [greenlet], emptied by whoever resumes it. In the timers' heap also [something with `expire`]."""
+
+TIMED_OUT: Any = type("TimedOut", (), {"__repr__": lambda _: "TIMED_OUT", "__bool__": lambda _: False})()
+"""The outcome of a park that its deadline ended."""
+
+MARK: Any = None
+"""Ends a round in the ready queue. None, because nothing is quicker found to be false, which a parking greenlet looks
+at.
+"""
+
+
+class HubCall:
+    """Something in the ready queue that is no greenlet: the hub calls `switch` in its own greenlet. Must not block."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        """False, which sends a parking greenlet through the hub instead of straight here."""
+        return False
+
+    def switch(self) -> None:
+        """Do it."""
+        raise NotImplementedError
+
+
+class Call(HubCall):
+    """A function call that the hub makes once."""
+
+    __slots__ = ("_args", "_callback")
+
+    def __init__(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+        self._callback = callback
+        self._args = args
+
+    def switch(self) -> None:
+        """Make the call."""
+        call_guarded(self._callback, self._args)
+
+
+class Throw(HubCall):
+    """Resumes a claimed greenlet by an exception."""
+
+    __slots__ = ("_error", "_greenlet")
+
+    def __init__(self, target: Any, error: BaseException) -> None:
+        self._greenlet = target
+        self._error = error
+
+    def concerns(self, target: Any, kind: type[BaseException]) -> bool:
+        """Whether it will raise an error of `kind` in `target`."""
+        return self._greenlet is target and isinstance(self._error, kind)
+
+    def switch(self) -> None:
+        """Throw it."""
+        error, self._error = self._error, _NO_ERROR  # the hub's frame keeps us while the target runs
+        if not self._greenlet.dead:  # thrown into a dead greenlet it would come up here
+            self._greenlet.throw(error)
+
+
+_NO_ERROR = RuntimeError()
+
+
+def call_guarded(callback: Callable[..., object], args: tuple[Any, ...]) -> None:
+    """Make a callback's call; its error is printed, lest it stop the others.
+
+    What is not an Exception passes: SystemExit, KeyboardInterrupt and a test runner's verdict are main's, and
+    GreenletExit is what tells the hub's own greenlet to end.
+    """
+    try:
+        callback(*args)
+    except Exception as error:  # the callback's last catch
+        idle.print_error(f"the hub's callback {callback!r} raised", error)
+
+
+def wake(token: Token, outcome: Any = None) -> bool:
+    """Claim a parked greenlet and make it ready: its `park` returns `outcome`. Safe in any OS thread and in signal
+    handlers.
+
+    Returns False when somebody else has claimed it already (it timed out, was killed, was woken).
+    """
+    try:
+        greenlet = token.pop()
+    except IndexError:
+        return False
+    greenlet.outcome = outcome
+    hub = greenlet.hub
+    hub.ready.append(greenlet)
+    if hub.sleeping:
+        hub.wakeup.wake()
+    return True

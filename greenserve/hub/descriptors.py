@@ -1,0 +1,348 @@
+"""File descriptors: who waits to read and who to write, and what becomes of them when a descriptor is closed.
+
+Strategy. A registration with the poller outlives a single wait, so a wait costs no system call of its own; it is made
+for a descriptor that its owner has just opened, and ended before the owner closes it. Law: whoever waits has asked by a
+system call first and got EAGAIN; after that every change is an event, whether or not somebody waited for the one
+before.
+
+What was closed behind our back (os.close) no poller reports. The number's next use tells, and so does a look at those
+who are waited for, before the hub sleeps.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import getcurrent as _getcurrent
+
+from greenserve.errors import AlreadyWaiting
+from greenserve.hub.calls import TIMED_OUT, HubCall, Throw, Token, call_guarded, wake
+from greenserve.hub.parking import Greenlet, Parking, adopt
+from greenserve.hub.poller import READ, WRITE, Poller
+
+SECONDS_BETWEEN_LOOKS = 1.0  # at waited-for descriptors, half a microsecond each;
+LOOKS_PER_SECOND = 10_000  # the more there are, the rarer: under 1 % of the time in any case
+
+
+class Descriptor:
+    """One registered file descriptor: who waits to read and who to write.
+
+    A waiter is a token, or a `HubCall` that is made ready at the next event (with a poller that has no edges its owner
+    must also `arm` it). `hangup` stays set once the peer has closed or the descriptor has failed: there will be no
+    other edge, so whoever would wait must look instead. It is registered as long as `hub.descriptors[fd]` is this
+    object.
+    """
+
+    __slots__ = ("fd", "file", "hangup", "hub", "reader", "writer")
+
+    def __init__(self, hub: Descriptors, fd: int) -> None:
+        self.hub = hub
+        self.fd = fd
+        self.file: tuple[int, int] | None = None  # (st_dev, st_ino), once looked at
+        self.reader: Token | HubCall | None = None
+        self.writer: Token | HubCall | None = None
+        self.hangup = False
+
+
+class Descriptors(Parking):
+    """A hub's descriptors, and waiting for them."""
+
+    def __init__(self, clock: Callable[[], float], poller: Poller) -> None:
+        super().__init__(clock)
+        self.descriptors: dict[int, Descriptor] = {}
+        self._looked = 0.0  # when we last looked for what was closed behind our back
+        self._looked_round = 0
+        self._use(poller)
+
+    def _use(self, poller: Poller) -> None:
+        self.poller = poller
+        self.poller.add(self.wakeup.fd)
+        self.poller.arm(self.wakeup.fd, READ)
+        self._edges = poller.edges
+        self._readable, self._writable, self._hangup = poller.readable, poller.writable, poller.hangup
+
+    # -- registration
+
+    def register(self, fd: int) -> Descriptor:
+        """Begin to watch a descriptor that the caller has just opened, and owns.
+
+        What is still registered under this number belonged to a file that was closed behind our back: its waiters get
+        EBADF. Raises OSError (EPERM: a regular file, which is always ready).
+        """
+        stale = self.descriptors.get(fd)
+        if stale is not None:
+            self.unregister(stale)
+        self.poller.add(fd)
+        descriptor = self.descriptors[fd] = Descriptor(self, fd)
+        return descriptor
+
+    def unregister(self, descriptor: Descriptor) -> None:
+        """Watch no more; whoever waits gets EBADF. To be called before the descriptor is closed. This hub's thread
+        only.
+        """
+        fd = descriptor.fd
+        if self.descriptors.get(fd) is descriptor:
+            del self.descriptors[fd]
+            self.poller.remove(fd)
+        descriptor.hangup = True
+        waiters = (descriptor.reader, descriptor.writer)
+        descriptor.reader = descriptor.writer = None
+        for waiter in waiters:
+            if isinstance(waiter, Watch):
+                waiter.cancel()
+            elif isinstance(waiter, list):
+                try:
+                    greenlet = waiter.pop()
+                except IndexError:  # woken already
+                    continue
+                self.ready.append(Throw(greenlet, _closed()))
+
+    def unregister_fd(self, fd: int) -> None:
+        """`unregister` whatever is registered under a number that is about to be closed, or has been."""
+        descriptor = self.descriptors.get(fd)
+        if descriptor is not None:
+            self.unregister(descriptor)
+
+    # -- waiting
+
+    def wait_read(self, descriptor: Descriptor, deadline: float | None = None) -> None:
+        """Park until a registered descriptor *becomes* readable, after a system call has said EAGAIN.
+
+        deadline: absolute seconds of the clock. Raises TimeoutError; OSError EBADF when it is closed meanwhile;
+        AlreadyWaiting. May return early; so try again, in a loop.
+        """
+        greenlet = self._running()
+        if descriptor.reader is not None:
+            raise _already_waiting(descriptor.fd, "read")
+        if descriptor.hangup:
+            self._refuse_closed(descriptor)
+        token: Token = [greenlet]
+        descriptor.reader = token
+        if not self._edges:
+            self.poller.arm(descriptor.fd, READ)
+        try:
+            outcome = self.park_until(greenlet, token, deadline)
+        finally:
+            if descriptor.reader is token:
+                descriptor.reader = None
+                self.poller.disarm(descriptor.fd, READ)
+        if outcome is TIMED_OUT:
+            raise TimeoutError("timed out")
+
+    def wait_write(self, descriptor: Descriptor, deadline: float | None = None) -> None:
+        """Park until a registered descriptor becomes writable; see `wait_read`."""
+        greenlet = self._running()
+        if descriptor.writer is not None:
+            raise _already_waiting(descriptor.fd, "write")
+        if descriptor.hangup:
+            self._refuse_closed(descriptor)
+        token: Token = [greenlet]
+        descriptor.writer = token
+        if not self._edges:
+            self.poller.arm(descriptor.fd, WRITE)
+        try:
+            outcome = self.park_until(greenlet, token, deadline)
+        finally:
+            if descriptor.writer is token:
+                descriptor.writer = None
+                self.poller.disarm(descriptor.fd, WRITE)
+        if outcome is TIMED_OUT:
+            raise TimeoutError("timed out")
+
+    def wait_readable(self, fd: int, deadline: float | None = None) -> None:
+        """Park until any descriptor, whoever owns it, is readable: now or later. Raises as `wait_read` does."""
+        descriptor = self._level_triggered(fd)
+        if descriptor is not None:
+            self.wait_read(descriptor, deadline)
+
+    def wait_writable(self, fd: int, deadline: float | None = None) -> None:
+        """Park until any descriptor is writable: now or later. Raises as `wait_read` does."""
+        descriptor = self._level_triggered(fd)
+        if descriptor is not None:
+            self.wait_write(descriptor, deadline)
+
+    def on_readable(self, fd: int, callback: Callable[..., object], *args: Any) -> Watch:
+        """Call, in the hub's greenlet, as often as fd is found readable; until `cancel` on what is returned.
+
+        Raises OSError (EBADF; EPERM: a regular file, which is always ready); AlreadyWaiting.
+        """
+        return self._watch(fd, "reader", READ, callback, args)
+
+    def on_writable(self, fd: int, callback: Callable[..., object], *args: Any) -> Watch:
+        """Call as often as fd is found writable; see `on_readable`."""
+        return self._watch(fd, "writer", WRITE, callback, args)
+
+    def _watch(
+        self, fd: int, side: str, direction: int, callback: Callable[..., object], args: tuple[Any, ...]
+    ) -> Watch:
+        known = self.descriptors.get(fd)
+        descriptor = self._level_triggered(fd)
+        if descriptor is None:
+            raise PermissionError(errno.EPERM, f"descriptor {fd} is a regular file, which is always ready")
+        if getattr(descriptor, side) is not None:
+            raise _already_waiting(fd, "read" if direction == READ else "write")
+        watch = Watch(descriptor, side, direction, callback, args)
+        watch.owns = known is not descriptor
+        watch.arm()
+        return watch
+
+    def _level_triggered(self, fd: int) -> Descriptor | None:
+        """The descriptor of fd, armed to report what is ready now; None for a regular file, which always is.
+
+        We cannot know whether a stranger's number still means the file that it meant the last time: rearming tells.
+        """
+        descriptor = self.descriptors.get(fd)
+        if descriptor is not None:
+            try:
+                self.poller.rearm(fd)
+                return descriptor
+            except OSError:
+                pass
+        try:
+            return self.register(fd)
+        except PermissionError:
+            return None
+
+    def _running(self) -> Greenlet:
+        greenlet: Any = _getcurrent()
+        try:
+            greenlet.hub  # noqa: B018 - one attribute look-up is the cheapest question
+        except AttributeError:
+            adopt(greenlet, self)
+        return greenlet  # type: ignore[no-any-return]  # a root greenlet is given a Greenlet's attributes
+
+    def _refuse_closed(self, descriptor: Descriptor) -> None:
+        if self.descriptors.get(descriptor.fd) is not descriptor:
+            raise _closed()
+
+    # -- events
+
+    def dispatch(self, events: list[tuple[int, int]]) -> None:
+        """Make ready whoever waits for what the poller has reported."""
+        for fd, bits in events:
+            descriptor = self.descriptors.get(fd)
+            if descriptor is None:
+                if fd == self.wakeup.fd:
+                    self.wakeup.drain()
+                continue
+            if bits & self._hangup:
+                descriptor.hangup = True
+            if bits & self._readable:
+                waiter = descriptor.reader
+                if waiter is not None:
+                    descriptor.reader = None
+                    self._resume(waiter, fd, READ)
+            if bits & self._writable:
+                waiter = descriptor.writer
+                if waiter is not None:
+                    descriptor.writer = None
+                    self._resume(waiter, fd, WRITE)
+
+    def _resume(self, waiter: Token | HubCall, fd: int, direction: int) -> None:
+        if not self._edges:
+            self.poller.disarm(fd, direction)
+        if type(waiter) is list:
+            wake(waiter)
+        else:
+            self.ready.append(waiter)
+
+    # -- what was closed behind our back
+
+    def _look_for_closed(self, timeout: float | None) -> float | None:
+        """Before a sleep of `timeout` seconds: give EBADF to those who wait for what is closed, or is another file by
+        now.
+
+        At most once a second; where that is not over yet, the sleep is cut to that time. Returns how long to sleep.
+        Nothing changes while nobody runs, so a hub that has looked sleeps on.
+        """
+        if self.rounds - self._looked_round <= 1 or not self.descriptors:
+            self._looked_round = self.rounds
+            return timeout
+        now = self.clock()
+        left = self._looked + SECONDS_BETWEEN_LOOKS + len(self.descriptors) / LOOKS_PER_SECOND - now
+        if left > 0:
+            return left if timeout is None else min(timeout, left)
+        self._looked, self._looked_round = now, self.rounds
+        for descriptor in list(self.descriptors.values()):
+            if isinstance(descriptor.reader, list) or isinstance(descriptor.writer, list):
+                try:
+                    status = os.fstat(descriptor.fd)
+                except OSError:
+                    self.unregister(descriptor)
+                    continue
+                file = (status.st_dev, status.st_ino)
+                if descriptor.file is None:
+                    descriptor.file = file
+                elif descriptor.file != file:
+                    self.unregister(descriptor)
+        return 0.0 if self.ready else timeout
+
+
+class Watch(HubCall):
+    """A callback for a descriptor's readiness, made by `Hub.on_readable` and `on_writable`. `cancel` ends it."""
+
+    __slots__ = ("_args", "_callback", "_descriptor", "_direction", "_side", "owns")
+
+    def __init__(
+        self, descriptor: Descriptor, side: str, direction: int, callback: Callable[..., object], args: tuple[Any, ...]
+    ) -> None:
+        self.owns = False  # whether the registration was made for us
+        self._descriptor: Descriptor | None = descriptor
+        self._side = side
+        self._direction = direction
+        self._callback = callback
+        self._args = args
+
+    @property
+    def active(self) -> bool:
+        """Whether it goes on: not cancelled, and the descriptor not closed."""
+        return self._descriptor is not None
+
+    def cancel(self) -> None:
+        """Call no more. Harmless when it has ended."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is None:
+            return
+        if getattr(descriptor, self._side) is self:
+            setattr(descriptor, self._side, None)
+            descriptor.hub.poller.disarm(descriptor.fd, self._direction)
+        if self.owns and descriptor.reader is None and descriptor.writer is None:
+            descriptor.hub.unregister(descriptor)
+
+    def arm(self) -> None:
+        """Wait for the next event."""
+        if self._descriptor is not None:
+            setattr(self._descriptor, self._side, self)
+            self._descriptor.hub.poller.arm(self._descriptor.fd, self._direction)
+
+    def switch(self) -> None:
+        """Make the call, then report again what is still ready: a callback reads as much as it likes."""
+        descriptor = self._descriptor
+        if descriptor is None:
+            return
+        call_guarded(self._callback, self._args)
+        if self._descriptor is None:
+            return
+        hub = descriptor.hub
+        try:
+            if hub.descriptors.get(descriptor.fd) is not descriptor or getattr(descriptor, self._side) is not None:
+                raise _closed()
+            hub.poller.rearm(descriptor.fd)
+        except OSError:  # closed
+            self.cancel()
+        else:
+            self.arm()
+
+
+def _closed() -> OSError:
+    return OSError(errno.EBADF, "the descriptor was closed by another green thread")
+
+
+def _already_waiting(fd: int, verb: str) -> AlreadyWaiting:
+    return AlreadyWaiting(
+        f"another green thread already waits to {verb} on descriptor {fd}: let one green thread do all the {verb}ing, "
+        "or guard the descriptor with a greenserve.Lock"
+    )

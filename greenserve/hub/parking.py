@@ -1,0 +1,308 @@
+"""Parking and resuming: the ready queue of one OS thread, and every way into and out of it.
+
+Strategy. `ready` is one deque: greenlets to resume, `HubCall`s, and one MARK, which ends a round. A greenlet that parks
+switches straight to the next ready one; only what is not a started greenlet (a new carrier, a call) takes the way
+through the hub's own greenlet, as does the end of a round when timers or descriptors are due. So a switch costs one
+switch, not two, and a loop of sleep(0) cannot keep the hub from I/O. A new greenlet is started by the hub alone:
+started from another greenlet it would lie on top of that one's C stack, and a hundred thousand of these would overflow
+it.
+
+Laws.
+* A parked greenlet is resumed by whoever claims its token (calls.py). A resumption that no claim stands behind, such as
+  a user's own greenlet falling back to its parent, is ignored: `park` parks again.
+* An exception for a greenlet that is not parked, or is claimed already, waits in `pending` until its next park, lest it
+  destroy what the greenlet was handed.
+* `park`, `pause` and `switch_away` are the only places where a greenlet yields.
+* A signal handler may come between any two instructions, and may use `wake`, `spawn` and `call_soon_threadsafe`. It
+  must not raise: only SIGINT's, which knows these files (interrupt.py), can do so without losing somebody. Should one
+  raise all the same, then at least the MARK is put back.
+"""
+
+from __future__ import annotations
+
+import _thread
+import collections
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import greenlet as _greenlet
+from greenlet import getcurrent as _getcurrent
+
+from greenserve.errors import BlockingInHub, HubError
+from greenserve.hub import idle
+from greenserve.hub.calls import MARK, TIMED_OUT, Call, Throw, Token
+from greenserve.hub.timers import Timer, Timers
+from greenserve.hub.wakeup import Wakeup
+
+MAX_IDLE_CARRIERS = 256  # parked for reuse; about 5 KiB each. A new greenlet costs ten times as much as a reused one
+
+
+class Job(Protocol):
+    """What a carrier runs: `run` raises nothing."""
+
+    def run(self) -> None:
+        """Do the work."""
+
+
+class Greenlet(_greenlet.greenlet):
+    """A greenlet that the hub can park: the attributes that every greenlet has which runs under a hub."""
+
+    # Not __slots__: a thread's root greenlet is made by the greenlet library, and is given the same names as
+    # attributes.
+    hub: Parking
+    job: Any  # the Job in progress; of the root greenlet: None
+    token: Token  # the claim of the present (or last) park
+    outcome: Any  # what the claimer handed over
+    pending: list[BaseException] | None  # exceptions to raise at the next park
+    thread: Any  # the GreenThread that the job is, or that stands for it; None until somebody asks
+
+
+class Carrier(Greenlet):
+    """A greenlet that runs one job after another.
+
+    Since CPython 3.11 a new greenlet costs a mapped block of memory for its frames (10 µs and a page fault); a carrier
+    that has done its job is parked for the next one instead of ending. What identifies a thread is its job, never its
+    carrier.
+    """
+
+    __slots__ = ("hub", "job", "outcome", "pending", "thread", "token")
+
+    def __init__(self, hub: Parking) -> None:
+        super().__init__(None, hub.loop)
+        self.hub = hub
+        self.job = None
+        self.token = []
+        self.outcome = None
+        self.pending = None
+        self.thread = None
+
+    def run(self) -> None:
+        """Run jobs until there are enough idle carriers without this one."""
+        hub = self.hub
+        hub.carriers.add(self)
+        idle_carriers = hub.idle_carriers
+        while True:
+            try:
+                self.job.run()
+            except BaseException as error:  # a job's last catch
+                hub.escaped(self.job, error)
+            self.job = self.thread = self.pending = self.outcome = self.gr_context = None
+            if len(idle_carriers) >= hub.max_idle_carriers:
+                break
+            idle_carriers.append(self)
+            while self.job is None:  # not `if`: somebody may resume us by mistake
+                hub.switch_away()
+        hub.carriers.discard(self)
+
+
+class Loop(_greenlet.greenlet):
+    """The hub's own greenlet. It has no `hub` to park in, and says so."""
+
+    @property
+    def hub(self) -> Parking:
+        """Always an error."""
+        raise BlockingInHub(
+            "a blocking call was made in the hub's own greenlet (a callback of call_soon, call_later or on_readable), "
+            "where nothing could resume it: let the callback spawn a green thread that makes the call"
+        )
+
+
+class Parking:
+    """What the hub is to those who park in it. `main` is its OS thread's root greenlet."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.ready: collections.deque[Any] = collections.deque([MARK])
+        self.timers = Timers()
+        self.carriers: set[Carrier] = set()
+        self.idle_carriers: list[Carrier] = []
+        self.max_idle_carriers = MAX_IDLE_CARRIERS
+        self.external = 0  # operations under way elsewhere that will call back (an OS thread pool's)
+        self.sleeping = False  # in the poller, for long: whoever makes something ready must use `wakeup`
+        self.closed = False
+        self.rounds = 0  # ended so far
+        self.poll_round = 0  # the poller's turn, however many are ready: at this round
+        self.poll_time = 0.0  # or at this time
+        self.thread_id = _thread.get_ident()
+        self.wakeup = Wakeup()
+        self.main: Any = _root_greenlet()
+        self.loop = Loop(self._run, self.main)
+
+    def _run(self) -> None:
+        raise NotImplementedError
+
+    # -- parking
+
+    def park(self, greenlet: Greenlet, token: Token) -> Any:
+        """Yield until somebody claims `token` ([greenlet]). Returns the outcome that the claimer gave to `wake`.
+
+        Raises what was thrown meanwhile, or was pending already; then the token is empty.
+        """
+        greenlet.token = token  # before the look at `pending`: a signal handler between the two finds the token
+        if greenlet.pending is not None:
+            _raise_unless_claimed(greenlet, token)
+        ready = self.ready
+        try:
+            while True:
+                following = ready.popleft()
+                if not following:
+                    following = self._instead_of(following)
+                following.switch()
+                if not token:
+                    break
+        except BaseException:
+            if (
+                token
+            ):  # neither `throw` nor a claim stands behind it: a raw greenlet.throw, or a signal handler that raised
+                token.clear()
+                self.restore_mark()
+            raise
+        outcome = greenlet.outcome
+        greenlet.outcome = None  # the thread may live long, and what it was handed should not
+        return outcome
+
+    def park_until(self, greenlet: Greenlet, token: Token, deadline: float | None) -> Any:
+        """`park` with a deadline (None: none): returns TIMED_OUT when it came first."""
+        if deadline is None:
+            return self.park(greenlet, token)
+        timers = self.timers
+        timers.add(deadline, token)
+        try:
+            outcome = self.park(greenlet, token)
+        except BaseException:
+            timers.forget(token)
+            raise
+        if outcome is not TIMED_OUT:
+            timers.forget(token)
+        return outcome
+
+    def pause(self, greenlet: Greenlet) -> None:
+        """Let every other ready green thread run once."""
+        ready = self.ready
+        ready.append(greenlet)
+        following = ready.popleft()
+        if not following:
+            following = self._instead_of(following)
+        following.switch()
+        if greenlet.pending is not None:
+            raise_pending(greenlet)
+
+    def switch_away(self) -> None:
+        """Run what is next. For a greenlet that somebody already knows to resume."""
+        following = self.ready.popleft()
+        if not following:
+            following = self._instead_of(following)
+        following.switch()
+
+    def _instead_of(self, following: Any) -> Any:
+        """Whom to switch to in the place of what is no started greenlet: the hub, which deals with it.
+
+        But a round that ends with nothing else due is ended here, for the way through the hub costs two switches.
+        """
+        ready = self.ready
+        if following is MARK and ready and self.rounds < self.poll_round:
+            now = self.clock()
+            heap = self.timers.heap
+            if now < self.poll_time and not (heap and heap[0][0] <= now):
+                self.rounds += 1
+                ready.append(MARK)
+                following = ready.popleft()
+                if following:
+                    return following
+        ready.appendleft(following)
+        if self.closed:
+            return self._closed()
+        return self.loop
+
+    def _closed(self) -> Any:
+        if _getcurrent() is self.main:
+            raise HubError("this thread's hub is closed")
+        return self.main  # in `close`: it gives up a green thread that has swallowed so many GreenletExits
+
+    # -- resuming
+
+    def throw(self, greenlet: Any, error: BaseException) -> None:
+        """Raise `error` in a greenlet of this hub: where it is parked, or else at its next park. This hub's thread
+        only.
+        """
+        try:
+            greenlet.token.pop()
+        except IndexError:
+            greenlet.pending = [*(greenlet.pending or ()), error]
+        else:
+            self.ready.append(Throw(greenlet, error))
+            if self.sleeping:  # a signal handler's
+                self.wakeup.wake()
+
+    def throw_into_main(self, error: BaseException) -> None:
+        """Raise `error` in the thread's main greenlet, at once if it is parked."""
+        self.throw(self.main, error)
+
+    def take_carrier(self, job: Job) -> Carrier:
+        """A carrier for `job`, with an empty context, to be appended to `ready` (or, in the hub, switched to)."""
+        try:
+            carrier = self.idle_carriers.pop()
+        except IndexError:
+            carrier = Carrier(self)
+        carrier.job = job
+        return carrier
+
+    def escaped(self, job: Any, error: BaseException) -> None:
+        """An error has come up through a job's `run`, which catches all there is to catch."""
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            self.throw_into_main(error)
+        elif not isinstance(error, _greenlet.GreenletExit):
+            idle.print_error(f"uncaught in {job!r}", error)
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        """Call in the hub's greenlet, in this round. The callback must not block. This hub's thread only."""
+        self.ready.append(Call(callback, args))
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: Any) -> None:
+        """`call_soon` from any OS thread, and from signal handlers."""
+        self.ready.append(Call(callback, args))
+        if self.sleeping:
+            self.wakeup.wake()
+
+    def call_later(self, seconds: float, callback: Callable[..., object], *args: Any) -> Timer:
+        """Call in the hub's greenlet after `seconds`. Returns a `Timer` with `cancel`. This hub's thread only."""
+        return Timer(self.timers, self.clock() + seconds, callback, args)
+
+    def restore_mark(self) -> None:
+        """Put the MARK back if a signal handler that raised has lost it: without it nobody looks at descriptors."""
+        if MARK not in self.ready:
+            self.ready.append(MARK)
+
+
+def _raise_unless_claimed(greenlet: Greenlet, token: Token) -> None:
+    """Raise what is pending; but a greenlet that is claimed is resumed in any case, with what it is handed."""
+    try:
+        token.pop()
+    except IndexError:
+        return  # the exception comes at the next park
+    raise_pending(greenlet)
+
+
+def raise_pending(greenlet: Greenlet) -> None:
+    """Raise the first exception that came while `greenlet` was not parked."""
+    pending = greenlet.pending
+    assert pending
+    greenlet.pending = pending[1:] or None
+    raise pending[0]
+
+
+def adopt(greenlet: Any, hub: Parking) -> None:
+    """Give a greenlet that is not a carrier (a thread's root, or a user's own) what parking needs."""
+    greenlet.hub = hub
+    greenlet.job = None
+    greenlet.token = []
+    greenlet.outcome = None
+    greenlet.pending = None
+    greenlet.thread = None
+
+
+def _root_greenlet() -> _greenlet.greenlet:
+    greenlet = _getcurrent()
+    while greenlet.parent is not None:
+        greenlet = greenlet.parent
+    return greenlet
