@@ -23,6 +23,7 @@ from greenserve.demo.web import Body, Refused, Request, Response, json_line
 MAX_SECONDS = 10.0
 MAX_BURST = 1000
 REPORT_INTERVAL = 0.1  # seconds between two lines of a burst's report
+BATCH = 20  # clients spawned between two pauses
 SPARE_FILES = 64  # descriptors that a burst leaves for everything else
 PATIENCE = 60.0  # seconds that a client of a burst waits beyond the sleep, when the server is busy
 MAX_ERROR_KINDS = 3
@@ -69,8 +70,12 @@ class Burst:
         """Spawn the clients; then lines of JSON until all of them have ended."""
         self._started = True
         begin = time.monotonic()
-        for _ in range(self.n):
+        for number in range(1, self.n + 1):
             greenserve.spawn(self._client)
+            if number % BATCH == 0:
+                # A thousand fresh connections are work for a second: without a pause it would be done in one go, and
+                # everybody else's wake-up would be late by that second.
+                time.sleep(0)
         while self.done + self.failed < self.n:
             yield self._line(begin, finished=False)
             time.sleep(REPORT_INTERVAL)
