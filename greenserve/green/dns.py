@@ -55,10 +55,10 @@ class Lookups:
             self._calls[key] = (now + CACHE_SECONDS, call)
         try:
             return call.wait()
-        except OSError:
+        except OSError as error:
             if self._calls.get(key, (0, None))[1] is call:
                 self._calls.pop(key, None)
-            raise
+            raise type(error)(*error.args) from None  # each asker his own: several may raise it at the same time
 
     def _evict(self, now: float) -> None:
         """Forget what is stale; when nothing is, everything: that is simpler than an order of use, and as rare."""

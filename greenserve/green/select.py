@@ -86,7 +86,7 @@ def _until(
                 own.register(fd, mask)
             except PermissionError:  # a regular file: always ready, so `now` would have said so unless nothing is asked
                 continue
-        hub = _running().hub
+        hub: Any = _running().hub
         descriptor = hub.register(own.fileno())
         try:
             while found is None:
@@ -170,7 +170,7 @@ if _epoll is not None:
         def close(self) -> None:
             """Close the descriptor; whoever waits gets EBADF."""
             if not self._epoll.closed:
-                hub = _running().hub
+                hub: Any = _running().hub
                 descriptor = hub.descriptors.get(self._epoll.fileno())
                 if descriptor is not None:
                     hub.unregister(descriptor)
@@ -190,7 +190,7 @@ if _epoll is not None:
             if found or timeout == 0:
                 _sleep(0)
                 return found
-            hub = _running().hub
+            hub: Any = _running().hub
             try:
                 while not found:
                     hub.wait_readable(self._epoll.fileno(), deadline)

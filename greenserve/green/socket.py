@@ -114,7 +114,7 @@ class socket(_real.socket):
     # -- waiting
 
     def _wait_read(self, deadline: float | None) -> None:
-        hub = running().hub
+        hub: Any = running().hub
         descriptor = self._descriptor
         # A forked child's hub, or a stranger's os.close, has forgotten registrations that we still hold.
         if descriptor is None or descriptor.hub is not hub or hub.descriptors.get(descriptor.fd) is not descriptor:
@@ -122,7 +122,7 @@ class socket(_real.socket):
         hub.wait_read(descriptor, deadline)
 
     def _wait_write(self, deadline: float | None) -> None:
-        hub = running().hub
+        hub: Any = running().hub
         descriptor = self._descriptor
         if descriptor is None or descriptor.hub is not hub or hub.descriptors.get(descriptor.fd) is not descriptor:
             descriptor = self._register(hub)

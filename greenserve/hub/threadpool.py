@@ -21,6 +21,7 @@ from threading import current_thread
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from greenserve.hub.hub import running, wake
+from greenserve.hub.idle import bystanders
 from greenserve.hub.timers import Token
 
 P = ParamSpec("P")
@@ -119,8 +120,6 @@ class ThreadPool:
         _pools.add(self)
 
     def _start_afresh(self) -> None:
-        # Reentrant, because a finaliser that uses the pool may run while this very thread holds the lock.
-        self._lock = RLock()
         self._calls: SimpleQueue[Call[Any] | None] = SimpleQueue()
         self._threads = 0
         self._outstanding = 0
@@ -161,8 +160,9 @@ class ThreadPool:
 
     def put(self, call: Call[Any]) -> None:
         """Hand over a call, and start a thread for it where that is needed and allowed."""
-        with self._lock:
+        with _lock:
             self._outstanding += 1
+            bystanders.count -= 1
             start = self._outstanding > self._threads and self._threads < self.max_threads
             if start:
                 self._threads += 1
@@ -176,10 +176,9 @@ class ThreadPool:
         try:
             start_new_thread(self._work, (f"{self.name}-{number}",))
         except RuntimeError:
-            with self._lock:
+            with _lock:
                 self._threads -= 1
-                nobody = self._threads == 0
-            if nobody:  # otherwise the others get to it
+            if self._threads == 0:  # otherwise the others get to it
                 raise
 
     def resize(self, max_threads: int) -> None:
@@ -190,33 +189,31 @@ class ThreadPool:
 
     def close(self) -> None:
         """Let idle threads end now. A later call starts new ones."""
-        with self._lock:
-            idle = max(0, self._threads - self._outstanding)
-        for _ in range(idle):
+        for _ in range(self._threads - self._outstanding):
             self._calls.put(None)
 
     def _work(self, name: str) -> None:
         _name_thread(name)
-        calls = self._calls  # a forked child has another queue, and none of these threads
+        with _lock:
+            bystanders.count += 1
         while True:
             try:
-                call = calls.get(timeout=self.idle_seconds)
+                call = self._calls.get(timeout=self.idle_seconds)
             except Empty:
                 call = None
-            if call is None:
-                with self._lock:
-                    # Only with a thread to spare: a call may have been put this moment, counting on this thread.
-                    if self._outstanding < self._threads:
-                        self._threads -= 1
-                        return
-                continue
-            call.run()
-            del call  # not kept alive by an idle thread
-            with self._lock:
-                self._outstanding -= 1
-                if self._threads > self.max_threads:
+            if call is not None:
+                call.run()
+            with _lock:
+                if call is not None:
+                    self._outstanding -= 1
+                    bystanders.count += 1
+                superfluous = call is None or self._threads > self.max_threads
+                # Only with a thread to spare: a call may have been put this moment, counting on this thread.
+                if superfluous and self._outstanding < self._threads:
                     self._threads -= 1
+                    bystanders.count -= 1
                     return
+            call = None  # not kept alive by an idle thread
 
 
 def _name_thread(name: str) -> None:
@@ -225,6 +222,9 @@ def _name_thread(name: str) -> None:
         Path(f"/proc/self/task/{get_native_id()}/comm").write_text(name[:15], encoding="ascii", errors="replace")
 
 
+# One for all pools, since they count together in `bystanders`. Reentrant: a finaliser that uses a pool may run while
+# its OS thread holds it.
+_lock = RLock()
 _pools: weakref.WeakSet[ThreadPool] = weakref.WeakSet()
 _default: list[ThreadPool] = []
 
@@ -242,6 +242,7 @@ def execute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def _after_fork_in_child() -> None:
+    _lock._at_fork_reinit()  # type: ignore[attr-defined]  # what threading itself calls; typeshed does not know it
     for pool in list(_pools):
         pool._start_afresh()
 
