@@ -28,6 +28,8 @@ def app(environ, start_response):
     return []
 """
 
+ENOUGH_FILES = Settings().concurrency + 64
+
 Command = Callable[..., Result]
 
 
@@ -319,9 +321,9 @@ def test_check_warns_of_a_port_in_use(command: Command, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("soft", "hard", "words"),
     [
-        (100, 5000, "run `ulimit -n 1064` first"),
+        (100, 500000, f"run `ulimit -n {ENOUGH_FILES}` first"),
         (100, 200, "the hard limit is 200; raise it"),
-        (100, -1, "run `ulimit -n 1064` first"),
+        (100, -1, f"run `ulimit -n {ENOUGH_FILES}` first"),
     ],
 )
 def test_check_warns_of_too_few_open_files_with_the_remedy(
@@ -329,11 +331,11 @@ def test_check_warns_of_too_few_open_files_with_the_remedy(
 ) -> None:
     monkeypatch.setattr(check.resource, "getrlimit", lambda _: (soft, hard))
     result = command("check", "cli_app:app")
-    assert "warning: 100 open files are too few for 1000 requests at once: " in result.stdout
+    assert f"warning: 100 open files are too few for {Settings().concurrency} requests at once: " in result.stdout
     assert words in result.stdout
 
 
-@pytest.mark.parametrize("soft", [-1, 1064])
+@pytest.mark.parametrize("soft", [-1, ENOUGH_FILES])
 def test_enough_open_files_are_no_warning(command: Command, monkeypatch: pytest.MonkeyPatch, soft: int) -> None:
     monkeypatch.setattr(check.resource, "getrlimit", lambda _: (soft, soft))
     assert "open files are too few" not in command("check", "cli_app:app").stdout
