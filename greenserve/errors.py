@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class GreenserveError(Exception):
     """The root of what greenserve itself raises (apart from `Timeout`, which must pass through `except Exception`)."""
@@ -12,9 +14,13 @@ class ConfigurationError(GreenserveError):
 
 
 class ProtocolError(GreenserveError):
-    """The peer broke the protocol. `status` is the HTTP status (RFC 9110 §15) to answer with."""
+    """The peer broke the protocol.
+
+    status: of the answer (RFC 9110 §15). headers: what that status needs besides what every response has.
+    """
 
     status = 400
+    headers: Sequence[tuple[str, str]] = ()
 
 
 class BadRequest(ProtocolError):
@@ -107,3 +113,7 @@ class IncompleteMessage(BadRequest, ClientDisconnected):
 
     Both: 400 for whoever still reads the answer, and a ConnectionError for an application that reads the body.
     """
+
+
+class AlreadySent(HubError, AssertionError):
+    """An Event was sent twice. An AssertionError too, which is what Eventlet raises."""

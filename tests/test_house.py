@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "green": {"errors", "hub"},
     "http": {"errors"},
     "wsgi": BASE | {"http"},
-    "websocket": BASE | {"http"},
+    "websocket": BASE | {"http", "hub", "green"},
     "server": SERVER,
     "admin": SERVER | {"server"},
     "supervisor": SERVER | {"server", "admin", "loading"},
@@ -50,7 +50,15 @@ CONCURRENCY = {
     "subprocess",
     "threading",
 }
-WITH_IO = {"session.py", "rooms.py", "compat.py"}  # of websocket/; everything else there is protocol
+WITH_IO = {
+    "link.py",
+    "heartbeat.py",
+    "session.py",
+    "server.py",
+    "client.py",
+    "rooms.py",
+    "compat.py",
+}  # of websocket/; everything else there is protocol
 
 PUBLIC = {
     "GreenThread",

@@ -6,6 +6,7 @@ kept, bounded, with the heads made of it; only the date is new each second.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import Enum
 from functools import lru_cache
 from http import HTTPStatus
@@ -301,21 +302,25 @@ def chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
 
 
-def error_response(status: int, detail: str, *, method: str = "GET", date: bytes | None = None) -> bytes:
+def error_response(
+    status: int, detail: str, *, method: str = "GET", date: bytes | None = None, headers: Iterable[tuple[str, str]] = ()
+) -> bytes:
     """Return a whole response in plain text that ends the connection.
 
     detail: one sentence for whoever reads it. method: of the request where it is known; HEAD gets no body. date: the
-    value for Date; it may be left out where no clock is at hand.
+    value for Date; it may be left out where no clock is at hand. headers: further ones that the status asks for.
     """
     reason = _REASONS.get(status) or HTTPStatus(status).phrase
     body = f"{status} {reason}\n\n{detail}\n".encode()
+    options = ["close", *(value for name, value in headers if name.lower() == "connection")]
     head = (
         f"HTTP/1.1 {status} {reason}\r\n"
         "Content-Type: text/plain; charset=utf-8\r\n"
         f"Content-Length: {len(body)}\r\n"
         "Server: greenserve\r\n"
-        "Connection: close\r\n"
-    ).encode("ascii")
+        f"Connection: {', '.join(options)}\r\n"
+        + "".join([f"{name}: {value}\r\n" for name, value in headers if name.lower() != "connection"])
+    ).encode("latin-1")
     if date is not None:
         head += b"Date: " + date + b"\r\n"
     return head + b"\r\n" + (b"" if method == "HEAD" else body)

@@ -18,6 +18,7 @@ import logging
 import os
 import socket
 import struct
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Protocol
 
@@ -104,12 +105,12 @@ class Connection(PoolJob):
         "_descriptor",
         "_drained",
         "_inbound",
-        "_owner",
         "_proxy",
         "_unread",
         "deadline",
         "host",
         "keep_alive",
+        "owner",
         "peer_address",
         "peer_port",
         "phase",
@@ -126,7 +127,7 @@ class Connection(PoolJob):
         self.worker = None
         self.detached = False
         self._proxy: ConnectionSocket | None = None
-        self._owner: Owner | None = None
+        self.owner: Owner | None = None
         self.peer_address, self.peer_port = peer
         self.template = template
         self.request: RequestHead | None = None
@@ -192,8 +193,8 @@ class Connection(PoolJob):
     def drain(self) -> None:
         """The server is stopping: close when idle; a request in progress will be the last."""
         self.keep_alive = False
-        if self._owner is not None:
-            self._owner.drain()
+        if self.owner is not None:
+            self.owner.drain()
         elif self.phase is _IDLE or (self.phase is _HEAD and self._inbound.idle):
             self.close()
 
@@ -321,9 +322,12 @@ class Connection(PoolJob):
                 return
             logger.info("%s: %s", self.request_line, error)
             self.close()
-        except ProtocolError as error:  # the peer's mistake in the body, come up through the application's read
-            self._fail(exchange, error.status, str(error))
+        # the peer's mistake, in the body or the handshake, come up through the application
+        except ProtocolError as error:
+            self._fail(exchange, error.status, str(error), error.headers)
         except InvalidResponse as error:
+            if self.phase is _HIJACKED:
+                return  # no response was due
             logger.error("%s: the application's response breaks the rules: %s", self.request_line, error)
             self._fail(exchange, 500, "the application's response breaks the rules; the server's log says which")
         except (GreenletExit, KeyboardInterrupt):
@@ -336,7 +340,7 @@ class Connection(PoolJob):
     def _log_failure(self) -> None:
         logger.exception("%s: the application raised an error", self.request_line)
 
-    def _fail(self, exchange: Exchange, status: int, why: str) -> None:
+    def _fail(self, exchange: Exchange, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         """An error page where nothing has been sent yet; else cut off, lest the client take a part for the whole."""
         if exchange.stage is Stage.DONE or self.phase is _CLOSED or self.phase is _HIJACKED:
             return
@@ -344,7 +348,8 @@ class Connection(PoolJob):
             self._abort()
             return
         self.keep_alive = False
-        answer = error_response(status, why)
+        method = self.request.method if self.request else "GET"
+        answer = error_response(status, why, method=method, date=self.host.date, headers=headers)
         exchange.status, exchange.stage = answer[9:].partition(b"\r\n")[0].decode("latin-1"), Stage.DONE
         try:
             self.send(answer)
@@ -357,7 +362,7 @@ class Connection(PoolJob):
         if self.host.access_log is not None:
             self.host.access_log.write_refusal(self, error.status)
         self.keep_alive = False
-        self.send(error_response(error.status, str(error)))
+        self.send(error_response(error.status, str(error), date=self.host.date))
         self._linger()
 
     # -- what the WSGI layer asks for (wsgi.transport.Transport)
@@ -462,8 +467,8 @@ class Connection(PoolJob):
 
     # -- giving it away
 
-    def surrender(self, owner: Owner) -> tuple[int, bytes]:
-        """Leave the socket to `owner`, until the application returns; see hijack.py.
+    def surrender(self) -> tuple[int, bytes]:
+        """Leave the socket to somebody else, until the application returns; see hijack.py. Who that is becomes `owner`.
 
         Returns the descriptor, and what was received and not consumed. Raises ClientDisconnected when it is closed.
         """
@@ -471,7 +476,6 @@ class Connection(PoolJob):
             raise ClientDisconnected("the connection is closed, or was given away before")
         self.phase = _HIJACKED
         self.keep_alive = False
-        self._owner = owner
         self.host.workers.detach(self)
         self.host.hub.unregister(self._descriptor)
         fd = self.socket.detach()
@@ -528,7 +532,7 @@ class Connection(PoolJob):
         self.phase = _CLOSED
         self.keep_alive = False
         self.deadline = NEVER
-        owner, self._owner, self._proxy = self._owner, None, None
+        owner, self.owner, self._proxy = self.owner, None, None
         if owner is not None:
             owner.close()
         else:

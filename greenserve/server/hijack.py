@@ -19,8 +19,9 @@ class Hijackable(Protocol):
     """A connection that can be given away."""
 
     socket: Any
+    owner: Owner | None
 
-    def surrender(self, owner: Owner) -> tuple[int, bytes]:
+    def surrender(self) -> tuple[int, bytes]:
         """Give up the descriptor and the bytes that were received and not consumed. Raises ClientDisconnected."""
 
 
@@ -152,7 +153,8 @@ class ConnectionSocket:
 
     def _taken(self) -> GreenSocket:
         if self._socket is None:
-            fd, self._early = self._connection.surrender(self)
+            fd, self._early = self._connection.surrender()
+            self._connection.owner = self
             self._socket = GreenSocket(fileno=fd)
             self._socket.settimeout(self._timeout)
         return self._socket

@@ -16,8 +16,10 @@ from enum import Enum
 
 from greenlet import GreenletExit
 
+from greenserve import websocket
 from greenserve.http.limits import Limits
 from greenserve.http.request import Inbound
+from greenserve.hub.event import Flag
 from greenserve.hub.hub import Hub, running, wake
 from greenserve.hub.timers import Timer, Token
 from greenserve.server.accesslog import AccessLog
@@ -25,6 +27,7 @@ from greenserve.server.connection import Connection
 from greenserve.server.listener import Listener, Peer, remove_path
 from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
+from greenserve.websocket.deflate import DeflateParameters
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application
 
@@ -64,6 +67,14 @@ class Service:
         self.killed = 0  # requests
         self.connections: set[Connection] = set()
         self.workers = Workers(hub, settings.concurrency)
+        self.websocket_policy = websocket.Policy(
+            origins=settings.ws_origin,
+            ping_interval=settings.ws_ping_interval,
+            ping_timeout=settings.ws_ping_timeout,
+            max_message=settings.ws_max_message,
+            deflate=DeflateParameters() if settings.ws_compression else None,
+        )
+        self.stopping = Flag()  # environ["greenserve.stopping"]
         self._grace = settings.graceful_timeout
         self._limits = Limits(
             max_head=settings.max_head,
@@ -95,6 +106,7 @@ class Service:
             return
         self.state = State.DRAINING
         self.draining = True
+        self.stopping.set()
         for listener in self._listeners:
             listener.close()
             remove_path(listener.address)
@@ -130,7 +142,7 @@ class Service:
     def _accept_with(self, address: Address) -> Callable[[_socket.socket, Peer], None]:
         """What a listener calls with each connection."""
         name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "80")
-        template = EnvironTemplate(name, port)
+        template = EnvironTemplate(name, port, extra={"greenserve.stopping": self.stopping})
 
         def accepted(sock: _socket.socket, peer: Peer) -> None:
             try:

@@ -179,7 +179,28 @@ def _show_addresses(addresses: tuple[Address, ...]) -> str:
     return ",".join(map(str, addresses))
 
 
+_ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@]+")
+
+
+def _parse_origins(value: object) -> tuple[str, ...]:
+    given = list(value) if isinstance(value, (list, tuple)) else [value]
+    origins = tuple(word for each in given for word in _text(each).replace(",", " ").split())
+    for origin in origins:
+        if origin not in ("*", "same-origin", "null") and not _ORIGIN.fullmatch(origin):
+            raise ConfigurationError(f"{origin!r} is no origin")
+    if not origins:
+        raise ConfigurationError("there is no origin in it")
+    return origins
+
+
 SIZE = Kind("SIZE", "bytes such as 65536, or with a unit (powers of 1024): 64K, 10M, 1G", _parse_size, _show_size)
 SWITCH = Kind("BOOL", "true or false", _parse_switch, lambda on: "true" if on else "false", is_flag=True)
 PATH = Kind("PATH", "a path", _parse_path)
 ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, _show_addresses, is_list=True)
+ORIGINS = Kind(
+    "ORIGIN",
+    "origins such as https://example.com or null, `same-origin` for the request's own host, `*` for all",
+    _parse_origins,
+    ",".join,
+    is_list=True,
+)

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from greenserve.errors import ConfigurationError
 from greenserve.settings.addresses import Address, TcpAddress
-from greenserve.settings.kinds import ADDRESSES, PATH, SIZE, SWITCH, Kind, choice, count, duration, optional
+from greenserve.settings.kinds import ADDRESSES, ORIGINS, PATH, SIZE, SWITCH, Kind, choice, count, duration, optional
 
 ENVIRONMENT_PREFIX = "GREENSERVE_"
 
@@ -89,7 +89,7 @@ class Settings:
         (TcpAddress("127.0.0.1", 8000),), ADDRESSES, "Where to listen; may be given several times.", short="-b"
     )
     concurrency: int = _option(
-        1000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"
+        2000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"
     )
     backlog: int = _option(
         2048,
@@ -116,6 +116,19 @@ class Settings:
     max_body: int | None = _option(
         None, optional(SIZE), "The largest request body; the application may read less.", unit="bytes"
     )
+    ws_origin: tuple[str, ...] = _option(
+        ("same-origin",), ORIGINS, "Pages that may open a WebSocket; may be given several times."
+    )
+    ws_max_message: int | None = _option(
+        1024 * 1024, optional(SIZE), "The largest WebSocket message, after inflation.", unit="bytes"
+    )
+    ws_ping_interval: float = _option(
+        20.0, duration(zero=True), "Silence after which a WebSocket is pinged; 0 for never.", unit="s"
+    )
+    ws_ping_timeout: float = _option(
+        20.0, duration(), "How long a pinged WebSocket may stay silent before it is dropped.", unit="s"
+    )
+    ws_compression: bool = _option(True, SWITCH, "Offer permessage-deflate to WebSocket clients.")
     access_log: str | None = _option(
         None, optional(PATH), "Write a line for each request to this file, or to standard output for `-`."
     )

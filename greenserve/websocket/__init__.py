@@ -1,1 +1,24 @@
-"""WebSockets: RFC 6455 and permessage-deflate, RFC 7692."""
+"""WebSockets (RFC 6455, RFC 7692) for WSGI applications: `accept` one in a request, or make a `handler`."""
+
+from greenserve.websocket.closing import CloseCode
+from greenserve.websocket.errors import (
+    ConnectionClosed,
+    HandshakeFailed,
+    HandshakeRejected,
+    WebSocketError,
+)
+from greenserve.websocket.server import Policy, accept, handler, is_upgrade
+from greenserve.websocket.session import WebSocket
+
+__all__ = [
+    "CloseCode",
+    "ConnectionClosed",
+    "HandshakeFailed",
+    "HandshakeRejected",
+    "Policy",
+    "WebSocket",
+    "WebSocketError",
+    "accept",
+    "handler",
+    "is_upgrade",
+]

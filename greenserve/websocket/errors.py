@@ -51,17 +51,23 @@ class ConnectionClosed(WebSocketError, ConnectionError):
 
 
 class HandshakeRejected(ProtocolError):
-    """The upgrade is refused: answer with an ordinary HTTP response of `status`, `headers` and `body` (plain text)."""
+    """The upgrade is refused with an ordinary HTTP response. Let it pass, and the server answers; or answer with
+    `start_response(error.status_line, error.response_headers)` and `[error.body]`.
+
+    headers: those that the status needs, beyond what every response has.
+    """
 
     def __init__(self, status: int, detail: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(detail)
         self.status = status
         self.body = f"{detail}\n".encode()
-        self.headers = [
-            ("Content-Type", "text/plain; charset=utf-8"),
-            ("Content-Length", str(len(self.body))),
-            *headers,
-        ]
+        self.headers = tuple(headers)
+
+    @property
+    def response_headers(self) -> list[tuple[str, str]]:
+        """Headers as PEP 3333 wants them for start_response: of one hop are none among them."""
+        kept = [header for header in self.headers if header[0] != "Connection"]
+        return [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(self.body))), *kept]
 
     @property
     def status_line(self) -> str:

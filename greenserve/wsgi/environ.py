@@ -8,6 +8,7 @@ are its own.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
@@ -24,14 +25,15 @@ SERVER_SOFTWARE = f"greenserve/{VERSION}"
 class EnvironTemplate:
     """Makes the environs of the requests that come through one listener.
 
-    server_name, server_port: what the listener is bound to; used where the request has no Host (HTTP/1.0).
+    server_name, server_port: what the listener is bound to, whatever Host says: PEP 3333 has applications prefer Host.
+    extra: further keys that every request gets.
     """
 
-    __slots__ = ("_base", "_default_port", "_scheme")
+    __slots__ = ("_base",)
 
-    def __init__(self, server_name: str, server_port: str, scheme: str = "http") -> None:
-        self._scheme = scheme
-        self._default_port = "443" if scheme == "https" else "80"
+    def __init__(
+        self, server_name: str, server_port: str, scheme: str = "http", *, extra: Mapping[str, Any] | None = None
+    ) -> None:
         self._base: Environ = {
             "SERVER_NAME": server_name,
             "SERVER_PORT": server_port,
@@ -48,6 +50,7 @@ class EnvironTemplate:
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
+            **(extra or {}),
         }
 
     def build(self, head: RequestHead, remote_addr: str, remote_port: str, body: Any) -> Environ:

@@ -112,7 +112,7 @@ def test_an_invalid_request_is_rejected_with_an_http_response(status, changes):
     refused = rejection(**changes)
     assert refused.status == status
     assert isinstance(refused, ProtocolError)
-    assert ("Content-Length", str(len(refused.body))) in refused.headers
+    assert ("Content-Length", str(len(refused.body))) in refused.response_headers
     assert refused.body.decode().strip() == str(refused)
     assert refused.status_line.startswith(f"{status} ")
 

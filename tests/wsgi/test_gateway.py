@@ -303,7 +303,7 @@ def test_a_file_goes_to_the_kernel():
         file.flush()
         file.seek(3)
         number = file.fileno()
-        whole = open(__file__, "rb")
+        whole = open(__file__, "rb")  # noqa: SIM115 - it is the server that closes it
 
         def application(environ, start_response):
             start_response("200 OK", PLAIN)

@@ -1,0 +1,172 @@
+"""Accepting a WebSocket in a WSGI application."""
+
+from __future__ import annotations
+
+import _socket
+import functools
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+from greenserve.errors import HubError
+from greenserve.hub.hub import Hub
+from greenserve.websocket import protocol as protocols
+from greenserve.websocket.deflate import DeflateParameters
+from greenserve.websocket.errors import ConnectionClosed, HandshakeRejected
+from greenserve.websocket.handshake import (
+    SAME_ORIGIN,
+    accept_upgrade,
+    check_origin,
+    read_upgrade,
+    select_subprotocol,
+    wants_websocket,
+)
+from greenserve.websocket.heartbeat import heartbeat_of
+from greenserve.websocket.link import Link
+from greenserve.websocket.session import WebSocket
+
+logger = logging.getLogger("greenserve.websocket")
+
+FROM_SETTINGS = -1  # None means no limit
+SOCKET_KEY = "greenserve.socket"
+F = TypeVar("F", bound=Callable[..., object])
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What a server wants of every WebSocket; `accept` can override each."""
+
+    origins: tuple[str, ...] = (SAME_ORIGIN,)
+    ping_interval: float = 20.0  # seconds; proxies drop what is silent for 30 to 60
+    ping_timeout: float = 20.0  # seconds
+    max_message: int | None = 1 << 20  # bytes, after inflation
+    deflate: DeflateParameters | None = field(default_factory=DeflateParameters)
+
+
+class Upgradable(Protocol):
+    """The connection that a request came through."""
+
+    owner: Any
+
+    @property
+    def request(self) -> Any:
+        """The RequestHead."""
+
+    @property
+    def host(self) -> Any:
+        """The server: `hub`, `websocket_policy`."""
+
+    def surrender(self) -> tuple[int, bytes]:
+        """Give up the descriptor and what has come early."""
+
+
+def is_upgrade(environ: dict[str, Any]) -> bool:
+    """Whether a request asks for a WebSocket."""
+    return wants_websocket([("upgrade", environ.get("HTTP_UPGRADE", ""))])
+
+
+def accept(
+    environ: dict[str, Any],
+    *,
+    subprotocols: Sequence[str] = (),
+    origins: Sequence[str] | None = None,
+    headers: Iterable[tuple[str, str]] = (),
+    max_message: int | None = FROM_SETTINGS,
+    compression: bool = True,
+    ping_interval: float | None = None,
+    ping_timeout: float | None = None,
+) -> WebSocket:
+    """Answer a request's upgrade with 101 and return the open WebSocket.
+
+    subprotocols: those that the application speaks, best first. origins: pages that may connect, as `--ws-origin` says
+    when it is None. headers: further fields of the 101, e.g. a cookie. max_message: bytes, None for no limit. What is
+    left out comes from the server's settings.
+
+    Raises HandshakeRejected, a ProtocolError: let it pass and the server answers with its status (426, 403, 400); or
+    catch it and answer otherwise. Raises HubError when the server is not greenserve.
+    """
+    connection = _connection_of(environ)
+    request, host = connection.request, connection.host
+    policy: Policy = host.websocket_policy
+    upgrade = read_upgrade(request.method, request.http_version, request.fields.items)
+    allowed = policy.origins if origins is None else origins
+    try:
+        check_origin(upgrade, allowed)
+    except HandshakeRejected:
+        logger.warning(
+            "a page of %s was refused a WebSocket on %s; if it may have one, say --ws-origin %s",
+            upgrade.origin,
+            upgrade.host,
+            upgrade.origin,
+        )
+        raise
+    agreement = accept_upgrade(
+        upgrade,
+        subprotocol=select_subprotocol(upgrade.subprotocols, subprotocols),
+        deflate=policy.deflate if compression else None,
+        headers=headers,
+    )
+    limit = policy.max_message if max_message == FROM_SETTINGS else max_message
+    state = protocols.Protocol(
+        protocols.Role.SERVER, limits=protocols.Limits(max_message=limit), deflate=agreement.deflate
+    )
+    fd, early = connection.surrender()
+    link = open_link(
+        host.hub,
+        _socket.socket(-1, -1, -1, fd),
+        state,
+        policy.ping_interval if ping_interval is None else ping_interval,
+        policy.ping_timeout if ping_timeout is None else ping_timeout,
+    )
+    connection.owner = link
+    link.start(agreement.response, early)
+    return WebSocket(link, path=request.target, origin=upgrade.origin, subprotocol=agreement.subprotocol)
+
+
+def open_link(hub: Hub, sock: Any, protocol: protocols.Protocol, ping_interval: float, ping_timeout: float) -> Link:
+    """A link on a connected, non-blocking socket, with its place in the hub's heartbeat."""
+    heartbeat = heartbeat_of(hub)
+    link = Link(
+        hub, sock, protocol, ping_interval=ping_interval, ping_timeout=ping_timeout, on_closed=heartbeat.discard
+    )
+    heartbeat.add(link)
+    return link
+
+
+def handler(function: Callable[[WebSocket], object] | None = None, **options: Any) -> Any:
+    """Make a WSGI application of `function(ws)`: accepts, calls, closes.
+
+    options: those of `accept`. Use it plain or with options::
+
+        @greenserve.websocket.handler(subprotocols=["chat"])
+        def chat(ws):
+            for message in ws:
+                ws.send(message)
+
+    When the function returns, the WebSocket closes with 1000; when it raises, with 1011, and the error is logged.
+    """
+    if function is None:
+        return functools.partial(handler, **options)
+
+    @functools.wraps(function)
+    def application(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
+        with accept(environ, **options) as ws:
+            try:
+                function(ws)
+            except ConnectionClosed as closed:
+                logger.debug("%s: %s", ws, closed)
+        return []
+
+    return application
+
+
+def _connection_of(environ: dict[str, Any]) -> Upgradable:
+    proxy = environ.get(SOCKET_KEY)
+    if proxy is None:
+        raise HubError(
+            f"the environ has no {SOCKET_KEY!r}: WebSockets are accepted under greenserve's own server "
+            "(run the application with `greenserve module:app`)"
+        )
+    connection: Upgradable = proxy.connection
+    return connection

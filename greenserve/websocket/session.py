@@ -1,0 +1,126 @@
+"""The WebSocket that an application holds: blocking calls, typed messages, iteration. The I/O is in link.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from greenserve.hub.native import get_ident
+from greenserve.websocket.closing import CloseCode
+from greenserve.websocket.errors import ConnectionClosed
+from greenserve.websocket.link import Link, Stage
+
+# RFC 6455 §7.4.1: how a conversation ends in order; 1005 is a Close without a code.
+_IN_ORDER = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS, CloseCode.SERVICE_RESTART})
+
+
+class WebSocket:
+    """One open WebSocket. Any green thread or OS thread may send; one may receive while others send.
+
+    path: path and query of the request. origin: the page's, or None. subprotocol: the agreed one, or None. Iterating
+    gives the messages (str for text, bytes for binary) until the peer closes in order::
+
+        for message in ws:
+            ws.send(message)
+    """
+
+    __slots__ = ("__weakref__", "_link", "origin", "path", "subprotocol")
+
+    def __init__(self, link: Link, *, path: str, origin: str | None, subprotocol: str | None) -> None:
+        self._link = link
+        self.path = path
+        self.origin = origin
+        self.subprotocol = subprotocol
+
+    def __repr__(self) -> str:
+        return f"<WebSocket {self.path} ({self._link.stage.name.lower()})>"
+
+    @property
+    def link(self) -> Link:
+        """The I/O half, for rooms and the like."""
+        return self._link
+
+    @property
+    def closed(self) -> bool:
+        """Whether either side has begun to close: nothing can be sent any more."""
+        return self._link.stage is not Stage.OPEN
+
+    @property
+    def close_code(self) -> int | None:
+        """The code of the Close that ended it (1005: none given, 1006: gone without one); None while it is open."""
+        closed = self._link.protocol.closed
+        return None if closed is None else int(closed.code)
+
+    @property
+    def close_reason(self) -> str:
+        """The reason of that Close."""
+        closed = self._link.protocol.closed
+        return "" if closed is None else closed.reason
+
+    def receive(self, timeout: float | None = None) -> str | bytes:
+        """Wait for the next message: str for text, bytes for binary.
+
+        timeout: seconds; then TimeoutError. Raises ConnectionClosed (code, reason) when the peer closes, or is gone.
+        """
+        return self._link.receive(timeout)
+
+    def receive_json(self, timeout: float | None = None) -> Any:
+        """The next message, parsed. Raises as `receive` does, and ValueError when it is no JSON."""
+        return json.loads(self._link.receive(timeout))
+
+    def send(self, message: str | bytes) -> None:
+        """Send a text (str) or binary (bytes) message. Waits while the peer is more than a MiB behind.
+
+        Raises ConnectionClosed, TypeError.
+        """
+        self._link.send(message)
+
+    def send_json(self, value: Any) -> None:
+        """Send a value as JSON text."""
+        self._link.send(json.dumps(value, separators=(",", ":")))
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Send a Ping (at most 125 bytes). The server does so by itself; see `ws_ping_interval`. Raises ValueError."""
+        if len(payload) > 125:
+            raise ValueError("the payload of a Ping is at most 125 bytes")
+        self._in_hub(self._link.ping, payload)
+
+    def close(self, code: int = CloseCode.NORMAL, reason: str = "", timeout: float | None = 5.0) -> None:
+        """Close in order: send our Close, and wait at most `timeout` seconds for the peer's. Harmless when closed.
+
+        code: 1000, 1001, 1003, 1007-1014 or 3000-4999; reason: at most 123 bytes of UTF-8. Raises ValueError for
+        others. Messages that come meanwhile are dropped. timeout 0 does not wait: the rest goes by itself.
+        """
+        if self._link.stage is Stage.OPEN:
+            self._in_hub(self._link.close, code, reason)
+        if timeout != 0:
+            self._link.wait_closed(timeout)
+
+    def _in_hub(self, call: Callable[..., object], *args: Any) -> None:
+        if get_ident() == self._link.hub.thread_id:
+            call(*args)
+        else:
+            self._link.hub.call_soon_threadsafe(call, *args)
+
+    def __iter__(self) -> Iterator[str | bytes]:
+        return self
+
+    def __next__(self) -> str | bytes:
+        try:
+            return self._link.receive(None)
+        except ConnectionClosed as closed:
+            if closed.code in _IN_ORDER:
+                raise StopIteration from None
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Close; with 1011 after an error of ours."""
+        failed = isinstance(error, Exception) and not isinstance(error, ConnectionClosed)
+        self.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.NORMAL, timeout=0)
