@@ -10,6 +10,7 @@ import importlib
 import sys
 import warnings
 from dataclasses import dataclass
+from operator import attrgetter
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -20,8 +21,8 @@ _RESOLVER = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr"
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """In `module`, `names` are replaced by the same names of `greenserve.green.<module>`; those that a platform
-    lacks are not.
+    """In `module`, `names` (of attributes; with a dot: of a class's) are replaced by the same names of
+    `greenserve.green.<module>`; those that a platform lacks are not.
     """
 
     module: str
@@ -29,7 +30,12 @@ class Patch:
 
 
 TABLE: dict[str, tuple[Patch, ...]] = {
-    "socket": (Patch("socket", ("socket", "SocketType", "fromfd", "socketpair", "create_connection", *_RESOLVER)),),
+    "socket": (
+        Patch("socket", ("socket", "fromfd", "socketpair", "create_connection", *_RESOLVER)),
+        # Not SSLContext: its properties say `super(SSLContext, SSLContext)`, which must go on meaning the class
+        # itself. This way contexts that exist already make green sockets too.
+        Patch("ssl", ("SSLSocket", "SSLContext.sslsocket_class", "socket", "create_connection")),
+    ),
     "select": (
         Patch("select", ("select", "poll", "epoll")),
         Patch("selectors", ("SelectSelector", "PollSelector", "EpollSelector", "KqueueSelector", "DefaultSelector")),
@@ -79,14 +85,16 @@ def _apply(patch: Patch, module: ModuleType, twin: ModuleType) -> dict[int, str]
     saved = _originals.setdefault(patch.module, {})
     replaced = {}
     for name in patch.names:
-        real = getattr(module, name, _MISSING)
+        owner, _, attribute = name.rpartition(".")
+        holder: Any = getattr(module, owner) if owner else module
+        real = getattr(holder, attribute, _MISSING)
         if real is _MISSING or name in saved:
             continue
-        green = getattr(twin, name)
+        green = attrgetter(name)(twin)
         if green is real:
             continue
         saved[name] = real
-        setattr(module, name, green)
+        setattr(holder, attribute, green)
         replaced[id(real)] = f"{patch.module}.{name}"
     return replaced
 

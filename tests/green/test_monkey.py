@@ -5,6 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
+
+LOCALHOST = str(Path(__file__).parent.parent / "certificates" / "localhost.pem")
 
 
 def run(program):
@@ -98,3 +101,33 @@ def test_patching_in_time_does_not_warn():
         monkey.monkey_patch()
     """)
     assert stderr == ""
+
+
+def test_patched_tls_is_green_for_contexts_that_exist_already():
+    run(f"""
+        import ssl
+        server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        server.load_cert_chain({LOCALHOST!r})
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import http.client, socket
+        from greenserve.hub import spawn
+        client = ssl.create_default_context(cafile={LOCALHOST!r})
+        client.minimum_version = ssl.TLSVersion.TLSv1_2
+        listener = socket.create_server(("127.0.0.1", 0))
+        def serve():
+            while True:
+                connection, _ = listener.accept()
+                with server.wrap_socket(connection, server_side=True) as tls:
+                    assert isinstance(tls, ssl.SSLSocket)
+                    tls.recv(10000)
+                    tls.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nhi")
+        spawn(serve)
+        port = listener.getsockname()[1]
+        connection = http.client.HTTPSConnection("localhost", port, context=client)
+        connection.request("GET", "/")
+        assert connection.getresponse().read() == b"hi"
+        connection.close()
+        import requests
+        assert requests.get(f"https://localhost:{{port}}/", verify={LOCALHOST!r}).text == "hi"
+    """)
