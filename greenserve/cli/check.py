@@ -142,22 +142,15 @@ def _environment(subject: Subject) -> Section:
             "the standard library is not patched: a blocking call in the application (time.sleep, requests, a database "
             "driver) stops every request meanwhile"
         )
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)  # the hard one, to which the server raises the soft one
     wanted = settings.concurrency + _RESERVED_FILES
-    lines.append(Line("open files", "unlimited" if soft == resource.RLIM_INFINITY else str(soft)))
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        warnings.append(_file_limit_warning(soft, hard, wanted, settings.concurrency))
+    lines.append(Line("open files", "unlimited" if limit == resource.RLIM_INFINITY else str(limit)))
+    if limit != resource.RLIM_INFINITY and limit < wanted:
+        warnings.append(
+            f"{limit} open files are too few for {settings.concurrency} requests at once: raise the hard limit "
+            f"(systemd: LimitNOFILE={wanted}, Docker: --ulimit nofile={wanted}) or lower --concurrency"
+        )
     return Section("environment", tuple(lines), tuple(warnings))
-
-
-def _file_limit_warning(soft: int, hard: int, wanted: int, concurrency: int) -> str:
-    text = f"{soft} open files are too few for {concurrency} requests at once: "
-    if hard == resource.RLIM_INFINITY or hard >= wanted:
-        return text + f"run `ulimit -n {wanted}` first (systemd: LimitNOFILE={wanted})"
-    return text + (
-        f"the hard limit is {hard}; raise it (systemd: LimitNOFILE={wanted}, Docker: --ulimit nofile={wanted}) "
-        "or lower --concurrency"
-    )
 
 
 SECTIONS: list[Callable[[Subject], Section]] = [_application, _settings, _addresses, _environment]

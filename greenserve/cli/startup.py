@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import platform
+import resource
 from wsgiref.types import WSGIApplication
 
 import greenserve
@@ -57,8 +58,23 @@ def load(reference: str) -> WSGIApplication:
 
 def serve(application: WSGIApplication, settings: Settings) -> int:
     """Listen, say so, and serve until told to stop. Returns the exit code. Raises BindError."""
+    raise_file_limit()
     running = server.Server(application, settings)
     return running.serve_forever(lambda: _announce(settings, [address.url for address in running.addresses]))
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it is allowed to.
+
+    The soft limit, often 1024, is there for programs that use select() (see setrlimit(2) and systemd's documentation);
+    each connection is an open file, so a server would meet it long before any limit of its own.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError) as error:  # macOS has a lower limit than it says
+            _logger.debug("the limit of open files stays at %d: %s", soft, error)
 
 
 def _announce(settings: Settings, urls: list[str]) -> None:
