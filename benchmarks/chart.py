@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from benchmarks.report import number, warnings
 from benchmarks.results import OURS, Results
 from benchmarks.scenarios import Metric, Scenario
 
@@ -15,6 +16,7 @@ GUTTER = 36
 BAR, STEP = 16, 23
 HEAD = 46  # a panel's title and unit
 TITLE = 92  # the chart's own
+NOTE = 15  # a line below the bars
 NAMES = 118  # room for the servers' names, set to the right against the bars
 VALUES = 128  # room for the numbers behind the longest bar
 
@@ -36,25 +38,27 @@ svg { background: #ffffff; font-family: Inter, 'Segoe UI', 'DejaVu Sans', Helvet
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One server's line in a panel. value None: there is no number, and `text` says why."""
+    """One line of a panel. value None: there is no number, and `text` says why. ours: highlighted."""
 
     name: str
     value: float | None
     text: str
+    ours: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """One group of bars, the best first."""
+    """One group of bars, the best first, and what must be said below them."""
 
     title: str
     unit: str
     bars: tuple[Bar, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def height(self) -> int:
-        """Pixels from the top of its title to below its last bar."""
-        return HEAD + STEP * len(self.bars)
+        """Pixels from the top of its title to below its last line."""
+        return HEAD + STEP * len(self.bars) + NOTE * len(self.notes)
 
 
 def chart(results: Results) -> str:
@@ -66,32 +70,43 @@ def chart(results: Results) -> str:
         f"{facts['date']} · medians of {facts['rounds']} interleaved rounds of {facts['seconds']:g} s · "
         "× is the multiple of greenserve's value",
     )
-    return document("greenserve and its peers", subtitle, [panel(results, scenario) for scenario in results.scenarios])
+    panels = [panel(results, scenario, scenario.metric) for scenario in results.scenarios]
+    panels += [panel(results, scenario, Metric.P99) for scenario in results.scenarios if scenario.sleeps]
+    return document("greenserve and its peers", [*subtitle, *warnings(results)], panels)
 
 
-def panel(results: Results, scenario: Scenario) -> Panel:
+UNITS = {
+    Metric.RATE: "requests per second – longer is better",
+    Metric.P99: "99th percentile of the latency in ms – shorter is better",
+    Metric.IDLE_KIB: "KiB for each connection – shorter is better",
+}
+
+
+def panel(results: Results, scenario: Scenario, metric: Metric) -> Panel:
     """One scenario's bars."""
-    idle = scenario.metric is Metric.IDLE_KIB
-    bars = []
-    for peer in results.ranked(scenario):
+    bars, notes = [], []
+    for peer in results.ranked(scenario.name, metric):
         cell = results.cell(scenario.name, peer)
-        value = cell.median(scenario.metric)
+        value = cell.median(metric)
         if value is None:
             bars.append(Bar(peer, None, f"n/a – {cell.missing or 'no number'}"))
             continue
-        ratio = results.ratio(scenario.name, peer, scenario.metric)
-        shown = f"{value:.2f}" if idle else f"{value:,.0f}"
-        bars.append(Bar(peer, value, shown if ratio is None else f"{shown}  ({ratio:.2f}×)"))
-    unit = "KiB for each connection – shorter is better" if idle else "requests per second – longer is better"
-    return Panel(scenario.title, unit, tuple(bars))
+        ratio = results.ratio(scenario.name, peer, metric)
+        shown = f"{value:,.0f}" if metric is Metric.RATE else number(value)
+        mark = " *" if cell.notes() else ""
+        bars.append(Bar(peer, value, shown + ("" if ratio is None else f"  ({ratio:.2f}×)") + mark, peer == OURS))
+        if mark:
+            notes.append(f"* {peer}: {'; '.join(cell.notes())}")
+    return Panel(scenario.title, UNITS[metric], tuple(bars), tuple(notes))
 
 
 def document(title: str, subtitle: Sequence[str], panels: Sequence[Panel]) -> str:
     """The SVG: a title, lines below it, and the panels in two columns."""
+    head = TITLE + 17 * max(0, len(subtitle) - 2)
     rows = [panels[start : start + 2] for start in range(0, len(panels), 2)]
     columns = min(2, max(1, len(panels)))
     width = 2 * MARGIN + columns * COLUMN + (columns - 1) * GUTTER
-    parts, top = [], TITLE
+    parts, top = [], head
     for row in rows:
         for column, each in enumerate(row):
             parts.append(_panel(each, MARGIN + column * (COLUMN + GUTTER), top))
@@ -122,7 +137,7 @@ def _panel(panel: Panel, left: int, top: int) -> str:
     )
     for index, bar in enumerate(panel.bars):
         y = first + index * STEP
-        ours = " ours" if bar.name == OURS else ""
+        ours = " ours" if bar.ours else ""
         parts.append(_text(start - 8, y + 12, f"name{ours}", bar.name, anchor="end"))
         if bar.value is None:
             parts.append(_text(start + 8, y + 12, "none", shortened(bar.text, COLUMN - NAMES - 8)))
@@ -130,6 +145,9 @@ def _panel(panel: Panel, left: int, top: int) -> str:
         length = max(1.0, room * bar.value / longest) if longest else 1.0
         parts.append(f'<rect class="bar{ours}" x="{start}" y="{y}" width="{length:.1f}" height="{BAR}" rx="2"/>')
         parts.append(_text(start + length + 7, y + 12, f"value{ours}", bar.text))
+    below = first + STEP * len(panel.bars) + 9
+    for index, note in enumerate(panel.notes):
+        parts.append(_text(start, below + NOTE * index, "none", shortened(note, COLUMN - NAMES)))
     return "\n".join(parts)
 
 

@@ -14,7 +14,7 @@ SERVERS = Path(__file__).parent / "servers"
 KEEP_ALIVE = "75"  # seconds, nginx's default; longer than the idle scenario holds its connections
 MANY_CONNECTIONS = "10000"  # above the 5,000 of the idle scenario
 
-ONE_AT_A_TIME = "serves one request at a time: 20 a second by arithmetic, so the load says nothing"
+ONE_AT_A_TIME = "serves one request at a time, so 20 a second whatever the load"
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,9 +91,13 @@ class ServerProcess:
         except ProcessLookupError:
             pass
         self.process.wait()
+        # Its descendants are init's to await; the next server must not share the core with their last moments.
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(self._members()) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _members(self) -> Iterator[tuple[int, float]]:
-        """(process id, seconds of processor time) of each process in the session that the server leads."""
+        """(process id, seconds of processor time) of each living process in the session that the server leads."""
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -101,7 +105,7 @@ class ServerProcess:
                 after_name = (entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            if int(after_name[3]) == self.process.pid:
+            if after_name[0] != "Z" and int(after_name[3]) == self.process.pid:
                 yield int(entry.name), (int(after_name[11]) + int(after_name[12])) / TICKS
 
 

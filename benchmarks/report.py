@@ -17,7 +17,7 @@ def table(results: Results, scenario: Scenario) -> tuple[tuple[str, ...], list[t
     idle = scenario.metric is Metric.IDLE_KIB
     metrics = (Metric.P50, Metric.FRESH_MS if idle else Metric.P99, Metric.MEMORY)
     rows: list[tuple[str, ...]] = []
-    for peer in results.ranked(scenario):
+    for peer in results.ranked(scenario.name, scenario.metric):
         cell = results.cell(scenario.name, peer)
         value = cell.median(scenario.metric)
         if value is None:

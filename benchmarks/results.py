@@ -79,12 +79,12 @@ class Results:
             return None
         return max(found) if metric.higher_is_better else min(found)
 
-    def ranked(self, scenario: Scenario) -> list[str]:
+    def ranked(self, scenario: str, metric: Metric) -> list[str]:
         """Server names, the best first; those without a number last, in the order of the table of peers."""
-        sign = -1 if scenario.metric.higher_is_better else 1
+        sign = -1 if metric.higher_is_better else 1
 
         def rank(peer: str) -> tuple[bool, float]:
-            value = self.median(scenario.name, peer, scenario.metric)
+            value = self.median(scenario, peer, metric)
             return (True, 0.0) if value is None else (False, sign * value)
 
         return sorted(self.peers, key=rank)

@@ -16,13 +16,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # as a script, Python puts this file's own directory there
 
 from benchmarks.chart import chart  # noqa: E402
 from benchmarks.check import WrongAnswer  # noqa: E402
+from benchmarks.choices import chosen, rotated  # noqa: E402
 from benchmarks.environment import Environment, environment, machine  # noqa: E402
 from benchmarks.idle import NotIdle  # noqa: E402
 from benchmarks.load import LoadFailed  # noqa: E402
@@ -32,8 +33,6 @@ from benchmarks.process import ServerFailed, cores  # noqa: E402
 from benchmarks.report import markdown, number, terminal  # noqa: E402
 from benchmarks.results import OURS, Cell, Results  # noqa: E402
 from benchmarks.scenarios import SCENARIOS, Scenario  # noqa: E402
-
-T = TypeVar("T")
 
 NO_NUMBER = (ServerFailed, WrongAnswer, NotIdle, LoadFailed)
 
@@ -75,17 +74,6 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     except ValueError as error:
         parser.error(str(error))
     return options
-
-
-def chosen(names: str | None, known: dict[str, T]) -> list[T]:
-    """The objects of a comma-separated list, all when there is none. Raises ValueError that names the known ones."""
-    if names is None:
-        return list(known.values())
-    wanted = [name.strip() for name in names.split(",")]
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise ValueError(f"no such thing: {', '.join(unknown)}; there are: {', '.join(known)}")
-    return [known[name] for name in wanted]
 
 
 def provided(place: Environment, peers: Sequence[Peer]) -> dict[Peer, str | None]:
@@ -132,12 +120,6 @@ def play(cell: Cell, peer: Peer, scenario: Scenario, python: str, core: int, sec
             cell.samples.append(measure(peer, scenario, python, core, seconds))
         except NO_NUMBER as error:
             cell.missing = str(error)
-
-
-def rotated(items: Sequence[T], by: int) -> list[T]:
-    """Another one begins each round, so that nobody always follows the same neighbour's heat."""
-    start = by % len(items)
-    return [*items[start:], *items[:start]]
 
 
 def told(cell: Cell, scenario: Scenario) -> str:
