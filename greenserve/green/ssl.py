@@ -25,7 +25,7 @@ _RealSocket: Any = _real.SSLSocket
 _READ, _WRITE = "read", "write"
 
 
-class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # the real one merely refuses recvmsg and sendmsg
+class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvmsg and sendmsg are refused
     """A TLS connection, or a listener whose connections will be; made by `SSLContext.wrap_socket`.
 
     One green thread may read while another writes. Timeouts raise TimeoutError, and are each call's, `sendall`
