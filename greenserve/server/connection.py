@@ -84,6 +84,7 @@ class Host(Protocol):
     application: Application
     date: bytes
     draining: bool
+    now: float  # of the hub's clock, at the last sweep: fine enough for who is idle for a minute
     header_timeout: float
     body_timeout: float
     keepalive_timeout: float
@@ -273,7 +274,7 @@ class Connection(PoolJob):
             return
         else:
             self.phase = _IDLE
-            self.deadline = host.hub.clock() + host.keepalive_timeout
+            self.deadline = host.now + host.keepalive_timeout
         self._descriptor.reader = self
         host.hub.poller.arm(self._descriptor.fd, READ)
 

@@ -59,6 +59,7 @@ class Service:
         self.keepalive_timeout = settings.keepalive_timeout
         self.write_timeout = settings.write_timeout
         self.date = _date()
+        self.now = hub.clock()
         self.access_log = (
             None if settings.access_log is None else AccessLog(settings.access_log, settings.access_log_format)
         )
@@ -157,7 +158,7 @@ class Service:
         """Once a second: the date, the deadlines, the log file."""
         self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
         self.date = _date()
-        now = self.hub.clock()
+        self.now = now = self.hub.clock()
         for connection in [each for each in self.connections if each.deadline < now]:
             connection.expire()
         if self.access_log is not None:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from greenserve.errors import InvalidResponse
 from greenserve.http.head import RequestHead
-from greenserve.http.response import LAST_CHUNK, CheckedHeaders, Framing, checked, chunk
+from greenserve.http.response import LAST_CHUNK, CheckedHeaders, Framing, ResponseHead, checked, chunk
 from greenserve.wsgi.response import FileWrapper
 from greenserve.wsgi.transport import Transport
 
@@ -96,7 +96,7 @@ class Exchange:
         if not isinstance(data, bytes):
             raise _not_bytes(data)
         if self.stage is _HEAD_KNOWN:
-            self._send_head(data, None)
+            self._send_head(self._make_head(None), data)
         elif data:
             self._send_body(data)
 
@@ -105,8 +105,16 @@ class Exchange:
         body = pieces[0] if len(pieces) == 1 else _join(pieces)
         if not isinstance(body, bytes):
             raise _not_bytes(body)
+        size = len(body)
         if self.stage is _HEAD_KNOWN:
-            self._send_head(body, len(body))
+            head = self._make_head(size)
+            if head.length == size and size <= COPY_LIMIT:  # so its framing is LENGTH: most responses are like this
+                self.stage = _BODY
+                self.sent = size
+                self._transport.send(head.data + body)
+                self.stage = _DONE
+                return
+            self._send_head(head, body)
         elif self.stage is _NOTHING:
             raise _no_start_response()
         elif body:
@@ -125,12 +133,12 @@ class Exchange:
                     return  # HEAD, 204, 304: nothing of it may be sent, so it need not be made
                 self._send_body(piece)
             elif self.stage is _HEAD_KNOWN:
-                self._send_head(piece, None)
+                self._send_head(self._make_head(None), piece)
             else:
                 raise _no_start_response()
 
-    def _send_head(self, body: bytes, length: int | None) -> None:
-        """Send the head together with the first piece of the body; `length`: of the whole body, where that is known."""
+    def _make_head(self, length: int | None) -> ResponseHead:
+        """The head to send; `length`: of the whole body, where that is known."""
         transport, request = self._transport, self._request
         keep_alive = transport.keep_alive
         if keep_alive and (request.content_length or request.chunked):
@@ -140,6 +148,11 @@ class Exchange:
             length = given.length  # what was promised counts; `_send_body` and `_finish` hold the application to it
         head = given.head(request.method == "HEAD", request.http_version, keep_alive, length, transport.host.date)
         transport.keep_alive = head.keep_alive
+        return head
+
+    def _send_head(self, head: ResponseHead, body: bytes) -> None:
+        """Send the head together with the first piece of the body."""
+        transport = self._transport
         self.stage = _BODY
         self._framing = framing = head.framing
         self._room = room = head.length
@@ -183,7 +196,7 @@ class Exchange:
             self._send_pieces(wrapper)
             return
         fd, offset, length = regular
-        self._send_head(b"", length)
+        self._send_head(self._make_head(length), b"")
         if self._framing is _NONE:
             return
         if self._framing is _CHUNKED:
@@ -198,7 +211,7 @@ class Exchange:
     def _finish(self) -> None:
         """The application has given all that it will give."""
         if self.stage is _HEAD_KNOWN:
-            self._send_head(b"", 0)
+            self._send_head(self._make_head(0), b"")
         elif self.stage is _NOTHING:
             raise _no_start_response()
         self.stage = _DONE
