@@ -125,7 +125,8 @@ def frames(draw: st.DrawFn, *, client: bool) -> bytes:
     if opcode >= CLOSE and draw(st.integers(0, 9)):
         fin, payload = True, payload[:125]
     key = draw(st.sampled_from([KEY, bytes(4)])) if masked else None
-    return frame(opcode, payload, fin=fin, rsv=rsv, key=key)
+    wide = draw(st.sampled_from([0] * 20 + [2, 8]))
+    return frame(opcode, payload, fin=fin, rsv=rsv, key=key, wide=wide)
 
 
 @st.composite

@@ -300,7 +300,15 @@ def test_an_answer_that_is_no_acceptance_is_refused_and_says_why(status, changes
     assert caught.value.status == status
 
 
-def test_a_request_that_names_no_header_twice_in_the_answer_needs_exactly_one_accept():
+def test_an_answer_chooses_one_subprotocol_only():
+    ours = upgrade_request("h", "/", key=KEY, subprotocols=["chat", "chat2"])
+    one = [*RESPONSE.items(), ("sec-websocket-protocol", "chat2")]
+    assert check_acceptance(ours, 101, one).subprotocol == "chat2"
+    with pytest.raises(HandshakeFailed, match="subprotocol"):
+        check_acceptance(ours, 101, [*one, ("sec-websocket-protocol", "chat")])
+
+
+def test_an_answer_has_exactly_one_accept_key():
     ours = upgrade_request("h", "/", key=KEY)
     check_acceptance(ours, 101, list(RESPONSE.items()))
     with pytest.raises(HandshakeFailed):

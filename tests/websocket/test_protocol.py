@@ -12,7 +12,7 @@ from greenserve.websocket.events import Close, Ping, Pong
 from greenserve.websocket.frames import build_frame
 from greenserve.websocket.protocol import Limits, Protocol, Role, State, encode_message
 
-from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT, Run, close_code, each_byte, frame, run, text
+from .wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, Run, close_code, each_byte, frame, run, text
 
 KEEP = DeflateParameters(server_no_context_takeover=False, client_no_context_takeover=False, threshold=0)
 
@@ -122,6 +122,15 @@ def test_a_reserved_opcode_fails_the_connection_after_what_came_before(opcode):
     for pieces in ([data], each_byte(data)):
         result = run(server(), *pieces)
         assert (result.events, result.failure, close_code(result.sent)) == (["before"], 1002, 1002)
+
+
+@pytest.mark.parametrize(("size", "wide"), [(0, 2), (5, 2), (125, 2), (0, 8), (5, 8), (126, 8), (65535, 8)])
+@pytest.mark.parametrize("opcode", [TEXT, BINARY, CONTINUATION, PING])
+@pytest.mark.parametrize("role", list(Role))
+def test_a_length_in_more_bytes_than_needed_fails_the_connection(size, wide, opcode, role):
+    data = frame(opcode, b"x" * size, wide=wide, key=KEY if role is Role.SERVER else None)
+    for pieces in ([data], each_byte(data[:20])):
+        assert run(Protocol(role), *pieces).failure == 1002
 
 
 # 5. Fragments

@@ -24,14 +24,15 @@ def frame(
     rsv: int = 0,
     key: bytes | None = KEY,
     length: int | None = None,
+    wide: int = 0,
 ) -> bytes:
-    """One frame; key=None leaves it unmasked, `length` lies about the size of the payload."""
+    """One frame. key=None leaves it unmasked; `length` lies about the payload; `wide` spends 2 or 8 bytes on it."""
     size = len(payload) if length is None else length
     flag = 0 if key is None else 0x80
     head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
-    if size <= 125:
+    if size <= 125 and not wide:
         head += bytes([flag | size])
-    elif size <= 0xFFFF:
+    elif size <= 0xFFFF and wide != 8:
         head += bytes([flag | 126]) + size.to_bytes(2)
     else:
         head += bytes([flag | 127]) + size.to_bytes(8)
