@@ -1,6 +1,6 @@
 """The green-thread hub. Knows nothing of HTTP, and imports nothing of the project but its errors.
 
-hub.py is the kernel: tokens, parking, the loop. Everything that green threads wait for is written with five names of it::
+hub.py is the kernel: tokens, parking, the loop. All that green threads wait for is written with five names of it::
 
     greenlet = running()                  # who I am
     token = [greenlet]                    # my one-shot claim, put where a waker finds it
@@ -8,6 +8,8 @@ hub.py is the kernel: tokens, parking, the loop. Everything that green threads w
     wake(token, outcome)                  # from anywhere; False: somebody else was first
 """
 
+from greenserve.hub.condition import Barrier, BrokenBarrierError, Condition
+from greenserve.hub.event import AsyncResult, Event, Flag
 from greenserve.hub.greenthread import (
     GreenThread,
     get_ident,
@@ -20,18 +22,63 @@ from greenserve.hub.greenthread import (
     spawn_n,
 )
 from greenserve.hub.hub import TIMED_OUT, Hub, current_hub, running, use_hub, wake
+from greenserve.hub.local import local
+from greenserve.hub.lock import BoundedSemaphore, Lock, Semaphore
+from greenserve.hub.pool import GreenPile, GreenPool
+from greenserve.hub.pools import Pool, TokenPool
+from greenserve.hub.queue import (
+    Channel,
+    Empty,
+    Full,
+    LifoQueue,
+    LightQueue,
+    PriorityQueue,
+    Queue,
+    ShutDown,
+    SimpleQueue,
+)
+from greenserve.hub.rlock import RLock
+from greenserve.hub.taskgroup import TaskGroup
 from greenserve.hub.timeout import Timeout, is_timeout, with_timeout
+from greenserve.hub.waiting import iwait, joinall, waitall
 
 __all__ = [
     "TIMED_OUT",
+    "AsyncResult",
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Channel",
+    "Condition",
+    "Empty",
+    "Event",
+    "Flag",
+    "Full",
+    "GreenPile",
+    "GreenPool",
     "GreenThread",
     "Hub",
+    "LifoQueue",
+    "LightQueue",
+    "Lock",
+    "Pool",
+    "PriorityQueue",
+    "Queue",
+    "RLock",
+    "Semaphore",
+    "ShutDown",
+    "SimpleQueue",
+    "TaskGroup",
     "Timeout",
+    "TokenPool",
     "current_hub",
     "get_ident",
     "getcurrent",
     "is_timeout",
+    "iwait",
+    "joinall",
     "kill",
+    "local",
     "running",
     "sleep",
     "spawn",
@@ -39,6 +86,7 @@ __all__ = [
     "spawn_after_local",
     "spawn_n",
     "use_hub",
+    "waitall",
     "wake",
     "with_timeout",
 ]

@@ -1,0 +1,467 @@
+"""LightQueue: what all queues between green threads and OS threads are made of. The others are in queue.py.
+
+Strategy. A put gives its item straight to the first getter who waits, or stores it; a get takes a stored item, and
+then lets the first putter who waits store his. A putter leaves his item in the line (`_Offer`), so that whoever
+makes room stores it for him, and an item never has to wait until its putter has run. Room is counted by permits,
+which is exact however many OS threads put.
+
+Laws: those of line.py. So a getter that is killed after it was given an item still returns it (the kill comes at
+its next wait), one that was killed before is skipped, and no item is lost or comes twice. Between an item's end of
+waiting and its receiver's claim there is only `_match`, which claims the receiver first: no item is ever put back,
+so none changes its place.
+
+Subclasses may override the standard library's hooks, _init, _put, _get and _qsize: then hooked.py sees to it that one
+at a time is in them.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import sys
+from collections.abc import Callable, Iterator
+from enum import Enum
+from queue import Empty, Full
+from typing import Any, Generic, Self, TypeVar, cast
+
+from greenserve.hub.hooked import HookedStore
+from greenserve.hub.hub import TIMED_OUT, Greenlet, running
+from greenserve.hub.line import AGAIN, Line, resume
+from greenserve.hub.lock import Semaphore
+from greenserve.hub.timers import Token
+
+if sys.version_info >= (3, 13):
+    from queue import ShutDown
+else:
+
+    class ShutDown(Exception):
+        """A queue was shut down: nothing can be put any more; or, for a getter, nothing is left."""
+
+
+__all__ = ["Empty", "Full", "LightQueue", "ShutDown"]
+
+T = TypeVar("T")
+
+
+class _State(Enum):
+    OPEN = "open"
+    DRAINING = "draining"  # shut down: what is stored can still be got
+    ENDED = "ended"  # shut down at once
+
+
+_OPEN = _State.OPEN
+_SHUT: Any = type("Shut", (), {"__repr__": lambda _: "SHUT"})()  # the outcome of a waiter whose queue was shut down
+
+
+class _Offer:
+    """A putter who waits, with what he puts."""
+
+    __slots__ = ("item", "token")
+
+    def __init__(self, item: Any, token: Token) -> None:
+        self.item = item
+        self.token = token
+
+
+class LightQueue(Generic[T]):
+    """A queue: first in, first out. `Queue` has task_done and join too.
+
+    maxsize: how many items it holds at most before put waits; None: without limit; 0: put waits until a get takes
+    the item.
+    """
+
+    def __init__(self, maxsize: int | None = None) -> None:
+        self.maxsize = None if maxsize is None or maxsize < 0 else maxsize
+        self._state = _OPEN
+        self._getters = Line()
+        self._putters: collections.deque[_Offer] = collections.deque()
+        self._room = None if self.maxsize is None else Semaphore(self.maxsize)
+        self._debt: list[bool] = []  # room to be given up, after `resize` to less than there was
+        self._puts: Iterator[bool] | None = None
+        self._init(maxsize)
+        self._hooked = self._hooked_store()
+        self._items: Any = self.queue if self._hooked is None else self._hooked
+        self._append: Callable[[T], None] = self._items.append
+        self._fetch: Callable[[], T] = getattr(self._items, "popleft", self._items.pop)
+        self._note_state()
+
+    # -- what a subclass may override
+
+    def _init(self, maxsize: int | None) -> None:
+        self.queue: Any = collections.deque()
+
+    def _qsize(self) -> int:
+        return len(self.queue)
+
+    def _put(self, item: T) -> None:
+        self.queue.append(item)
+
+    def _get(self) -> T:
+        return self.queue.popleft()  # type: ignore[no-any-return]  # a T, as it was put
+
+    def _hooked_store(self) -> HookedStore | None:
+        """None unless somebody has overridden a hook: a deque's or a list's operations are atomic already."""
+        cls = type(self)
+        hooks: tuple[Any, ...] = (cls._init, cls._qsize, cls._put, cls._get)
+        return None if hooks in ATOMIC_HOOKS else HookedStore(self, self._getters, self._admit_or_not)
+
+    def _note_state(self) -> None:
+        """Note whether put and get need to mind neither room nor a shutdown; and whether no hooks either."""
+        self._roomy = self._room is None and self._state is _OPEN
+        self._plain = self._roomy and self._hooked is None
+
+    # -- put
+
+    def put(self, item: T, block: bool = True, timeout: float | None = None) -> None:
+        """Put an item; wait for room if `block`, at most `timeout` seconds. Raises Full; ShutDown after `shutdown`."""
+        if not self._plain:
+            self._put_carefully(item, block, timeout)
+            return
+        if self._puts is not None:
+            next(self._puts)
+        getters = self._getters
+        if getters and not self._items:
+            try:
+                greenlet = getters.popleft().pop()
+            except IndexError:  # the first is dead, or another OS thread was quicker
+                pass
+            else:
+                greenlet.outcome = item  # `resume`, without a call's cost
+                hub = greenlet.hub
+                hub.ready.append(greenlet)
+                if hub.sleeping:
+                    hub.wakeup.wake()
+                return
+        self._append(item)
+        if getters or not self._plain:
+            self._settle()
+
+    def put_nowait(self, item: T) -> None:
+        """`put` without waiting."""
+        self.put(item, False)
+
+    def _put_carefully(self, item: T, block: bool, timeout: float | None) -> None:
+        if self._state is not _OPEN:
+            raise ShutDown
+        room = self._room
+        if room is None and self._hooked is not None:
+            self._count()
+            self._hooked.append(item)
+            return
+        if timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        if not self._items and (self._hooked is None or self.maxsize == 0):
+            getter = self._getters.claim_first()
+            if getter is not None:
+                self._count()
+                resume(getter, item)
+                return
+        if room is None or room.acquire(False):
+            self._count()
+            self._append(item)
+            self._settle()
+        elif block and timeout != 0:
+            self._offer(item, timeout)
+        else:
+            raise Full
+
+    def _offer(self, item: T, timeout: float | None) -> None:
+        """Wait until somebody makes room and stores the item, or takes it."""
+        greenlet = running()
+        token: Token = [greenlet]
+        offer = _Offer(item, token)
+        self._putters.append(offer)
+        try:
+            room = self._room
+            if room is None or room.acquire(False):
+                self._admit()
+            self._settle()
+            hub = greenlet.hub
+            outcome = hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout)
+        except BaseException:
+            self._withdraw(offer)
+            raise
+        if outcome is TIMED_OUT:
+            self._withdraw(offer)
+            raise Full
+        if outcome is _SHUT:
+            raise ShutDown
+
+    def _withdraw(self, offer: _Offer) -> None:
+        offer.token.clear()
+        with contextlib.suppress(ValueError):  # somebody has come across it
+            self._putters.remove(offer)
+
+    def _count(self) -> None:
+        if self._puts is not None:
+            next(self._puts)
+
+    # -- get
+
+    def get(self, block: bool = True, timeout: float | None = None) -> T:
+        """Take an item; wait for one if `block`, at most `timeout` seconds. Raises Empty, and ShutDown when none will
+        come.
+        """
+        if self._items:
+            try:
+                item = self._fetch()
+            except IndexError:
+                pass
+            else:
+                if self._room is not None:
+                    self._admit()
+                    self._settle()
+                return item
+        elif self._roomy and block and timeout is None:
+            # The common wait, in one piece; `_get_carefully` has all the others.
+            greenlet = running()
+            token: Token = [greenlet]
+            self._getters.append(token)
+            try:
+                if self._items or not self._roomy:  # between our look and our entry
+                    self._settle()
+                outcome = greenlet.hub.park(greenlet, token)
+            except BaseException:
+                self._getters.leave(token)
+                raise
+            if outcome is AGAIN:
+                return self._get_carefully(True, None, self._getters.appendleft)
+            if outcome is not _SHUT:
+                return cast("T", outcome)
+        return self._get_carefully(block, timeout, self._getters.append)
+
+    def get_nowait(self) -> T:
+        """`get` without waiting."""
+        return self.get(False)
+
+    def _get_carefully(self, block: bool, timeout: float | None, enter: Callable[[Token], None]) -> T:
+        if timeout is not None and timeout < 0:
+            raise ValueError("'timeout' must be a non-negative number")
+        if self._putters and self.maxsize == 0:
+            offer = self._claim_offer()
+            if offer is not None:
+                putter, item = offer
+                self._count()
+                resume(putter)
+                return item
+        if self._state is not _OPEN and not self._items:
+            raise ShutDown
+        if not block or timeout == 0:
+            return self._take_stored()
+        greenlet = running()
+        clock = greenlet.hub.clock
+        deadline = None if timeout is None else clock() + timeout
+        outcome = self._wait_for_item(greenlet, enter, timeout)
+        while outcome is AGAIN:
+            left = None if deadline is None else max(0.0, deadline - clock())
+            outcome = self._wait_for_item(greenlet, self._getters.appendleft, left)
+        if outcome is TIMED_OUT:
+            raise Empty
+        if outcome is _SHUT:
+            raise ShutDown
+        return cast("T", outcome)
+
+    def _take_stored(self) -> T:
+        """Take an item, having seen none; there may be one all the same, if somebody is busy in the hooks."""
+        item = TIMED_OUT
+        if self._hooked is not None and self._items:
+            item = self._hooked.ask()
+        if item is TIMED_OUT:
+            raise Empty
+        return cast("T", item)
+
+    def _wait_for_item(self, greenlet: Greenlet, enter: Callable[[Token], None], timeout: float | None) -> Any:
+        token: Token = [greenlet]
+        enter(token)
+        try:
+            self._settle()  # something may have come between our look and our entry
+        except BaseException:
+            self._getters.leave(token)
+            raise
+        return self._getters.park(greenlet, token, timeout)
+
+    # -- bringing together
+
+    def _settle(self) -> None:
+        """Look again, after an entry or a put: give items to getters, and mind a shutdown."""
+        if self._getters:
+            self._match()
+        if self._state is not _OPEN:
+            self._end()
+
+    def _match(self) -> None:
+        items, getters = self._items, self._getters
+        if self._hooked is not None:
+            self._hooked.serve()
+        else:
+            while items and getters:
+                getter = getters.claim_first()
+                if getter is None:
+                    break
+                try:
+                    item = self._fetch()
+                except IndexError:
+                    resume(getter, AGAIN)
+                else:
+                    resume(getter, item)
+                    self._admit_or_not()
+        while self.maxsize == 0 and getters and self._putters and not items:
+            getter = getters.claim_first()
+            if getter is None:
+                break
+            offer = self._claim_offer()
+            if offer is None:
+                resume(getter, AGAIN)
+            else:
+                self._count()
+                resume(getter, offer[1])
+                resume(offer[0])
+
+    def _admit_or_not(self) -> None:
+        if self._room is not None:
+            self._admit()
+
+    def _admit(self) -> None:
+        """There is room for one: store the first putter's item, or put the room down."""
+        if self._debt:
+            try:
+                self._debt.pop()
+            except IndexError:
+                pass
+            else:
+                return
+        room = self._room
+        while True:
+            offer = self._claim_offer()
+            if offer is not None:
+                putter, item = offer
+                self._count()
+                self._append(item)
+                resume(putter)
+                return
+            if room is None:
+                return
+            room.release()
+            if not self._putters or not room.acquire(False):
+                return
+
+    def _claim_offer(self) -> tuple[Greenlet, T] | None:
+        """The first putter who still waits, claimed, and his item."""
+        putters = self._putters
+        while putters:
+            try:
+                offer = putters.popleft()
+                return offer.token.pop(), offer.item
+            except IndexError:
+                pass
+        return None
+
+    # -- the end
+
+    def shutdown(self, immediate: bool = False) -> None:
+        """Let nothing more be put: put raises ShutDown, also where it waits; so does get, as soon as nothing is left.
+
+        immediate: what is stored is thrown away, and every get raises at once. As in Python 3.13.
+        """
+        if immediate:
+            self._state = _State.ENDED
+        elif self._state is _OPEN:
+            self._state = _State.DRAINING
+        self._note_state()
+        self._end()
+
+    def _end(self) -> None:
+        while (offer := self._claim_offer()) is not None:
+            resume(offer[0], _SHUT)
+        if self._state is _State.ENDED:
+            with contextlib.suppress(Empty):
+                while True:
+                    self._throw_away()
+        if not self._items:
+            while self._getters.wake_first(_SHUT):
+                pass
+
+    def _throw_away(self) -> None:
+        """Take an item that nobody will get. Raises Empty when there is none."""
+        try:
+            self._fetch()
+        except IndexError:
+            self._take_stored()
+
+    # -- looking at it
+
+    @property
+    def is_shutdown(self) -> bool:
+        """Whether `shutdown` was called."""
+        return self._state is not _OPEN
+
+    def qsize(self) -> int:
+        """How many items are stored."""
+        return len(self._items)
+
+    def empty(self) -> bool:
+        """Whether none is."""
+        return not self._items
+
+    def full(self) -> bool:
+        """Whether there is no room."""
+        return self.maxsize is not None and self.qsize() >= self.maxsize
+
+    def getting(self) -> int:
+        """How many wait in `get`."""
+        return len(self._getters)
+
+    def putting(self) -> int:
+        """How many wait in `put`."""
+        return len(self._putters)
+
+    def resize(self, size: int | None) -> None:
+        """Change `maxsize`. Items beyond a smaller one stay; putters for whom there is room now go on.
+
+        Between a number and None it is exact only while no other OS thread puts or gets.
+        """
+        size = None if size is None or size < 0 else size
+        before, self.maxsize = self.maxsize, size
+        if size is None:
+            self._room = None
+            self._debt.clear()
+            while self._putters:
+                self._admit()
+        elif before is None:
+            self._room = Semaphore(max(0, size - self.qsize()))
+            self._debt.extend([True] * (self.qsize() - size))
+        else:
+            for _ in range(size - before):
+                self._admit()
+            for _ in range(before - size):
+                self._give_up_room()
+        self._note_state()
+        self._settle()
+
+    def _give_up_room(self) -> None:
+        if self._room is None or not self._room.acquire(False):
+            self._debt.append(True)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        """The next item; waits for it. Ends when the queue is shut down, or at an item that is StopIteration itself."""
+        try:
+            item = self.get()
+        except ShutDown:
+            raise StopIteration from None
+        if item is StopIteration:
+            raise StopIteration
+        return item
+
+    def __repr__(self) -> str:
+        parts = [f"maxsize={self.maxsize}", f"{self.qsize()} stored"]
+        parts += [f"{len(self._getters)} getting"] * bool(self._getters)
+        parts += [f"{len(self._putters)} putting"] * bool(self._putters)
+        parts += [self._state.value] * (self._state is not _OPEN)
+        return f"<greenserve.{type(self).__qualname__} at {id(self):#x}: {', '.join(parts)}>"
+
+
+ATOMIC_HOOKS: set[tuple[Any, ...]] = {(LightQueue._init, LightQueue._qsize, LightQueue._put, LightQueue._get)}
+"""Hooks that come to one atomic operation of `queue` each: append, and popleft or pop."""

@@ -1,0 +1,114 @@
+"""Queue, LifoQueue, PriorityQueue, SimpleQueue and Channel. lightqueue.py tells how they work.
+
+maxsize is as in Eventlet: None is without limit, and 0 a rendezvous, in which put waits for a get. (In the standard
+library 0 is without limit.)
+"""
+
+from __future__ import annotations
+
+import heapq
+import sys
+from itertools import repeat
+from operator import length_hint
+from typing import TypeVar
+
+from greenserve.hub.hub import TIMED_OUT, running, wake
+from greenserve.hub.lightqueue import ATOMIC_HOOKS, Empty, Full, LightQueue, ShutDown
+from greenserve.hub.line import Crowd
+
+__all__ = [
+    "Channel",
+    "Empty",
+    "Full",
+    "LifoQueue",
+    "LightQueue",
+    "PriorityQueue",
+    "Queue",
+    "ShutDown",
+    "SimpleQueue",
+]
+
+T = TypeVar("T")
+
+COUNT = sys.maxsize  # more than anybody puts
+
+
+class Queue(LightQueue[T]):
+    """A queue that knows when everything that was put has been dealt with: first in, first out."""
+
+    def __init__(self, maxsize: int | None = None) -> None:
+        super().__init__(maxsize)
+        # Two iterators that count down: next() is atomic, and length_hint reads them. An int's += is neither promised.
+        self._puts = repeat(True, COUNT)
+        self._dones = repeat(True, COUNT)
+        self._joiners = Crowd()
+
+    @property
+    def unfinished_tasks(self) -> int:
+        """How many items were put for which `task_done` has not been called."""
+        return length_hint(self._dones) - length_hint(self._puts)
+
+    def task_done(self) -> None:
+        """An item that was got has been dealt with. Raises ValueError when that was said of all items already."""
+        if self.unfinished_tasks <= 0:
+            raise ValueError("task_done() called too many times")
+        next(self._dones)
+        if self.unfinished_tasks <= 0:
+            self._joiners.wake_all()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait until everything has been dealt with, at most `timeout` seconds. Returns whether it has."""
+        if self.unfinished_tasks > 0:
+            greenlet = running()
+            token = self._joiners.enter(greenlet)
+            if self.unfinished_tasks <= 0:  # between our look and our entry
+                wake(token)
+            return self._joiners.park(greenlet, token, timeout) is not TIMED_OUT
+        return True
+
+    def _throw_away(self) -> None:
+        super()._throw_away()
+        if self.unfinished_tasks > 0:
+            self.task_done()
+
+
+class LifoQueue(Queue[T]):
+    """A queue of which the last item put is the first got."""
+
+    def _init(self, maxsize: int | None) -> None:
+        self.queue: list[T] = []
+
+    def _get(self) -> T:
+        return self.queue.pop()
+
+
+ATOMIC_HOOKS.add((LifoQueue._init, LifoQueue._qsize, LifoQueue._put, LifoQueue._get))
+
+
+class PriorityQueue(Queue[T]):
+    """A queue of which the least item is the first got; typically they are tuples (priority, data)."""
+
+    def _init(self, maxsize: int | None) -> None:
+        self.queue: list[T] = []
+
+    def _put(self, item: T) -> None:
+        heapq.heappush(self.queue, item)  # type: ignore[type-var]  # heapq says so when they cannot be compared
+
+    def _get(self) -> T:
+        return heapq.heappop(self.queue)  # type: ignore[type-var]  # as above
+
+
+class SimpleQueue(LightQueue[T]):
+    """A queue without limit, as `queue.SimpleQueue`. put never waits, and may be called in finalisers and signal
+    handlers.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Channel(LightQueue[T]):
+    """A rendezvous: put waits until a get takes the item."""
+
+    def __init__(self) -> None:
+        super().__init__(0)

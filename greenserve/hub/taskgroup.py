@@ -1,0 +1,179 @@
+"""TaskGroup: green threads that do not outlive the block that spawned them.
+
+Strategy. A group is OPEN while its block runs; it is CLOSING when the block has ended and the children have not;
+and DONE. It is cancelled at most once: by the first error of a child, by an error of the block, or by what arrives
+from outside (a kill, a Timeout); then every child is killed, and the block too, if it still runs, by an exception
+that only the group knows. Law: `__exit__` returns or raises only after the last child has ended.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from enum import Enum
+from types import TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from greenlet import GreenletExit
+
+from greenserve.errors import HubError
+from greenserve.hub import idle
+from greenserve.hub.greenthread import GreenThread, spawn
+from greenserve.hub.hub import Greenlet, running, wake
+from greenserve.hub.line import Crowd
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class State(Enum):
+    """Where a group is in its life."""
+
+    NEW = "new"
+    OPEN = "open"
+    CLOSING = "closing"
+    DONE = "done"
+
+
+class _BlockCancelled(GreenletExit):
+    """Ends the block of a group of which a child has failed. A GreenletExit, since whoever lets that pass lets this
+    pass.
+    """
+
+
+class TaskGroup:
+    """A block whose end waits for all green threads that were spawned in it::
+
+    with greenserve.TaskGroup() as group:
+            group.spawn(fetch, "a")
+            group.spawn(fetch, "b")
+
+    When a child fails, or the block does, the others are killed, and when all have ended the errors are raised as
+    one ExceptionGroup (a BaseExceptionGroup when one is no Exception). A kill or a Timeout that arrives in the
+    block kills the children, waits for them, and goes on as it is; an exception that kill or Timeout was told to
+    raise instead counts, in the block, as the block's own. A child that was killed by somebody else has not
+    failed.
+    """
+
+    def __init__(self) -> None:
+        self._state = State.NEW
+        self._children: set[GreenThread[Any]] = set()
+        self._errors: list[BaseException] = []
+        self._cancelled = False
+        self._owner: Greenlet | None = None
+        self._cancellation: _BlockCancelled | None = None
+        self._waiters = Crowd()
+
+    def spawn(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
+        """Run `function(*args, **kwargs)` in a green thread of this group. Raises HubError when the group has ended,
+        or is being cancelled.
+        """
+        if self._cancelled or not self._accepts():
+            raise HubError(f"cannot spawn in {self!r}")
+        thread = spawn(function, *args, **kwargs)
+        frame = sys._getframe(1)
+        thread._birth = (frame.f_code, frame.f_lasti)
+        thread.quiet = True
+        self._children.add(thread)
+        thread.link(self._ended)
+        # In another OS thread it may have been cancelled, or ended, meanwhile.
+        if self._cancelled or not self._accepts():
+            thread.kill(block=False)
+        return thread
+
+    def _accepts(self) -> bool:
+        return self._state in (State.OPEN, State.CLOSING)
+
+    def cancel(self) -> None:
+        """Kill the children, and end the block if it still runs; this is no error, and `with` ends silently."""
+        if self._cancelled:
+            return
+        self._cancelled = True
+        for child in list(self._children):
+            child.kill(block=False)
+        owner = self._owner
+        if owner is not None:
+            owner.hub.call_soon_threadsafe(self._cancel_block)
+
+    def _cancel_block(self) -> None:
+        """In the hub of the block's thread, where nothing can come between the look and the throw."""
+        owner = self._owner
+        if self._state is State.OPEN and owner is not None and self._cancellation is None:
+            self._cancellation = _BlockCancelled()
+            owner.hub.throw(owner, self._cancellation)
+
+    def _ended(self, thread: GreenThread[Any]) -> None:
+        error = thread.error
+        if error is not None and not isinstance(error, GreenletExit):
+            self._errors.append(error)
+            self.cancel()
+        self._children.discard(thread)
+        if not self._children:
+            self._waiters.wake_all()
+
+    def __enter__(self) -> Self:
+        if self._state is not State.NEW:
+            raise HubError(f"{self!r} cannot be entered again")
+        self._owner = running()
+        self._state = State.OPEN
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> bool:
+        owner = self._owner
+        assert owner is not None
+        self._state = State.CLOSING
+        self._owner = None
+        self._take_back(owner)
+        arrived = self._of_the_block(error)
+        if error is not None:
+            self.cancel()
+        arrived = self._wait_for_children(owner, arrived)
+        self._state = State.DONE
+        return self._conclude(error, arrived)
+
+    def _take_back(self, owner: Greenlet) -> None:
+        """The block has ended by itself before its cancellation reached it."""
+        if self._cancellation is not None and owner.pending:
+            owner.pending = [error for error in owner.pending if error is not self._cancellation] or None
+
+    def _of_the_block(self, error: BaseException | None) -> BaseException | None:
+        """Sort the block's own error; returns what is to go on as it is."""
+        if error is None or error is self._cancellation:
+            return None
+        if isinstance(error, Exception):
+            self._errors.append(error)
+            return None
+        return error
+
+    def _wait_for_children(self, owner: Greenlet, arrived: BaseException | None) -> BaseException | None:
+        """Wait, whatever arrives meanwhile; returns the first that did, to be raised afterwards."""
+        while self._children:
+            token = self._waiters.enter(owner)
+            if not self._children:  # between our look and our entry
+                wake(token)
+            try:
+                self._waiters.park(owner, token, None)
+            except HubError:  # a deadlock: nothing can be waited for
+                raise
+            except BaseException as error:
+                arrived = arrived or error
+                self.cancel()
+        return arrived
+
+    def _conclude(self, error: BaseException | None, arrived: BaseException | None) -> bool:
+        errors, self._errors = self._errors, []
+        if arrived is not None:
+            for hidden in errors:
+                idle.print_error("in a task group that was ended from outside, a child had failed", hidden)
+            if arrived is error:
+                return False
+            raise arrived
+        if errors:
+            raise BaseExceptionGroup("errors in a task group", errors) from None
+        return error is not None  # the group's own cancellation
+
+    def __repr__(self) -> str:
+        state = f"{self._state.value}, cancelled" if self._cancelled else self._state.value
+        return f"<TaskGroup at {id(self):#x}: {state}, {len(self._children)} children>"
