@@ -189,6 +189,8 @@ class Protocol:
         Raises ProtocolViolation (InvalidPayload, MessageTooBig) when the peer broke the protocol: the Close frame that
         tells it is in `data_to_send`, the connection is to be dropped, and nothing follows.
         """
+        if not self._buffer and not self._eof:
+            return None
         try:
             if self._message is None and len(self._buffer) > self._start + 1:
                 first = self._buffer[self._start]

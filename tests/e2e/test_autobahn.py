@@ -14,36 +14,44 @@ from .autobahn.plain_socket import EchoServer, echo_client
 from .autobahn.suite import SLOW, fuzz_client, fuzz_server
 
 WSTEST = os.environ.get("WSTEST", "")
-FULL = os.environ.get("AUTOBAHN_FULL") == "1"  # the slow groups too: ten minutes
-EXCLUDED = () if FULL else SLOW
+FULL = os.environ.get("AUTOBAHN_FULL") == "1"
 KEPT = DeflateParameters(
     server_no_context_takeover=False, client_no_context_takeover=False, server_max_window_bits=15, threshold=0
 )
+# The slow groups take wstest, an old Python program, half an hour in all.
+slow = pytest.mark.skipif(not FULL, reason="AUTOBAHN_FULL=1 runs the slow groups")
+GROUPS = [
+    pytest.param(("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"), 247, id="framing"),
+    *(pytest.param((pattern,), count, id=pattern, marks=slow) for pattern, count in SLOW.items()),
+]
 
 pytestmark = [
     pytest.mark.skipif(not WSTEST, reason="WSTEST does not name the Autobahn suite's wstest"),
-    pytest.mark.timeout(1800 if FULL else 300),
+    pytest.mark.timeout(1800),
 ]
 
 
-def test_every_case_passes_against_a_server(tmp_path):
+@pytest.mark.parametrize(("cases", "count"), GROUPS)
+def test_every_case_passes_against_a_server(cases, count, tmp_path):
     with closing(EchoServer()) as server:
-        report = fuzz_server(WSTEST, server.url, tmp_path, exclude=EXCLUDED)
-    assert len(report.cases) >= 240
+        report = fuzz_server(WSTEST, server.url, tmp_path, cases=cases)
     assert report.bad == {}
+    assert len(report.cases) == count
 
 
-@pytest.mark.skipif(not FULL, reason="AUTOBAHN_FULL=1 runs the slow groups")
-def test_compression_passes_with_contexts_that_stay(tmp_path):
+@slow
+@pytest.mark.parametrize("pattern", ["12.*", "13.*"])
+def test_compression_passes_with_contexts_that_stay(pattern, tmp_path):
     with closing(EchoServer(KEPT)) as server:
-        report = fuzz_server(WSTEST, server.url, tmp_path, cases=("12.*", "13.*"))
-    assert len(report.cases) >= 200
+        report = fuzz_server(WSTEST, server.url, tmp_path, cases=(pattern,))
     assert report.bad == {}
+    assert len(report.cases) == SLOW[pattern]
 
 
-def test_every_case_passes_against_a_client(tmp_path):
+@pytest.mark.parametrize(("cases", "count"), GROUPS)
+def test_every_case_passes_against_a_client(cases, count, tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    report = fuzz_client(WSTEST, port, echo_client, tmp_path, exclude=EXCLUDED)
-    assert len(report.cases) >= 240
+    report = fuzz_client(WSTEST, port, echo_client, tmp_path, cases=cases)
     assert report.bad == {}
+    assert len(report.cases) == count
