@@ -51,7 +51,8 @@ class IncomingMessage:
             self._data += plain
         else:
             plain = self._inflater.feed(plain, self._data, self._limit)
-        if self._text is not None:
+        # The last piece is checked by `finish`, which decodes the whole at once.
+        if self._text is not None and (self.remaining or not self.fin):
             self._text.feed(plain)
 
     def finish(self) -> str | bytes:
