@@ -132,8 +132,11 @@ class Protocol:
     """One connection's state. Feed it with `receive_data`, then call `next_event` until it returns None.
 
     What it answers by itself (Pongs, the echo of a Close, the Close that reports a violation) waits in `data_to_send`:
-    look there after each run of `next_event`. `send`, `ping`, `pong` and `close` return bytes that must go out in the
-    order of the calls, so one lock must span the call and the writing. One thread may read while others send.
+    the reader looks there after each run of `next_event`.
+
+    One thread may read while others send. `send`, `ping`, `pong` and `close` return bytes that must go out in the order
+    of the calls, so one lock must span the call and the writing. `next_event` and `close` both end the connection:
+    between OS threads a second lock must keep them apart, held over the calls alone and never over the writing.
     """
 
     __slots__ = (
