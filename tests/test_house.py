@@ -17,12 +17,27 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 BASE = {"errors", "settings", "version"}
 PROTOCOLS = {"http", "wsgi", "websocket"}
 SERVER = BASE | PROTOCOLS | {"hub", "green"}
+# Modules that only give names of the hub and the green twins another place to be found at, most of them Eventlet's.
+NAMES = {
+    "debug",
+    "event",
+    "greenpool",
+    "greenthread",
+    "net",
+    "patcher",
+    "pools",
+    "queue",
+    "semaphore",
+    "timeout",
+    "tpool",
+}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "settings": {"errors"},
     "loading": {"errors"},
     "hub": {"errors"},
+    "testing": {"errors", "hub"},
     "green": {"errors", "hub"},
     "http": {"errors"},
     "wsgi": BASE | {"http"},
@@ -32,8 +47,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "supervisor": SERVER | {"server", "admin", "loading"},
     "cli": SERVER | {"server", "admin", "supervisor", "loading", ""},
     "demo": {"version", ""},  # an application like any other: public names only
-    "__init__": SERVER | {"server", "supervisor", "loading"},
+    "__init__": SERVER | {"server", "supervisor", "loading", "testing"} | NAMES,
     "__main__": {"cli"},
+    **{name: {"hub", "green"} for name in NAMES},
 }
 
 # Sans-IO: bytes and events in, bytes and events out.
@@ -61,22 +77,64 @@ WITH_IO = {
 }  # of websocket/; everything else there is protocol
 
 PUBLIC = {
+    "AsyncResult",
+    "Barrier",
+    "BoundedSemaphore",
+    "BrokenBarrierError",
+    "Channel",
+    "Condition",
+    "DatagramServer",
+    "Empty",
+    "Event",
+    "Flag",
+    "Full",
+    "GreenPile",
+    "GreenPool",
     "GreenThread",
+    "LifoQueue",
+    "LightQueue",
+    "Lock",
+    "Pool",
+    "PriorityQueue",
+    "Queue",
+    "RLock",
+    "Semaphore",
     "Server",
+    "ShutDown",
+    "SimpleQueue",
+    "StopServe",
+    "StreamServer",
+    "TaskGroup",
+    "ThreadPool",
     "Timeout",
+    "TokenPool",
     "__version__",
+    "connect",
+    "current_hub",
     "get_ident",
     "getcurrent",
     "is_monkey_patched",
+    "is_timeout",
+    "iwait",
+    "joinall",
     "kill",
+    "listen",
+    "local",
     "monkey_patch",
+    "net",
+    "original",
     "serve",
     "sleep",
     "spawn",
     "spawn_after",
     "spawn_after_local",
     "spawn_n",
+    "testing",
+    "tpool",
+    "waitall",
+    "websocket",
     "with_timeout",
+    "wrap_ssl",
 }
 
 
@@ -144,7 +202,8 @@ def test_a_protocol_touches_no_socket_no_clock_and_no_green_thread(module: Path)
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_no_import_cycle_is_hidden_under_type_checking(module: Path) -> None:
     for node in ast.walk(tree(module)):
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        # The package's root says there what it imports when it is first asked for, which nobody below it does.
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and module != Path("__init__.py"):
             assert not rooms(node, module), f"line {node.lineno}"
 
 

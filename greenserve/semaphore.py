@@ -1,0 +1,5 @@
+"""Eventlet's place for semaphores."""
+
+from greenserve.hub import BoundedSemaphore, Semaphore
+
+__all__ = ["BoundedSemaphore", "Semaphore"]
