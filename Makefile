@@ -3,7 +3,7 @@
 #   make demo    the demo at http://127.0.0.1:8000 (ARGS="--bind :8080" passes options)
 #   make test    the tests (ARGS="-k settings" passes options to pytest)
 #   make lint    ruff and mypy
-#   make bench   the comparison with other servers, in an environment of its own
+#   make bench   the comparison with other servers, in an environment of its own; bench-hub with other green threads
 #   make docs    docs/settings.md from the code
 #   make clean   removes what the others made
 #
@@ -14,7 +14,7 @@ BENCH_VENV ?= .venv-bench
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint format bench docs clean
+.PHONY: demo test lint format bench bench-hub docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -32,8 +32,12 @@ format: $(VENV)/.dev
 	$(BIN)/python -m ruff check --fix .
 	$(BIN)/python -m ruff format .
 
-bench: $(BENCH_VENV)/.bench
-	$(BENCH_VENV)/bin/python benchmarks/run.py $(ARGS)
+# The programs install what they compare, greenserve too, as a user's pip would.
+bench: $(BENCH_VENV)/bin/python
+	$(BENCH_VENV)/bin/python benchmarks/run.py --venv $(BENCH_VENV) $(ARGS)
+
+bench-hub: $(BENCH_VENV)/bin/python
+	$(BENCH_VENV)/bin/python benchmarks/hub.py --venv $(BENCH_VENV) $(ARGS)
 
 docs: $(VENV)/.demo
 	$(BIN)/python tools/settings_reference.py > docs/settings.md.new
@@ -57,10 +61,6 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(VENV)/.demo $(VENV)/.test
-
-$(BENCH_VENV)/.bench: pyproject.toml | $(BENCH_VENV)/bin/python
-	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable .
-	touch $@
 
 $(BIN)/python:
 	$(make-venv)

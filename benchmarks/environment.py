@@ -72,7 +72,7 @@ def environment(path: Path) -> Environment:
     """The environment at `path`, made when it does not exist."""
     if not (path / "bin" / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", str(path)], check=True)
-    return Environment(path)
+    return Environment(path.absolute())  # its interpreter is started in other directories too
 
 
 def package_name(requirement: str) -> str:
