@@ -36,7 +36,7 @@ class Descriptor:
     object.
     """
 
-    __slots__ = ("fd", "file", "hangup", "hub", "reader", "writer")
+    __slots__ = ("fd", "file", "hangup", "hub", "reader", "stranger", "writer")
 
     def __init__(self, hub: Descriptors, fd: int) -> None:
         self.hub = hub
@@ -45,6 +45,7 @@ class Descriptor:
         self.reader: Token | HubCall | None = None
         self.writer: Token | HubCall | None = None
         self.hangup = False
+        self.stranger = False  # registered by us for a number that somebody has named, whoever owns it
 
 
 class Descriptors(Parking):
@@ -178,14 +179,12 @@ class Descriptors(Parking):
     def _watch(
         self, fd: int, side: str, direction: int, callback: Callable[..., object], args: tuple[Any, ...]
     ) -> Watch:
-        known = self.descriptors.get(fd)
         descriptor = self._level_triggered(fd)
         if descriptor is None:
             raise PermissionError(errno.EPERM, f"descriptor {fd} is a regular file, which is always ready")
         if getattr(descriptor, side) is not None:
             raise _already_waiting(fd, "read" if direction == READ else "write")
         watch = Watch(descriptor, side, direction, callback, args)
-        watch.owns = known is not descriptor
         watch.arm()
         return watch
 
@@ -202,9 +201,11 @@ class Descriptors(Parking):
             except OSError:
                 pass
         try:
-            return self.register(fd)
+            descriptor = self.register(fd)
         except PermissionError:
             return None
+        descriptor.stranger = True
+        return descriptor
 
     def _running(self) -> Greenlet:
         greenlet: Any = _getcurrent()
@@ -284,12 +285,11 @@ class Descriptors(Parking):
 class Watch(HubCall):
     """A callback for a descriptor's readiness, made by `Hub.on_readable` and `on_writable`. `cancel` ends it."""
 
-    __slots__ = ("_args", "_callback", "_descriptor", "_direction", "_side", "owns")
+    __slots__ = ("_args", "_callback", "_descriptor", "_direction", "_side")
 
     def __init__(
         self, descriptor: Descriptor, side: str, direction: int, callback: Callable[..., object], args: tuple[Any, ...]
     ) -> None:
-        self.owns = False  # whether the registration was made for us
         self._descriptor: Descriptor | None = descriptor
         self._side = side
         self._direction = direction
@@ -309,7 +309,7 @@ class Watch(HubCall):
         if getattr(descriptor, self._side) is self:
             setattr(descriptor, self._side, None)
             descriptor.hub.poller.disarm(descriptor.fd, self._direction)
-        if self.owns and descriptor.reader is None and descriptor.writer is None:
+        if descriptor.stranger and descriptor.reader is None and descriptor.writer is None:
             descriptor.hub.unregister(descriptor)
 
     def arm(self) -> None:

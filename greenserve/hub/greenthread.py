@@ -6,7 +6,6 @@ is not a greenlet itself, and its end frees everything that it used at once.
 
 from __future__ import annotations
 
-import _thread
 import itertools
 import sys
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
 from greenserve.hub import idle
+from greenserve.hub import native as _thread
 from greenserve.hub.hub import Hub, current_hub, raise_pending, running, wake
 from greenserve.hub.timers import Timer, Token
 

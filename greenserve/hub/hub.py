@@ -7,13 +7,13 @@ hub's life: made for an OS thread, closed with it, begun afresh in a forked chil
 
 from __future__ import annotations
 
-import _thread
+import contextlib
 import os
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import greenlet as _greenlet
@@ -21,11 +21,12 @@ from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
 from greenserve.hub import fork, idle, interrupt, parking
+from greenserve.hub import native as _thread
 from greenserve.hub.calls import MARK, TIMED_OUT, Call, HubCall, Throw, wake
 from greenserve.hub.descriptors import Descriptor, Descriptors, Watch
 from greenserve.hub.parking import Carrier, Job, adopt, raise_pending
 from greenserve.hub.poller import Poller, default_poller
-from greenserve.hub.timers import Timer, Timers, Token
+from greenserve.hub.timers import Timer, Token
 from greenserve.hub.wakeup import Wakeup
 
 __all__ = [
@@ -47,12 +48,14 @@ __all__ = [
     "current_hub",
     "raise_pending",
     "running",
+    "stand_in",
     "use_hub",
     "wake",
 ]
 
 ROUNDS_BETWEEN_POLLS = 16  # with green threads ready: a poll costs as much as four switches
 SECONDS_BETWEEN_POLLS = 0.001  # and yet no descriptor waits longer than this, and one round, for its turn
+SECONDS_OF_DOUBT = 0.2  # before a deadlock is one
 MAX_SLEEP = 86400.0  # seconds at a time: pollers refuse what does not fit into their integers, infinity above all
 MAX_EXITS = 100  # how many GreenletExits a green thread may swallow when its hub is closed
 
@@ -72,6 +75,7 @@ class Hub(Descriptors):
     def __init__(self, clock: Callable[[], float] = time.monotonic, poller: Poller | None = None) -> None:
         super().__init__(clock, poller or default_poller())
         self.adopted: weakref.WeakSet[Any] = weakref.WeakSet()  # the user's own greenlets that have parked here
+        self._doubted = -1  # the last round at which nothing seemed possible any more
         self.heir: fork.Heir | None = None  # in a child forked in a green thread: that one
 
     # -- the loop
@@ -97,39 +101,34 @@ class Hub(Descriptors):
                 item.switch()
                 continue
             self._between_rounds()
-            ready.append(MARK)
 
     def _between_rounds(self) -> None:
-        """Timers, then descriptors; sleep when nothing is ready."""
+        """Descriptors, then timers; sleep when nothing is ready. Puts the MARK back."""
         self.rounds += 1
-        now = self.clock()
+        ready = self.ready
         heap = self.timers.heap
+        now = self.clock()
+        if now >= self.poll_time or self.rounds >= self.poll_round or not (ready or (heap and heap[0][0] <= now)):
+            now = self._poll()
+        ready.append(MARK)  # before the timers' callbacks, which may switch to a green thread
         if heap and heap[0][0] <= now:
             self._fire_timers(now)
-        if not self.ready or self.rounds >= self.poll_round or now >= self.poll_time:
-            self._poll()
 
     def _fire_timers(self, now: float) -> None:
-        ready = self.ready
         for item in self.timers.due(now):
             if isinstance(item, _greenlet.greenlet):
                 item.outcome = TIMED_OUT  # type: ignore[attr-defined]  # it is a Greenlet, or adopted
-                ready.append(item)
-            elif isinstance(item, HubCall):
-                ready.append(item)
+                self.ready.append(item)
             else:
                 item.expire(self)
 
-    def _poll(self) -> None:
+    def _poll(self) -> float:
+        """Ask the poller, and sleep in it when nothing is ready. Returns the time."""
         timeout: float | None = 0.0
         if not self.ready:
             timeout = self._sleep_time()
             if timeout is None and idle.nothing_can_happen(self):
-                if self.heir is not None:
-                    self.heir.leave_if_done()
-                if self.main.token and not interrupt.may_come():
-                    self.throw_into_main(idle.deadlock(self))
-                    return
+                timeout = self._doubt()
         # Another OS thread appends to `ready` and then looks at `sleeping`; we set it and then look at `ready`.
         self.sleeping = True
         if self.ready:
@@ -143,9 +142,21 @@ class Hub(Descriptors):
         now = self.clock()
         self.poll_time = now + SECONDS_BETWEEN_POLLS
         self.poll_round = self.rounds + ROUNDS_BETWEEN_POLLS
-        heap = self.timers.heap
-        if heap and heap[0][0] <= now:
-            self._fire_timers(now)
+        return now
+
+    def _doubt(self) -> float | None:
+        """How long to sleep when it seems that nobody can ever be resumed; at the second look main is told, in any sleep.
+
+        The first look may deceive: an OS thread that was just started is not counted before it runs.
+        """
+        if self._doubted != self.rounds - 1:
+            self._doubted = self.rounds
+            return SECONDS_OF_DOUBT
+        if self.heir is not None:
+            self.heir.leave_if_done()
+        if self.main.token and not interrupt.may_come():
+            self.throw_into_main(idle.deadlock(self))
+        return None
 
     def _sleep_time(self) -> float | None:
         """Seconds until something is to be done; None: until something happens."""
@@ -166,7 +177,7 @@ class Hub(Descriptors):
         alive = fork.alive(self.main, self.loop)
         # Their stacks must never unwind here: a `finally` would e.g. roll back a transaction on a socket shared with
         # the parent.
-        fork.freeze(self.ready, self.carriers, self.idle_carriers, self.adopted, (self.main, self.timers))
+        fork.freeze(self.ready, self.carriers, self.idle_carriers, self.adopted, self.timers.heap, [self.main])
         for greenlet in (self.main, *self.carriers, *self.adopted):
             greenlet.token.clear()  # nobody can resume them, neither through an Event that the child sets
         for descriptor in self.descriptors.values():
@@ -175,7 +186,7 @@ class Hub(Descriptors):
         self.descriptors.clear()
         self.ready.clear()
         self.ready.append(MARK)
-        self.timers = Timers()
+        self.timers.clear()
         self.idle_carriers.clear()
         self.carriers.clear()
         self.adopted.clear()
@@ -212,7 +223,6 @@ class Hub(Descriptors):
             self.closed = True
             self._end_all()
             self.loop.throw()
-            self._disown_main()
         self.closed = True
         self.sleeping = False
         interrupt.release(self)
@@ -226,27 +236,22 @@ class Hub(Descriptors):
                 cancel = getattr(item.job, "cancel", None)
                 if cancel is not None:
                     cancel()
-        carriers = list(self.carriers)
-        for carrier in carriers:
-            carrier.parent = self.main  # where its end brings us back
-            carrier.pending = [_greenlet.GreenletExit()] * MAX_EXITS
+        greenlets = [*self.adopted, *self.carriers]
+        for greenlet in greenlets:
+            greenlet.parent = self.main  # where its end brings us back
+            greenlet.pending = [_greenlet.GreenletExit()] * MAX_EXITS
         self.ready.clear()
         self.ready.append(MARK)
-        for carrier in carriers:
-            if carrier:
-                carrier.token.clear()
-                carrier.throw()
+        for greenlet in greenlets:
+            if greenlet:
+                greenlet.token.clear()
+                greenlet.throw()
+        self.adopted.clear()
         self.carriers.clear()
         self.idle_carriers.clear()
         self.ready.clear()
         self.ready.append(MARK)
-        self.timers = Timers()
-
-    def _disown_main(self) -> None:
-        """The root greenlet outlives us; it must not refer to us for ever."""
-        if getattr(self.main, "hub", None) is self:
-            for name in ("hub", "job", "token", "outcome", "pending", "thread"):
-                delattr(self.main, name)
+        self.timers.clear()
 
 
 def running() -> Greenlet:
@@ -287,6 +292,32 @@ def use_hub(hub: Hub) -> Hub:
     with _all_hubs_lock:
         _all_hubs.add(hub)
     return hub
+
+
+@contextlib.contextmanager
+def stand_in(hub: Hub) -> Iterator[Hub]:
+    """Make `hub` this OS thread's for a `with` block in main; the one before it, and its green threads, go on afterwards.
+
+    `hub` is closed at the end, and its green threads end. Raises HubError elsewhere than in main.
+    """
+    before: _Holder | None = getattr(_threads, "holder", None)
+    main: Any = hub.main
+    if _getcurrent() is not main:
+        raise HubError("another hub can stand in only in the OS thread's main greenlet")
+    if before is not None:
+        pending = main.pending
+        del _threads.holder  # not closed, since we have it
+    use_hub(hub)
+    try:
+        yield hub
+    finally:
+        hub.close()
+        del _threads.holder
+        if before is not None:
+            _threads.holder = before
+            adopt(main, before.hub)
+            main.pending = pending
+            interrupt.claim(before.hub)
 
 
 def all_hubs() -> list[Hub]:

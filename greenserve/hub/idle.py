@@ -5,7 +5,6 @@ Looked at only when the hub is about to sleep for ever, or has caught an error: 
 
 from __future__ import annotations
 
-import _thread
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,6 +12,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from greenserve.errors import Deadlock
+from greenserve.hub import native as _thread
 
 _PACKAGE = __name__.rpartition(".")[0] + "."
 
@@ -82,11 +82,18 @@ def green_threads(hub: Inspectable) -> Iterator[tuple[str, FrameType | None]]:
 
 def where(frame: FrameType | None) -> str:
     """The innermost place of a parked greenlet that is not in the hub itself: file, line, function."""
-    while frame is not None and frame.f_back is not None and in_hub(frame):
-        frame = frame.f_back
-    if frame is None:
+    frames = list(_outwards(frame))
+    if not frames:
         return "running"
-    return f'File "{frame.f_code.co_filename}", line {frame.f_lineno}, in {frame.f_code.co_name}'
+    # Where all are the hub's own (spawn(lock.acquire)): the one that the carrier's `run`, and the job's, have called.
+    found = next((each for each in frames if not in_hub(each)), frames[max(0, len(frames) - 3)])
+    return f'File "{found.f_code.co_filename}", line {found.f_lineno}, in {found.f_code.co_name}'
+
+
+def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
 
 
 def in_hub(frame: FrameType) -> bool:

@@ -27,13 +27,10 @@ def claim(hub: Parking) -> None:
     """Make signals wake `hub`, and SIGINT its main's, where nobody else has a handler. Does nothing outside the main OS
     thread.
     """
-    hub.wakeup.watch_signals()
-    try:
+    if hub.wakeup.watch_signals():
+        _hub[:] = [hub]
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, on_sigint)
-    except ValueError:  # not the main thread
-        return
-    _hub[:] = [hub]
 
 
 def release(hub: Parking) -> None:

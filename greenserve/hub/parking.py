@@ -20,7 +20,6 @@ Laws.
 
 from __future__ import annotations
 
-import _thread
 import collections
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -30,6 +29,7 @@ from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import BlockingInHub, HubError
 from greenserve.hub import idle
+from greenserve.hub import native as _thread
 from greenserve.hub.calls import MARK, TIMED_OUT, Call, Throw, Token
 from greenserve.hub.timers import Timer, Timers
 from greenserve.hub.wakeup import Wakeup

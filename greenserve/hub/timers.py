@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
-from greenserve.hub.calls import HubCall, Token, call_guarded
+from greenserve.hub.calls import Token, call_guarded
 
 __all__ = ["Timer", "Timers", "Token"]
 
@@ -23,7 +23,7 @@ MIN_DEAD = 128  # below this many dead entries a rebuild costs more than the mem
 Entry: TypeAlias = tuple[float, int, Token]
 
 
-class Timer(HubCall):
+class Timer:
     """A call that the hub makes once, in its own greenlet, at a deadline. `cancel` forgets it; made by
     `Hub.call_later`.
     """
@@ -50,8 +50,8 @@ class Timer(HubCall):
             self._token.clear()
             self._timers.forget(self._token)
 
-    def switch(self) -> None:
-        """Make the call, unless it was cancelled meanwhile. The hub's, when the deadline has come."""
+    def expire(self, hub: object) -> None:
+        """Make the call. The hub's, when the deadline has come."""
         callback, args = self._callback, self._args
         self._callback, self._args = None, ()
         if callback is not None:
@@ -90,20 +90,21 @@ class Timers:
         if self._dead > MIN_DEAD and self._dead > len(heap) >> 1:
             self._rebuild()
 
-    def due(self, now: float) -> list[Any]:
-        """Claim and return what is due at `now`, in order of deadline.
+    def due(self, now: float) -> Iterator[Any]:
+        """Claim and yield what is due at `now`, in order of deadline: each when those before it have been dealt with.
 
-        Collected before anything is called: a callback that sets a timer for this very moment gets the next round,
-        so it cannot keep the hub from its descriptors.
+        What is set meanwhile has to wait for the next time: a callback that sets a timer for this very moment cannot
+        keep the hub from its descriptors.
         """
         heap = self.heap
-        due: list[Any] = []
-        while heap and heap[0][0] <= now:
+        end = next(self._sequence)
+        while heap and heap[0][0] <= now and heap[0][1] < end:
             try:
-                due.append(heapq.heappop(heap)[2].pop())
+                item = heapq.heappop(heap)[2].pop()
             except IndexError:  # dead
                 self._dead -= 1
-        return due
+            else:
+                yield item
 
     def next_deadline(self) -> float | None:
         """The earliest deadline of a living entry; None when there is none. Drops the dead ones before it."""
@@ -115,6 +116,11 @@ class Timers:
             heapq.heappop(heap)
             self._dead -= 1
         return None
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.heap.clear()
+        self._dead = 0
 
     def _rebuild(self) -> None:
         self.heap[:] = [entry for entry in self.heap if entry[2]]

@@ -43,15 +43,16 @@ class Wakeup:
         except OSError:  # empty
             pass
 
-    def watch_signals(self) -> None:
-        """Let signals wake this hub too, when it is the main thread's and nobody else has claimed them."""
+    def watch_signals(self) -> bool:
+        """Let signals wake this hub too, unless somebody else has claimed them. False: this is not the main OS thread."""
         try:
             previous = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
-        except ValueError:  # not the main thread: signals are not its business
-            return
-        self._signals = previous == -1
+        except ValueError:  # signals are not its business
+            return False
+        self._signals = previous in (-1, self._write_fd)
         if not self._signals:
             signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
+        return True
 
     def close(self, lock: bool = True) -> None:
         """Give both ends back. lock: False in a forked child, where an OS thread that does not exist may hold it."""

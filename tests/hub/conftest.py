@@ -1,0 +1,26 @@
+"""Hubs for tests: none of them leaves green threads, timers or descriptors to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from greenserve.hub.hub import Hub, use_hub
+from tests.hub.support import VirtualTime
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A fresh hub of this OS thread."""
+    yield use_hub(Hub())
+    use_hub(Hub())
+
+
+@pytest.fixture
+def virtual() -> Iterator[VirtualTime]:
+    """A fresh hub whose clock stands still while anybody runs, and jumps to the next deadline when everybody waits."""
+    time = VirtualTime()
+    time.hub = use_hub(Hub(clock=time.clock, poller=time))
+    yield time
+    use_hub(Hub())
