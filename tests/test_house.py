@@ -16,7 +16,7 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 # Each room, and the rooms that it may import. "" is the package's root with its public names.
 BASE = {"errors", "settings", "version"}
 PROTOCOLS = {"http", "wsgi", "websocket"}
-SERVER = BASE | PROTOCOLS | {"hub", "green"}
+SERVER = BASE | PROTOCOLS | {"hub", "green", "rooms"}
 # Modules that only give names of the hub and the green twins another place to be found at, most of them Eventlet's.
 NAMES = {
     "debug",
@@ -42,11 +42,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "http": {"errors"},
     "wsgi": BASE | {"http"},
     "websocket": BASE | {"http", "hub", "green"},
+    "rooms": BASE | {"hub", "green", "websocket"},
     "server": SERVER,
     "admin": SERVER | {"server"},
     "supervisor": SERVER | {"server", "admin", "loading"},
     "cli": SERVER | {"server", "admin", "supervisor", "loading", ""},
-    "demo": {"version", ""},  # an application like any other: public names only
+    "demo": {"version", "", "rooms", "websocket"},  # an application like any other: public names only
     "__init__": SERVER | {"server", "supervisor", "loading", "testing"} | NAMES,
     "__main__": {"cli"},
     **{name: {"hub", "green"} for name in NAMES},

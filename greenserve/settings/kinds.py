@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from greenserve.errors import ConfigurationError
 from greenserve.settings.addresses import ADDRESS_FORMS, Address, FdAddress, TcpAddress, UnixAddress, parse_address
@@ -193,10 +194,38 @@ def _parse_origins(value: object) -> tuple[str, ...]:
     return origins
 
 
+def _parse_rooms(value: object) -> str:
+    text = _text(value)
+    if text.startswith("unix:"):
+        return str(parse_address(text))
+    parts = urlsplit(text)
+    if parts.scheme not in ("redis", "rediss"):
+        raise ConfigurationError("it is neither a Unix socket nor a Redis URL")
+    if not parts.hostname:
+        raise ConfigurationError("the host is missing")
+    return text
+
+
+def _show_rooms(text: str) -> str:
+    """Without the password: what is shown gets into reports and logs."""
+    user, at, place = text.rpartition("@")
+    if not at:
+        return text
+    scheme, _, credentials = user.partition("://")
+    return f"{scheme}://{credentials.partition(':')[0]}:***@{place}"
+
+
 SIZE = Kind("SIZE", "bytes such as 65536, or with a unit (powers of 1024): 64K, 10M, 1G", _parse_size, _show_size)
 SWITCH = Kind("BOOL", "true or false", _parse_switch, lambda on: "true" if on else "false", is_flag=True)
 PATH = Kind("PATH", "a path", _parse_path)
 ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, _show_addresses, is_list=True)
+ROOMS = Kind(
+    "BUS",
+    "unix:PATH of a socket that processes of this machine share, or redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] "
+    "(rediss:// with TLS)",
+    _parse_rooms,
+    _show_rooms,
+)
 ORIGINS = Kind(
     "ORIGIN",
     "origins such as https://example.com or null, `same-origin` for the request's own host, `*` for all",

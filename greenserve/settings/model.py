@@ -15,7 +15,19 @@ from typing import Any, Self
 
 from greenserve.errors import ConfigurationError
 from greenserve.settings.addresses import Address, TcpAddress
-from greenserve.settings.kinds import ADDRESSES, ORIGINS, PATH, SIZE, SWITCH, Kind, choice, count, duration, optional
+from greenserve.settings.kinds import (
+    ADDRESSES,
+    ORIGINS,
+    PATH,
+    ROOMS,
+    SIZE,
+    SWITCH,
+    Kind,
+    choice,
+    count,
+    duration,
+    optional,
+)
 
 ENVIRONMENT_PREFIX = "GREENSERVE_"
 
@@ -129,6 +141,9 @@ class Settings:
         20.0, duration(), "How long a pinged WebSocket may stay silent before it is dropped.", unit="s"
     )
     ws_compression: bool = _option(True, SWITCH, "Offer permessage-deflate to WebSocket clients.")
+    rooms: str | None = _option(
+        None, optional(ROOMS), "Share rooms of WebSockets with the other processes that name the same."
+    )
     access_log: str | None = _option(
         None, optional(PATH), "Write a line for each request to this file, or to standard output for `-`."
     )
@@ -163,7 +178,7 @@ class Settings:
         return cls(**values)
 
     def shown(self) -> dict[str, str]:
-        """Every value as text that parses back to the same value, by option name."""
+        """Every value as text that parses back to the same value (but for passwords), by option name."""
         return {option.name: option.kind.show(getattr(self, option.name)) for option in OPTIONS.values()}
 
 

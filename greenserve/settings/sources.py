@@ -112,11 +112,13 @@ def _by_option_name(table: Mapping[str, Any], file: Path | None) -> dict[str, An
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = {option.variable: option.variable for option in OPTIONS.values()} | {CONFIG_VARIABLE: CONFIG_VARIABLE}
+    known = [*(option.variable for option in OPTIONS.values()), CONFIG_VARIABLE]
+    # Compared without what they all begin with, which would make the short ones like anything.
+    names = {variable.removeprefix(ENVIRONMENT_PREFIX): variable for variable in known}
     warnings = []
     for variable in sorted(environ):
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
-            near = near_match(variable, known)
+            near = near_match(variable.removeprefix(ENVIRONMENT_PREFIX), names)
             hint = f"; did you mean {near}?" if near else ""
             warnings.append(f"the environment variable {variable} is no option of greenserve and is ignored{hint}")
     return warnings

@@ -173,6 +173,11 @@ class Protocol:
         self.state = State.OPEN
         self.closed: Close | None = None  # code and reason of what ended it, or is about to; None while OPEN
 
+    @property
+    def deflate(self) -> DeflateParameters | None:
+        """What was agreed on compression; None: that there is none."""
+        return self._deflate
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer; b"" says that it has closed its sending side. After CLOSED, all is dropped."""
         if self.state is _CLOSED:

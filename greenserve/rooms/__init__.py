@@ -1,0 +1,62 @@
+"""Rooms: WebSockets under one name, to which a message is broadcast; in one process, and across processes.
+
+::
+
+    from greenserve import rooms, websocket
+
+    @websocket.handler
+    def chat(ws):
+        room = rooms.get("lobby")
+        with room.joined(ws, {"name": "Ada"}):
+            for message in ws:
+                room.broadcast(message, exclude=ws)
+
+- `room.py`      a room: its members, what they are sent
+- `registry.py`  all rooms of a process, callbacks
+- `delivery.py`  a message on its way to many
+- `exchange.py`  between rooms and a bus; `presence.py` and `envelope.py` are its pure half
+- `bus.py`       what a bus is; `unixbus.py` with `broker.py` and `wire.py`, and `redisbus.py`, are two
+- `buses.py`     from the setting `rooms` to a bus
+"""
+
+from __future__ import annotations
+
+import os
+
+from greenserve.hub.hub import Hub
+from greenserve.rooms.bus import Bus, Listener
+from greenserve.rooms.buses import make_bus
+from greenserve.rooms.member import Member
+from greenserve.rooms.registry import Rooms
+from greenserve.rooms.room import Room
+
+__all__ = ["Bus", "Listener", "Member", "Room", "attach", "detach", "get", "occupied", "on_join", "on_leave"]
+
+_rooms = Rooms()
+
+get = _rooms.get
+on_join = _rooms.on_join
+on_leave = _rooms.on_leave
+
+
+def occupied() -> list[Room]:
+    """The rooms that have members in this process."""
+    return _rooms.occupied
+
+
+def attach(hub: Hub, address: str | None) -> None:
+    """Share the rooms of this process with those who use the same `address` (the setting `rooms`); None: with nobody.
+
+    A server's, in its own thread; it calls `detach` at its end. Raises ConfigurationError.
+    """
+    if address is not None:
+        _rooms.attach(hub, address, make_bus)
+
+
+def detach(hub: Hub) -> None:
+    """Undo `attach`."""
+    _rooms.detach(hub, make_bus)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_rooms.start_afresh)
