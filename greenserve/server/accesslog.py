@@ -19,7 +19,6 @@ from typing import Protocol, TypeAlias
 
 from greenserve.errors import ConfigurationError
 from greenserve.http.head import RequestHead
-from greenserve.wsgi.gateway import Exchange
 
 logger = logging.getLogger("greenserve.access")
 
@@ -29,6 +28,18 @@ class Client(Protocol):
 
     peer_address: str
     request: RequestHead | None
+
+
+class Answer(Protocol):
+    """What it got."""
+
+    @property
+    def status(self) -> str:
+        """Code and phrase."""
+
+    @property
+    def sent(self) -> int:
+        """Bytes: of the body, or of all that a WebSocket was sent."""
 
 
 class AccessLog:
@@ -45,11 +56,11 @@ class AccessLog:
                 f"access_log = {target!r}: {error.strerror}; name a file in a writable directory"
             ) from error
 
-    def write(self, client: Client, exchange: Exchange, seconds: float) -> None:
+    def write(self, client: Client, answer: Answer, seconds: float) -> None:
         """Log a request that was answered."""
         request = client.request
         assert request is not None
-        self._write(self._format(client.peer_address, request, exchange.status[:3], exchange.sent, seconds))
+        self._write(self._format(client.peer_address, request, answer.status[:3], answer.sent, seconds))
 
     def write_refusal(self, client: Client, status: int) -> None:
         """Log a request whose head was wrong: what it asked for is not known."""

@@ -15,7 +15,6 @@ from __future__ import annotations
 import _socket
 import contextlib
 import logging
-import os
 import socket
 import struct
 from collections.abc import Sequence
@@ -26,12 +25,13 @@ from greenlet import GreenletExit
 
 from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError, RequestTimeout
 from greenserve.http.head import RequestHead
-from greenserve.http.request import CLOSED, NEED_DATA, Data, EndOfMessage, Inbound
-from greenserve.http.response import CONTINUE, error_response
-from greenserve.hub.hub import Descriptor, Hub
-from greenserve.hub.poller import READ
+from greenserve.http.request import CLOSED, Inbound
+from greenserve.http.response import error_response
+from greenserve.hub.poller import READ, WRITE
+from greenserve.server import wire
 from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
-from greenserve.server.workers import PoolJob, Workers
+from greenserve.server.wire import NEVER, Body, Phase, Wire
+from greenserve.server.workers import Workers
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application, Exchange, Stage
 from greenserve.wsgi.input import EMPTY, Input
@@ -39,56 +39,38 @@ from greenserve.wsgi.input import EMPTY, Input
 logger = logging.getLogger("greenserve.server")
 
 HEAD_READ = 16384  # bytes: several times a browser's head, and malloc serves it without asking the kernel
-BODY_READ = 262144  # bytes: fewer system calls for an upload
 PIPELINE_BURST = 16  # requests served from the buffer before others have their turn
-SKIP_LIMIT = 65536  # bytes of a body nobody read that are worth skipping to keep the connection
+FLUSH_BURST = 4  # pieces of a tail sent before others have their turn
 LINGER_SECONDS = 2.0  # RFC 9112 §9.6: read on after the last response, or a reset may destroy it on its way
 LINGER_LIMIT = 1 << 20  # bytes thrown away at the most
-NEVER = float("inf")
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends a reset
+CLIENT_CLOSED = "499"  # in the access log: the client left before it was answered. nginx's number; it is never sent
 
 
-class Phase(Enum):
-    """What a connection is doing, and so what its deadline means."""
+class Entry(Enum):
+    """Where a worker goes on with a connection."""
 
-    IDLE = "idle"  # parked between requests; at its deadline closed silently
-    HEAD = "head"  # parked, new or with part of a head; at its deadline 408
-    BUSY = "busy"  # a worker has it, or it waits for one
-    BODY = "body"  # its worker waits for bytes of the request's body; at its deadline 408
-    WRITE = "write"  # its worker waits for the client to take bytes; at its deadline cut off
-    HIJACKED = "hijacked"  # the application has the socket
-    LINGER = "linger"  # the last response is sent and our side shut; what still comes is thrown away
-    CLOSED = "closed"
+    RECEIVE = "something has come"
+    BUFFERED = "requests are in the buffer"
+    FLUSHED = "the client has taken the tail of a response: its request is to be completed"
 
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
-_IDLE, _HEAD, _BUSY, _LINGER, _CLOSED = Phase.IDLE, Phase.HEAD, Phase.BUSY, Phase.LINGER, Phase.CLOSED
-_HIJACKED = Phase.HIJACKED
+_IDLE, _HEAD, _BUSY, _FLUSH = Phase.IDLE, Phase.HEAD, Phase.BUSY, Phase.FLUSH
+_HIJACKED, _LINGER, _CLOSED = Phase.HIJACKED, Phase.LINGER, Phase.CLOSED
+_ENDED, _RECEIVE = Body.ENDED, Entry.RECEIVE
 
 
-class Body(Enum):
-    """How far the request's body has come."""
-
-    ENDED = "ended"  # all read, or there is none
-    EXPECTED = "expected"  # the client waits for 100 Continue (RFC 9110 §10.1.1)
-    OPEN = "open"  # on its way
-
-
-_ENDED = Body.ENDED
-
-
-class Host(Protocol):
+class Host(wire.Host, Protocol):
     """What a connection needs of its server."""
 
-    hub: Hub
     application: Application
     date: bytes
     draining: bool
+    restarting: bool
     now: float  # of the hub's clock, at the last sweep: fine enough for who is idle for a minute
     header_timeout: float
-    body_timeout: float
     keepalive_timeout: float
-    write_timeout: float
     access_log: Any
     workers: Workers
 
@@ -96,27 +78,20 @@ class Host(Protocol):
         """It is closed."""
 
 
-class Connection(PoolJob):
+class Connection(Wire):
     """A client's connection; also the job that a worker runs, and the call that the hub makes when it becomes
-    readable.
+    readable, or writable in FLUSH.
     """
 
     __slots__ = (
-        "_body",
-        "_descriptor",
-        "_drained",
-        "_inbound",
+        "_entry",
         "_proxy",
-        "_unread",
-        "deadline",
         "host",
         "keep_alive",
         "owner",
         "peer_address",
         "peer_port",
-        "phase",
         "request",
-        "socket",
         "template",
     )
 
@@ -124,7 +99,7 @@ class Connection(PoolJob):
         self, host: Host, sock: _socket.socket, peer: tuple[str, str], template: EnvironTemplate, inbound: Inbound
     ) -> None:
         self.host = host
-        self.socket: Any = sock  # a _socket.socket, or what stands for it once it is given away
+        self.socket = sock
         self.worker = None
         self.detached = False
         self._proxy: ConnectionSocket | None = None
@@ -136,10 +111,12 @@ class Connection(PoolJob):
         self.phase = _HEAD
         self.deadline = host.hub.clock() + host.header_timeout
         self._body = _ENDED
-        self._unread = 0  # bytes of a body of known length that have not been read
-        self._drained = True  # the last receive took all that there was
+        self._entry = _RECEIVE
+        self._tail = None
+        self._unread = 0
+        self._drained = True
         self._inbound = inbound
-        self._descriptor: Descriptor = host.hub.register(sock.fileno())
+        self._descriptor = host.hub.register(sock.fileno())
         self._descriptor.reader = self
 
     def __repr__(self) -> str:
@@ -150,22 +127,20 @@ class Connection(PoolJob):
         """Who the client is, for messages."""
         return f"{self.peer_address}:{self.peer_port}" if self.peer_address else "a Unix socket's client"
 
-    @property
-    def request_line(self) -> str:
-        """The request in progress, or the last one, for messages."""
-        request = self.request
-        return f"{request.method} {request.target} HTTP/{request.http_version}" if request else "no request"
-
     # -- called in the hub's greenlet
 
     def begin(self) -> bool:
-        """There is something to read. Returns whether a worker is needed for it."""
+        """There is something to read, or room to write. Returns whether a worker is needed for it."""
         phase = self.phase
         if phase is _IDLE:
             self.deadline = NEVER  # from here on it is the head's time that counts
         elif phase is _LINGER:
             self._discard()
             return False
+        elif phase is _FLUSH:
+            if not self._flush():
+                return False
+            self._entry = Entry.FLUSHED
         elif phase is _CLOSED:
             return False
         self.phase = _BUSY
@@ -181,23 +156,77 @@ class Connection(PoolJob):
         phase = self.phase
         self.deadline = NEVER
         if phase is _HEAD and not self._inbound.idle:
-            with contextlib.suppress(OSError):  # one send, and no waiting: this client may not even read
-                self.socket.send(error_response(408, "the request head did not come in time"))
-            self.close()
-        elif phase in (Phase.IDLE, Phase.HEAD, Phase.LINGER):
+            self._refuse_slow_head()
+        elif phase is _IDLE or phase is _HEAD:
+            self._retire()
+        elif phase is _LINGER:
             self.close()
         elif phase is Phase.BODY:
             self._interrupt(self._descriptor.reader, RequestTimeout("the request body did not come in time"))
         elif phase is Phase.WRITE:
-            self._interrupt(self._descriptor.writer, ClientDisconnected("the client took no bytes in time"))
+            self._interrupt(self._descriptor.writer, ClientDisconnected(_TAKES_NOTHING))
+        elif phase is _FLUSH:
+            logger.info("%s: %s", self.request_line, _TAKES_NOTHING)
+            self._abort()
 
     def drain(self) -> None:
         """The server is stopping: close when idle; a request in progress will be the last."""
         self.keep_alive = False
         if self.owner is not None:
-            self.owner.drain()
+            self.owner.drain(restarting=self.host.restarting)
         elif self.phase is _IDLE or (self.phase is _HEAD and self._inbound.idle):
+            self._retire()
+
+    def _retire(self) -> None:
+        """Close an idle connection; but a request that is here already, and only not looked at, is served."""
+        try:
+            waiting = self.socket.recv(1, socket.MSG_PEEK)
+        except OSError:
+            waiting = b""
+        if not waiting:
             self.close()
+
+    def _refuse_slow_head(self) -> None:
+        self._log_refusal(408)
+        with contextlib.suppress(OSError):  # one send, and no waiting: this client may not even read
+            self.socket.send(error_response(408, "the request head did not come in time", date=self.host.date))
+        self._linger()
+
+    def _flush(self) -> bool:
+        """Send what the client takes of the tail now. Returns whether that was all; if not, parks, or closes."""
+        tail = self._tail
+        assert tail is not None
+        try:
+            for _ in range(FLUSH_BURST):
+                tail.send(self.socket)
+                if not tail.left:
+                    self._drop_tail()
+                    return True
+        except BlockingIOError:
+            self.phase = _FLUSH
+            self.deadline = self.host.hub.clock() + self.host.write_timeout
+            self._descriptor.writer = self
+            self.host.hub.poller.arm(self._descriptor.fd, WRITE)
+        except OSError as error:
+            logger.info("%s: the client went away: %s", self.request_line, error)
+            self.close()
+        except InvalidResponse as error:
+            logger.error("%s: %s", self.request_line, error)
+            self._abort()
+        else:
+            self.phase = _FLUSH
+            self.host.hub.ready.append(self)  # others first
+        return False
+
+    def _drop_tail(self) -> None:
+        """The tail is sent, or given up."""
+        tail, self._tail = self._tail, None
+        assert tail is not None
+        self.host.tails -= tail.held
+        tail.close()
+        if tail.exchange is not None:
+            tail.exchange.sent -= min(tail.left, tail.exchange.sent)
+            self._log_access(tail.exchange, tail.started)
 
     def _interrupt(self, waiter: Any, error: BaseException) -> None:
         if waiter:
@@ -209,6 +238,8 @@ class Connection(PoolJob):
         """Serve what has come, then park or close: a worker's whole job."""
         try:
             self._serve()
+        except ProtocolError as error:
+            self._refuse(error)
         except (ClientDisconnected, GreenletExit):
             self.close()
         except OSError as error:
@@ -222,46 +253,38 @@ class Connection(PoolJob):
             self.close()
 
     def _serve(self) -> None:
-        inbound = self._inbound
-        self._receive(HEAD_READ)
-        served = 0
-        while True:
-            try:
-                event = inbound.next_event()
-            except ProtocolError as error:
-                self._refuse(error)
-                return
+        inbound, hub = self._inbound, self.host.hub
+        if self._entry is _RECEIVE:
+            asked = hub.rounds
+            self._receive(HEAD_READ)
+        elif self._go_on():
+            asked = -1
+        else:
+            return
+        for _ in range(PIPELINE_BURST):
+            event = inbound.next_event()
             if type(event) is RequestHead:
                 if not self._handle(event):
                     return
-                if inbound.idle and self._drained and not self._descriptor.hangup:
-                    self._park()
-                    return
-                served += 1
-                if served == PIPELINE_BURST:
-                    self.host.hub.ready.append(self)  # others first; `switch` brings us back
-                    return
-            elif event is NEED_DATA:
-                if self._drained and not self._descriptor.hangup:
-                    self._park()
-                    return
-                self._receive(HEAD_READ)
-            else:
-                assert event is CLOSED
+                if not inbound.idle:
+                    continue
+            elif event is CLOSED:
                 self.close()
                 return
+            # What has become readable while we were not parked is an event that nobody has heard: ask again.
+            if not self._drained or self._descriptor.hangup or asked != hub.rounds:
+                asked = hub.rounds
+                if self._receive(HEAD_READ):
+                    continue
+            self._park()
+            return
+        self._entry = Entry.BUFFERED
+        hub.ready.append(self)  # others first; `switch` brings us back
 
-    def _receive(self, size: int) -> bool:
-        """Take what has come. Returns whether there was anything, the peer's end included."""
-        try:
-            data = self.socket.recv(size)
-        except BlockingIOError:
-            self._drained = True
-            self._descriptor.hangup = False  # an urgent byte or the like: there was no end to read
-            return False
-        self._drained = len(data) < size
-        self._inbound.receive_data(data)
-        return True
+    def _go_on(self) -> bool:
+        """Enter elsewhere than at RECEIVE. Returns whether another request may follow on this connection."""
+        entry, self._entry = self._entry, _RECEIVE
+        return entry is Entry.BUFFERED or self._complete()
 
     def _park(self) -> None:
         host = self.host
@@ -270,8 +293,10 @@ class Connection(PoolJob):
                 self.deadline = host.hub.clock() + host.header_timeout
             self.phase = _HEAD
         elif host.draining:
-            self.close()
-            return
+            self._retire()
+            if self.phase is _CLOSED:
+                return
+            self.phase = _HEAD  # and what waits there will be the last
         else:
             self.phase = _IDLE
             self.deadline = host.now + host.keepalive_timeout
@@ -298,45 +323,88 @@ class Connection(PoolJob):
         if host.access_log is None:
             self._answer(exchange, environ)
         else:
-            started = host.hub.clock()
-            self._answer(exchange, environ)
-            host.access_log.write(self, exchange, host.hub.clock() - started)
+            self._answer_and_log(exchange, environ)
+        if body is not EMPTY:
+            self._end_body(body)
+        if self._tail is not None and not self._flush():
+            return False
+        if self.keep_alive and self._body is _ENDED:  # so it is not closed
+            return True
+        return self._complete()
+
+    def _complete(self) -> bool:
+        """The response has left. Returns whether another request may follow on this connection."""
         if self.phase is _CLOSED:
             return False
         if self.phase is _HIJACKED:
-            self.close()
+            self._release(failed=False)
             return False
-        if self.keep_alive and (self._body is _ENDED or self._skip_body()):
-            return True  # and `_body` is ENDED again
+        if self.keep_alive and self._skip_body():
+            return True  # and `_body` is ENDED
         self._end()
         return False
+
+    def _end_body(self, body: Input) -> None:
+        """The request is over: what the application still does with its body must not touch the next one."""
+        body.release()
+        if self._descriptor.reader is not None:  # a green thread of the application's waits for it
+            self.close()
+
+    def _answer_and_log(self, exchange: Exchange, environ: dict[str, Any]) -> None:
+        started = self.host.hub.clock()
+        try:
+            self._answer(exchange, environ)
+        finally:
+            if self._tail is None:
+                self._log_access(exchange, started)
+            else:
+                self._tail.exchange, self._tail.started = exchange, started
+
+    def _log_access(self, exchange: Exchange, started: float) -> None:
+        if exchange.stage is Stage.NOTHING or exchange.stage is Stage.HEAD_KNOWN:
+            exchange.status = CLIENT_CLOSED
+        answer = exchange if self.owner is None else self.owner
+        self.host.access_log.write(self, answer, self.host.hub.clock() - started)
+
+    def _log_refusal(self, status: int) -> None:
+        if self.host.access_log is not None:
+            self.host.access_log.write_refusal(self, status)
 
     def _answer(self, exchange: Exchange, environ: dict[str, Any]) -> None:
         try:
             exchange.run(self.host.application, environ)
-        except (ConnectionError, StopIteration) as error:
-            if self.phase is _HIJACKED:
-                return  # how a WebSocket's handler ends, with one library or the other
-            if not isinstance(error, ClientDisconnected):
-                self._log_failure()
-                self._fail(exchange, 500, "the application failed; the server's log says why")
-                return
-            logger.info("%s: %s", self.request_line, error)
-            self.close()
-        # the peer's mistake, in the body or the handshake, come up through the application
-        except ProtocolError as error:
-            self._fail(exchange, error.status, str(error), error.headers)
-        except InvalidResponse as error:
-            if self.phase is _HIJACKED:
-                return  # no response was due
-            logger.error("%s: the application's response breaks the rules: %s", self.request_line, error)
-            self._fail(exchange, 500, "the application's response breaks the rules; the server's log says which")
         except (GreenletExit, KeyboardInterrupt):
             self._abort()
             raise
-        except BaseException:  # a request must not be able to stop the server: SystemExit is an error like any other
+        except BaseException as error:  # a request must not be able to stop the server: SystemExit is an error like any
+            if self.phase is _HIJACKED:
+                self._fail_hijacked(error)
+            else:
+                self._answer_error(exchange, error)
+
+    def _answer_error(self, exchange: Exchange, error: BaseException) -> None:
+        """Answer what came up through the application; the peer's mistakes, in its body or the handshake, do too."""
+        if isinstance(error, ClientDisconnected):
+            logger.info("%s: %s", self.request_line, error)
+            if isinstance(error, ProtocolError):  # it has closed its sending side only, perhaps
+                self._fail(exchange, error.status, str(error))
+            else:
+                self._abort()
+        elif isinstance(error, ProtocolError):
+            self._fail(exchange, error.status, str(error), error.headers)
+        elif isinstance(error, InvalidResponse):
+            logger.error("%s: the application's response breaks the rules: %s", self.request_line, error)
+            self._fail(exchange, 500, "the application's response breaks the rules; the server's log says which")
+        else:
             self._log_failure()
             self._fail(exchange, 500, "the application failed; the server's log says why")
+
+    def _fail_hijacked(self, error: BaseException) -> None:
+        """What ended an application that has the socket: no response was due, and a client may leave."""
+        if isinstance(error, InvalidResponse) or self.owner is None or self.owner.is_end(error):
+            return
+        self._log_failure()
+        self._release(failed=True)
 
     def _log_failure(self) -> None:
         logger.exception("%s: the application raised an error", self.request_line)
@@ -360,134 +428,58 @@ class Connection(PoolJob):
     def _refuse(self, error: ProtocolError) -> None:
         """The head was wrong: say so and hang up, since nobody knows where the next message would begin."""
         logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
-        if self.host.access_log is not None:
-            self.host.access_log.write_refusal(self, error.status)
+        self._log_refusal(error.status)
         self.keep_alive = False
-        self.send(error_response(error.status, str(error), date=self.host.date))
-        self._linger()
-
-    # -- what the WSGI layer asks for (wsgi.transport.Transport)
-
-    def send(self, data: bytes) -> None:
-        """Send all of `data`, waiting for the client at most write_timeout seconds at a time."""
         try:
-            sent = self.socket.send(data)
-        except BlockingIOError:
-            sent = 0
-        except OSError as error:
-            raise ClientDisconnected(f"the client went away: {error}") from None
-        if sent != len(data):
-            self._send_rest(memoryview(data)[sent:])
-
-    def _send_rest(self, data: memoryview) -> None:
-        sock = self.socket
-        while data:
-            self._wait(Phase.WRITE, self.host.write_timeout)
-            try:
-                data = data[sock.send(data) :]
-            except BlockingIOError:
-                continue
-            except OSError as error:
-                raise ClientDisconnected(f"the client went away: {error}") from None
-
-    def send_file(self, fd: int, offset: int, count: int) -> None:
-        """sendfile(2): from the file to the socket within the kernel."""
-        target = self.socket.fileno()
-        while count:
-            try:
-                sent = os.sendfile(target, fd, offset, count)
-            except BlockingIOError:
-                self._wait(Phase.WRITE, self.host.write_timeout)
-                continue
-            except OSError as error:
-                raise ClientDisconnected(f"the client went away: {error}") from None
-            if not sent:
-                raise InvalidResponse(f"the file was cut short while it was sent: {count} bytes are missing")
-            offset += sent
-            count -= sent
-
-    def read_body(self) -> bytes:
-        """The next piece of the request's body; b"" at its end."""
-        if self._body is _ENDED:
-            return b""
-        while True:
-            event = self._inbound.next_event()
-            if type(event) is Data:
-                self._body = Body.OPEN
-                self._unread -= len(event.payload)
-                return event.payload
-            if type(event) is EndOfMessage:
-                self._body = _ENDED
-                return b""
-            if event is CLOSED:
-                raise ClientDisconnected("the client closed the connection within the request's body")
-            if self._body is Body.EXPECTED:
-                self._body = Body.OPEN
-                self.send(CONTINUE)
-            while not self._receive(BODY_READ):
-                self._wait(Phase.BODY, self.host.body_timeout)
-
-    def body_is_settled(self) -> bool:
-        """Whether what is left of the body can be skipped.
-
-        Not when the client waits for 100 Continue: it may send the body after the final response, or may not.
-        """
-        return self._body is _ENDED or (self._body is Body.OPEN and self._unread <= SKIP_LIMIT)
-
-    def _skip_body(self) -> bool:
-        """Skip what the application left of the body. Returns whether its end was found."""
-        if self._body is Body.EXPECTED:
-            return False
-        left = SKIP_LIMIT
-        try:
-            while left >= 0:
-                piece = self.read_body()
-                if not piece:
-                    return True
-                left -= len(piece)
-        except ProtocolError as error:  # the response is out: all that is left to do is to hang up
-            logger.info("%s: after the response: %s", self.request_line, error)
-        return False
-
-    def _wait(self, phase: Phase, timeout: float) -> None:
-        """Park this worker until the socket is ready again; the sweep sees to the deadline."""
-        if self.phase is _CLOSED:
-            raise ClientDisconnected("the connection is closed")
-        host = self.host
-        self.phase = phase
-        self.deadline = host.hub.clock() + timeout
-        try:
-            if phase is Phase.WRITE:
-                host.hub.wait_write(self._descriptor)
-            else:
-                host.hub.wait_read(self._descriptor)
-        finally:
-            if self.phase is phase:
-                self.phase = _BUSY
-            self.deadline = NEVER
+            self.send(error_response(error.status, str(error), date=self.host.date))
+        except (ClientDisconnected, GreenletExit):
+            self.close()
+        else:
+            self._linger()
 
     # -- giving it away
 
-    def surrender(self) -> tuple[int, bytes]:
+    def surrender(self) -> tuple[_socket.socket, bytes]:
         """Leave the socket to somebody else, until the application returns; see hijack.py. Who that is becomes `owner`.
 
-        Returns the descriptor, and what was received and not consumed. Raises ClientDisconnected when it is closed.
+        Returns it, and what was received and not consumed. Raises ClientDisconnected when it is closed.
         """
         if self.phase is _CLOSED or self.phase is _HIJACKED:
             raise ClientDisconnected("the connection is closed, or was given away before")
+        if self.worker is None:
+            raise ClientDisconnected("the request is over; its connection belongs to the next one")
         self.phase = _HIJACKED
         self.keep_alive = False
         self.host.workers.detach(self)
         self.host.hub.unregister(self._descriptor)
-        fd = self.socket.detach()
-        self.socket = SURRENDERED
-        return fd, self._inbound.trailing_data
+        sock, self.socket = self.socket, SURRENDERED
+        return sock, self._inbound.trailing_data
+
+    def take_back(self, sock: _socket.socket) -> None:
+        """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""
+        self.socket = sock
+        self.owner = self._proxy = None
+        self._descriptor = self.host.hub.register(sock.fileno())
+        self._linger()
+
+    def _release(self, failed: bool) -> None:
+        """The application has returned, and whoever has the socket should end."""
+        if self.owner is not None:
+            self.owner.finish(failed)
+        if self.owner is not None:
+            self.owner.when_closed(self._released)
+        elif self.phase is _HIJACKED:  # nobody took it after all
+            self.close()
+
+    def _released(self, _: object) -> None:
+        self.close()
 
     # -- the end
 
     def _end(self) -> None:
         """After the last response: close, by way of `_linger` when the client may still be sending."""
-        if self._body is not _ENDED or self._inbound.trailing_data or not self._drained:
+        promised = self.request is not None and not self.request.keep_alive  # that nothing would follow
+        if self._body is not _ENDED or not promised or self._inbound.trailing_data or not self._drained:
             self._linger()
         else:
             self.close()
@@ -521,7 +513,7 @@ class Connection(PoolJob):
 
     def _abort(self) -> None:
         """Close with a reset: an orderly end would pass for the end of the response."""
-        if self.phase is not _CLOSED:
+        if self.phase is not _CLOSED and self.phase is not _HIJACKED:
             with contextlib.suppress(OSError):
                 self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
             self.close()
@@ -533,10 +525,15 @@ class Connection(PoolJob):
         self.phase = _CLOSED
         self.keep_alive = False
         self.deadline = NEVER
+        if self._tail is not None:
+            self._drop_tail()
         owner, self.owner, self._proxy = self.owner, None, None
         if owner is not None:
-            owner.close()
+            owner.abort()
         else:
             self.host.hub.unregister(self._descriptor)
             self.socket.close()
         self.host.forget(self)
+
+
+_TAKES_NOTHING = "the client took no bytes in time"

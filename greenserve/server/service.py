@@ -16,7 +16,7 @@ from enum import Enum
 
 from greenlet import GreenletExit
 
-from greenserve import websocket
+from greenserve import rooms, websocket
 from greenserve.http.limits import Limits
 from greenserve.http.request import Inbound
 from greenserve.hub.event import Flag
@@ -65,6 +65,8 @@ class Service:
         )
         self.state = State.SERVING
         self.draining = False
+        self.restarting = False
+        self.tails = 0  # see wire.py
         self.killed = 0  # requests
         self.connections: set[Connection] = set()
         self.workers = Workers(hub, settings.concurrency)
@@ -77,6 +79,7 @@ class Service:
         )
         self.stopping = Flag()  # environ["greenserve.stopping"]
         self._grace = settings.graceful_timeout
+        self._rooms = settings.rooms
         self._limits = Limits(
             max_head=settings.max_head,
             max_header_count=settings.max_header_count,
@@ -91,6 +94,7 @@ class Service:
         """Serve until stopped. Closes the sockets."""
         greenlet = running()
         try:
+            rooms.attach(self.hub, self._rooms)
             self._listeners = [
                 Listener(self.hub, sock, address, self._accept_with(address)) for sock, address in sockets
             ]
@@ -101,10 +105,14 @@ class Service:
         finally:
             self._shut()
 
-    def drain(self, grace: float | None = None) -> None:
-        """Stop gracefully, within `grace` seconds. In the hub's thread only; see `hub.call_soon_threadsafe`."""
+    def drain(self, grace: float | None = None, *, restarting: bool = False) -> None:
+        """Stop gracefully, within `grace` seconds. In the hub's thread only; see `hub.call_soon_threadsafe`.
+
+        restarting: another process takes over at once; WebSockets are told (1012), so that their clients come again.
+        """
         if self.state is not State.SERVING:
             return
+        self.restarting = restarting
         self.state = State.DRAINING
         self.draining = True
         self.stopping.set()
@@ -180,6 +188,7 @@ class Service:
             remove_path(listener.address)
         for connection in list(self.connections):
             connection.close()
+        rooms.detach(self.hub)
         if self._sweeper is not None:
             self._sweeper.cancel()
         if self.access_log is not None:

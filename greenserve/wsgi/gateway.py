@@ -80,7 +80,7 @@ class Exchange:
         """PEP 3333's start_response. Raises InvalidResponse for what cannot be sent, at once, where the mistake is."""
         if exc_info is not None:
             try:
-                if self.stage is _BODY:
+                if self.stage is _BODY or self.stage is _DONE:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # PEP 3333: no cycle through the traceback's frames
@@ -97,6 +97,8 @@ class Exchange:
             raise _not_bytes(data)
         if self.stage is _HEAD_KNOWN:
             self._send_head(self._make_head(None), data)
+        elif self.stage is _DONE:
+            raise InvalidResponse("the response is over: write() was called too late")
         elif data:
             self._send_body(data)
 
@@ -108,10 +110,13 @@ class Exchange:
         size = len(body)
         if self.stage is _HEAD_KNOWN:
             head = self._make_head(size)
-            if head.length == size and size <= COPY_LIMIT:  # so its framing is LENGTH: most responses are like this
+            if head.length == size:  # so its framing is LENGTH: most responses are like this
                 self.stage = _BODY
                 self.sent = size
-                self._transport.send(head.data + body)
+                if size <= COPY_LIMIT:
+                    self._transport.finish(head.data + body)
+                else:
+                    self._transport.finish_large(head.data, body)
                 self.stage = _DONE
                 return
             self._send_head(head, body)
@@ -141,8 +146,8 @@ class Exchange:
         """The head to send; `length`: of the whole body, where that is known."""
         transport, request = self._transport, self._request
         keep_alive = transport.keep_alive
-        if keep_alive and (request.content_length or request.chunked):
-            keep_alive = transport.body_is_settled()
+        if (request.content_length or request.chunked) and not transport.settle_body():
+            keep_alive = False
         given = self._checked
         if given.length is not None:
             length = given.length  # what was promised counts; `_send_body` and `_finish` hold the application to it
@@ -168,6 +173,12 @@ class Exchange:
             transport.send(head.data + chunk(body))
             return
         self.sent += len(body)
+        if room is not None and not self._room:
+            if len(body) <= COPY_LIMIT:
+                transport.finish(head.data + body)
+            else:
+                transport.finish_large(head.data, body)
+            return
         if len(body) <= COPY_LIMIT:
             transport.send(head.data + body)
         else:
@@ -187,6 +198,12 @@ class Exchange:
             if len(data) > room:
                 data = self._cut(data, room)
             self._room = room - len(data)
+            self.sent += len(data)
+            if self._room:
+                self._transport.send(data)
+            elif data:
+                self._transport.finish(data)
+            return
         self.sent += len(data)
         self._transport.send(data)
 
@@ -203,8 +220,8 @@ class Exchange:
             self._send_pieces(wrapper)
             return
         count = length if self._room is None else min(length, self._room)
-        self._transport.send_file(fd, offset, count)
         self.sent += count
+        self._transport.finish_file(fd, offset, count)
         if self._room is not None:
             self._room -= count
 
@@ -216,7 +233,7 @@ class Exchange:
             raise _no_start_response()
         self.stage = _DONE
         if self._framing is _CHUNKED:
-            self._transport.send(LAST_CHUNK)
+            self._transport.finish(LAST_CHUNK)
         elif self._framing is _LENGTH and self._room:
             self._transport.keep_alive = False  # the client waits for bytes that never come: only the close can tell it
             raise InvalidResponse(f"the body is {self._room} bytes shorter than its Content-Length")

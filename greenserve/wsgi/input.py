@@ -25,7 +25,7 @@ class Input:
     __slots__ = ("_buffer", "_ended", "_source")
 
     def __init__(self, source: Source) -> None:
-        self._source = source
+        self._source: Source | None = source
         self._buffer = b""
         self._ended = False
 
@@ -114,10 +114,16 @@ class Input:
         """False: it is a stream."""
         return False
 
+    def release(self) -> None:
+        """The server's: the request is over. Whoever reads on gets ValueError, as of a closed file."""
+        self._source = None
+        self._buffer = b""
+        self._ended = False
+
     @property
     def closed(self) -> bool:
-        """False: see `close`."""
-        return False
+        """Whether the request is over; see `close`."""
+        return self._source is None
 
     def _read_all(self) -> bytes:
         pieces = [self._take(len(self._buffer))]
@@ -136,6 +142,8 @@ class Input:
     def _next_piece(self) -> bytes:
         if self._ended:
             return b""
+        if self._source is None:
+            raise ValueError("the request is over: its body must be read before the application has answered")
         piece = self._source.read_body()
         self._ended = not piece
         return piece

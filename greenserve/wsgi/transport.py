@@ -22,15 +22,23 @@ class Transport(Protocol):
         """The server."""
 
     def send(self, data: bytes) -> None:
-        """Send all of `data`. Raises ClientDisconnected."""
+        """Send all of `data`, and let others run from time to time. Raises ClientDisconnected."""
 
-    def send_file(self, fd: int, offset: int, count: int) -> None:
-        """Send `count` bytes of the regular file `fd` from `offset`. Raises ClientDisconnected."""
+    def finish(self, data: bytes) -> None:
+        """Send the end of a response; what the client does not take at once may go out later. Raises
+        ClientDisconnected.
+        """
+
+    def finish_large(self, head: bytes, body: bytes) -> None:
+        """`finish` a whole response whose body is not worth a copy."""
+
+    def finish_file(self, fd: int, offset: int, count: int) -> None:
+        """`finish` with `count` bytes of the regular file `fd` from `offset`; the file may be closed afterwards."""
 
     def read_body(self) -> bytes:
         """The next piece of the request's body; b"" at its end. Raises ProtocolError, ClientDisconnected."""
 
-    def body_is_settled(self) -> bool:
-        """Whether what the application leaves of the request's body can be skipped, so that the connection can be
-        kept.
+    def settle_body(self) -> bool:
+        """The response begins: say whether what the application leaves of the request's body can be skipped, so that
+        the connection can be kept.
         """

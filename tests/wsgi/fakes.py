@@ -37,10 +37,16 @@ class Wire(Pieces):
     def send(self, data: bytes) -> None:
         self.sends.append(data)
 
-    def send_file(self, fd: int, offset: int, count: int) -> None:
+    def finish(self, data: bytes) -> None:
+        self.sends.append(data)
+
+    def finish_large(self, head: bytes, body: bytes) -> None:
+        self.sends += [head, body]
+
+    def finish_file(self, fd: int, offset: int, count: int) -> None:
         self.files.append((fd, offset, count))
 
-    def body_is_settled(self) -> bool:
+    def settle_body(self) -> bool:
         return self.settled
 
 

@@ -1,0 +1,96 @@
+"""The end of a response that the client has not taken when the application is done with it.
+
+It needs no worker: the hub sends it piece by piece, as the client takes it. So slow readers do not use up the places of
+the pool, and an application's database connection is not held for somebody's bad network.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from greenserve.errors import InvalidResponse
+from greenserve.wsgi.gateway import Exchange
+
+SEND_SIZE = 1 << 20  # bytes given to the kernel at once: it copies them while nobody else runs
+COPY_SIZE = 65536  # bytes, where sendfile does not work
+
+
+class Tail:
+    """What is left to send. held: bytes of memory that it keeps; left: bytes that have still to go.
+
+    exchange, started: what the access log needs when it is over; None without an access log.
+    """
+
+    __slots__ = ("exchange", "held", "left", "started")
+
+    def __init__(self, held: int, left: int) -> None:
+        self.held = held
+        self.left = left
+        self.exchange: Exchange | None = None
+        self.started = 0.0
+
+    def send(self, sock: Any) -> None:
+        """Send some of it. Raises BlockingIOError when the client takes nothing now, OSError when it is gone."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Give back what it holds."""
+
+
+class BytesTail(Tail):
+    """The rest of a body in memory."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: memoryview) -> None:
+        super().__init__(len(data), len(data))
+        self._data = data
+
+    def send(self, sock: Any) -> None:
+        """Send some of it."""
+        sent = sock.send(self._data[:SEND_SIZE])
+        self._data = self._data[sent:]
+        self.left -= sent
+
+
+class FileTail(Tail):
+    """The rest of a regular file, for sendfile(2)."""
+
+    __slots__ = ("_fd", "_kept", "_offset")
+
+    def __init__(self, fd: int, offset: int, count: int) -> None:
+        super().__init__(0, count)
+        self._fd = fd
+        self._offset = offset
+        self._kept = False
+
+    def keep(self) -> None:
+        """Take a descriptor of its own, since the application closes its file. Raises OSError: there is none left."""
+        self._fd = os.dup(self._fd)
+        self._kept = True
+
+    def send(self, sock: Any) -> None:
+        """Send some of it. Raises InvalidResponse when the file has become shorter."""
+        try:
+            sent = os.sendfile(sock.fileno(), self._fd, self._offset, min(self.left, SEND_SIZE))
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS):
+                raise
+            sent = self._copy(sock)
+        if not sent:
+            raise InvalidResponse(f"the file was cut short while it was sent: {self.left} bytes are missing")
+        self._offset += sent
+        self.left -= sent
+
+    def _copy(self, sock: Any) -> int:
+        """Some file systems have no sendfile."""
+        block = os.pread(self._fd, min(self.left, COPY_SIZE), self._offset)
+        return int(sock.send(block)) if block else 0
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        if self._kept:
+            self._kept = False
+            os.close(self._fd)
