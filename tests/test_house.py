@@ -69,6 +69,10 @@ CONCURRENCY = {
 }
 WITH_IO = {
     "link.py",
+    "outbound.py",
+    "inbox.py",
+    "tls.py",
+    "opening.py",
     "heartbeat.py",
     "session.py",
     "server.py",

@@ -9,10 +9,15 @@ bytes that came with the request, and works in other OS threads too.
 from __future__ import annotations
 
 import _socket
+import contextlib
+import re
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from greenserve.errors import ClientDisconnected
 from greenserve.green.socket import socket as GreenSocket
+
+_STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9])\b")
 
 
 class Hijackable(Protocol):
@@ -21,30 +26,52 @@ class Hijackable(Protocol):
     socket: Any
     owner: Owner | None
 
-    def surrender(self) -> tuple[int, bytes]:
-        """Give up the descriptor and the bytes that were received and not consumed. Raises ClientDisconnected."""
+    def surrender(self) -> tuple[_socket.socket, bytes]:
+        """Give up the socket and the bytes that were received and not consumed. Raises ClientDisconnected."""
+
+    def take_back(self, sock: _socket.socket) -> None:
+        """The socket is to be closed in order."""
 
 
 class Owner(Protocol):
-    """Who has a connection now. The server tells it two things."""
+    """Who has a connection now, and what the server tells and asks it."""
 
-    def drain(self) -> None:
-        """The server is stopping: end soon."""
+    @property
+    def status(self) -> str:
+        """What the client was answered, as in "101 Switching Protocols"."""
 
-    def close(self) -> None:
-        """The application has returned, or is killed: end now. Harmless when it has ended."""
+    @property
+    def sent(self) -> int:
+        """How many bytes the client was sent."""
+
+    def drain(self, *, restarting: bool) -> None:
+        """The server is stopping: end soon. restarting: another one takes its place at once."""
+
+    def finish(self, failed: bool) -> None:
+        """The application has returned; failed: by an error. End in order. Harmless when it has ended."""
+
+    def abort(self) -> None:
+        """End now. Harmless when it has ended."""
+
+    def when_closed(self, callback: Callable[[Any], object]) -> None:
+        """Call `callback(owner)` once the socket is closed; at once if it is."""
+
+    def is_end(self, error: BaseException) -> bool:
+        """Whether an error that came up through the application only says that the client has gone."""
 
 
 class ConnectionSocket:
     """A connection's socket, as WebSocket libraries for WSGI expect one in the environ."""
 
-    __slots__ = ("__weakref__", "_connection", "_early", "_socket", "_timeout")
+    __slots__ = ("__weakref__", "_connection", "_early", "_socket", "_timeout", "sent", "status")
 
     def __init__(self, connection: Hijackable) -> None:
         self._connection = connection
         self._early = b""  # what came with the request
         self._socket: GreenSocket | None = None
         self._timeout: float | None = None
+        self.status = "101"  # what the first bytes that were sent say
+        self.sent = 0
 
     def get_socket(self) -> ConnectionSocket:
         """Itself: what `environ["eventlet.input"]` is asked for."""
@@ -76,12 +103,18 @@ class ConnectionSocket:
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Send all of it: simple-websocket calls this once and never looks at the result."""
-        self._taken().sendall(data, flags)
+        self.sendall(data, flags)
         return len(data)
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         """Send all of it."""
-        self._taken().sendall(data, flags)
+        sock = self._taken()
+        if not self.sent:
+            match = _STATUS.match(data)
+            if match:
+                self.status = match[1].decode("ascii")
+        self.sent += len(data)
+        sock.sendall(data, flags)
 
     def shutdown(self, how: int) -> None:
         """Shut one side or both."""
@@ -145,17 +178,44 @@ class ConnectionSocket:
         """SOCK_STREAM."""
         return int(self._any().type)
 
-    def drain(self) -> None:
-        """Nothing: what the application does with its socket, and how that ends in order, only it knows."""
+    # -- what the server tells it (Owner)
+
+    def drain(self, *, restarting: bool) -> None:
+        """Let the application see its peer leave: a frame of ours could fall into the middle of one of its own."""
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(_socket.SHUT_RD)
+
+    def finish(self, failed: bool) -> None:
+        """Close what the application has left open, by way of the connection, which lingers."""
+        sock = self._socket
+        if sock is not None and sock.fileno() >= 0:
+            family, kind, proto = sock.family, sock.type, sock.proto
+            self._connection.take_back(_socket.socket(family, kind, proto, sock.detach()))
+
+    def abort(self) -> None:
+        """Close it; who waits for it gets EBADF."""
+        if self._socket is not None:
+            self._socket.close()
+
+    def when_closed(self, callback: Callable[[Any], object]) -> None:
+        """At once: what is left to do is the connection's own business."""
+        if self._socket is None or self._socket.fileno() < 0:
+            callback(self)
+
+    @staticmethod
+    def is_end(error: BaseException) -> bool:
+        """StopIteration is how libraries leave Gunicorn; a connection that was open can be broken, not refused."""
+        return isinstance(error, StopIteration | ConnectionError) and not isinstance(error, ConnectionRefusedError)
 
     def _any(self) -> Any:
         return self._connection.socket if self._socket is None else self._socket
 
     def _taken(self) -> GreenSocket:
         if self._socket is None:
-            fd, self._early = self._connection.surrender()
+            sock, self._early = self._connection.surrender()
             self._connection.owner = self
-            self._socket = GreenSocket(fileno=fd)
+            self._socket = GreenSocket(sock.family, sock.type, sock.proto, sock.detach())
             self._socket.settimeout(self._timeout)
         return self._socket
 

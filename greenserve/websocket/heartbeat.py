@@ -6,13 +6,15 @@ millisecond.
 
 from __future__ import annotations
 
+import weakref
 from typing import Protocol
-from weakref import WeakKeyDictionary
 
 from greenserve.hub.hub import Hub
 from greenserve.hub.timers import Timer
 
-SECONDS = 1.0
+MAX_SECONDS = 1.0
+MIN_SECONDS = 0.01
+BEATS = 4  # in the shortest time that a member counts
 
 
 class Beating(Protocol):
@@ -23,11 +25,13 @@ class Beating(Protocol):
 
 
 class Heartbeat:
-    """Ticks everything that was added, while there is something."""
+    """Ticks everything that was added every `seconds`, while there is something."""
 
-    def __init__(self, hub: Hub) -> None:
-        self._hub = hub
-        self._members: set[Beating] = set()
+    def __init__(self, hub: Hub, seconds: float) -> None:
+        # Weak, and so are the members: a hub's heartbeats are kept under it, and must not keep it when its thread ends.
+        self._hub = weakref.ref(hub)
+        self._seconds = seconds
+        self._members: weakref.WeakSet[Beating] = weakref.WeakSet()
         self._timer: Timer | None = None
 
     def __len__(self) -> int:
@@ -37,24 +41,34 @@ class Heartbeat:
         """Tick `member` from now on."""
         self._members.add(member)
         if self._timer is None:
-            self._timer = self._hub.call_later(SECONDS, self._beat)
+            self._wait()
 
     def discard(self, member: Beating) -> None:
         """Tick it no more."""
         self._members.discard(member)
 
+    def _wait(self) -> None:
+        hub = self._hub()
+        self._timer = hub.call_later(self._seconds, self._beat) if hub is not None else None
+
     def _beat(self) -> None:
-        self._timer = self._hub.call_later(SECONDS, self._beat) if self._members else None
-        for member in list(self._members):
-            member.tick(SECONDS)
+        self._timer = None
+        if self._members:
+            self._wait()  # first: a member's error must not stop it
+            for member in list(self._members):
+                member.tick(self._seconds)
 
 
-_heartbeats: WeakKeyDictionary[Hub, Heartbeat] = WeakKeyDictionary()
+_heartbeats: weakref.WeakKeyDictionary[Hub, dict[float, Heartbeat]] = weakref.WeakKeyDictionary()
 
 
-def heartbeat_of(hub: Hub) -> Heartbeat:
-    """The one of this hub."""
-    heartbeat = _heartbeats.get(hub)
+def heartbeat_of(hub: Hub, shortest: float = 0.0) -> Heartbeat:
+    """The hub's heartbeat for members that count times of `shortest` seconds (0: of any length): a quarter of that, at
+    most a second.
+    """
+    seconds = min(MAX_SECONDS, max(MIN_SECONDS, shortest / BEATS)) if shortest else MAX_SECONDS
+    beats = _heartbeats.setdefault(hub, {})
+    heartbeat = beats.get(seconds)
     if heartbeat is None:
-        heartbeat = _heartbeats[hub] = Heartbeat(hub)
+        heartbeat = beats[seconds] = Heartbeat(hub, seconds)
     return heartbeat

@@ -1,81 +1,77 @@
-"""The I/O of one WebSocket: its socket, what has come, what has still to go.
+"""The I/O of one WebSocket: its socket, what has come, what has still to go. This half reads, and ends it; outbound.py
+is the one that sends.
 
-Strategy. The socket is read and written in the hub's thread alone, and read by a callback of the hub, not by whoever
-calls `receive`: so Pings are answered, and a Close is noticed, while the application is busy elsewhere. Complete
-messages go straight to a waiting receiver, or into the inbox; when that is full, reading stops until somebody takes
-one, and TCP tells the peer. What cannot be sent at once waits in the outbox; a sender waits while there is more in it
-than OUTBOX_LIMIT.
+Strategy. The socket is read by a callback of the hub, not by whoever calls `receive`: so Pings are answered, and a
+Close is noticed, while the application is busy elsewhere. Complete messages go straight to a waiting receiver, or into
+the inbox. While that is full, or the outbox is, nothing is read, and TCP tells the peer.
 
-Laws. Only the hub's thread touches the protocol, so no lock is needed and none can deadlock; other threads ask it by
-`call_soon_threadsafe`. `Stage` says how far the end has come, and goes forwards only.
+Laws. Only the hub's thread touches protocol, socket and inbox. `Stage` says how far the end has come. Whoever waits is
+resumed at the end, whatever its cause.
 """
 
 from __future__ import annotations
 
-import _socket
+import logging
 import socket
-from collections import deque
 from collections.abc import Callable
-from enum import IntEnum
 from typing import Any
 
-from greenserve.hub.hub import Call, Descriptor, Hub, HubCall, running, wake
+from greenserve.hub.calls import call_guarded
+from greenserve.hub.hub import TIMED_OUT, Hub, running, wake
 from greenserve.hub.native import get_ident
-from greenserve.hub.poller import READ, WRITE
+from greenserve.hub.poller import READ
 from greenserve.hub.timers import Token
 from greenserve.websocket.closing import CloseCode
 from greenserve.websocket.errors import ConnectionClosed, ProtocolViolation
-from greenserve.websocket.events import Close, Pong
+from greenserve.websocket.events import Close, Ping, Pong
+from greenserve.websocket.inbox import Inbox
+from greenserve.websocket.outbound import (
+    CLOSED,
+    CLOSING,
+    ENDED,
+    LEAVING,
+    LINGERING,
+    OPEN,
+    OUTBOX_LIMIT,
+    Outbound,
+    Stage,
+)
 from greenserve.websocket.protocol import Protocol
 
+__all__ = ["Link", "Stage"]
+
+logger = logging.getLogger("greenserve.websocket")
+
 READ_SIZE = 65536  # bytes
-INBOX_MESSAGES = 64  # messages that nobody has received, before reading stops
-OUTBOX_LIMIT = 1 << 20  # bytes that the peer has not taken, before a sender waits, and a broadcast gives the peer up
 LINGER_SECONDS = 2  # to read on after the end, lest a reset destroy our Close on its way (RFC 6455 §7.1.1)
 CLOSE_SECONDS = 5  # for the peer to answer our Close
 
-
-class Stage(IntEnum):
-    """How far the end has come."""
-
-    OPEN = 0
-    CLOSING = 1  # our Close is on its way; the peer's is awaited
-    ENDED = 2  # no message comes any more, none can be sent; what is in the outbox still goes
-    LINGERING = 3  # our side is shut; what comes is thrown away
-    CLOSED = 4
+_ENDED: Any = object()  # outcome of a receiver: no message will come
 
 
-_OPEN, _CLOSING, _ENDED, _LINGERING, _CLOSED = Stage
+class Link(Outbound):
+    """One WebSocket's socket and queues, after its handshake.
 
-
-class Link(HubCall):
-    """One WebSocket's socket and queues.
-
-    protocol: after its handshake. early: bytes that came with the handshake. on_closed: called once, in the hub's
-    greenlet. ping_interval: seconds of silence after which a Ping is sent, 0 for never; ping_timeout: seconds for any
-    sign of life after that. Both are as coarse as the heartbeat (heartbeat.py), which counts them in `silent`.
+    sock: connected, non-blocking, the link's own from now on. ping_interval: seconds of silence after which a Ping is
+    sent, 0 for never; ping_timeout: seconds for any sign of life after that. Both are as coarse as the heartbeat that
+    calls `tick`. client: we are the client, so the server is to close the socket.
     """
+
+    status = "101 Switching Protocols"  # for the access log
+    _short_read_is_all = True  # a read that brought less than it might has emptied the socket
 
     __slots__ = (
         "__weakref__",
-        "_descriptor",
+        "_at_end",
+        "_client",
         "_heard",
         "_inbox",
         "_on_closed",
-        "_outbox",
-        "_outbox_size",
         "_paused",
         "_ping_interval",
         "_ping_timeout",
-        "_receivers",
-        "_senders",
-        "_socket",
-        "_waits",
-        "_would_block",
-        "hub",
+        "farewell",
         "on_pong",
-        "protocol",
-        "stage",
     )
 
     def __init__(
@@ -86,408 +82,374 @@ class Link(HubCall):
         *,
         ping_interval: float,
         ping_timeout: float,
-        on_closed: Callable[[Link], object] | None = None,
+        client: bool = False,
     ) -> None:
-        self.hub = hub
-        self.protocol = protocol
-        self.stage = _OPEN
+        super().__init__(hub, sock, protocol)
+        self.farewell: Close | None = None  # our Close, if we began
         self.on_pong: Callable[[bytes], object] | None = None
-        self._socket = sock
-        self._would_block: tuple[type[BaseException], ...] = _would_block(sock)
-        # Lists, not deques: an empty deque has 600 bytes, and these are short and mostly empty.
-        self._inbox: list[str | bytes] = []
-        self._receivers: list[Token] = []
-        self._senders: list[Token] = []
-        self._outbox: deque[bytes] | None = None
-        self._outbox_size = 0
+        self._client = client
+        self._inbox = Inbox()
         self._paused = False
         self._heard = True
-        self._waits = 0.0  # seconds of silence; after the end: seconds since
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
-        self._on_closed = on_closed
-        self._descriptor: Descriptor = hub.register(sock.fileno())
+        self._at_end: list[Callable[[Link], object]] | None = None
+        self._on_closed: list[Callable[[Link], object]] | None = None
 
-    def start(self, greeting: bytes, early: bytes = b"") -> None:
-        """Send the end of the handshake, and begin to read, with the bytes that came early."""
+    def start(self, greeting: bytes = b"", early: bytes = b"") -> None:
+        """Send the end of the handshake, and begin to read, with the bytes that came early. The hub's thread only."""
         if greeting:
             self._write(greeting)
         if early:
             self.protocol.receive_data(early)
-        self.hub.ready.append(self)
+        self.hub.call_soon(self._read_on)
 
-    def drain(self) -> None:
-        """The server is stopping."""
-        self.close(CloseCode.GOING_AWAY, "the server is stopping")
+    def call_at_end(self, callback: Callable[[Link], object]) -> None:
+        """Call `callback(link)`, in the hub's thread, when nothing can be sent or received any more: perhaps soon."""
+        if get_ident() != self.hub.thread_id:
+            self.hub.call_soon_threadsafe(self.call_at_end, callback)
+        elif self.stage >= ENDED:
+            self.hub.call_soon(callback, self)
+        elif self._at_end is None:
+            self._at_end = [callback]
+        else:
+            self._at_end.append(callback)
 
-    def ping(self, payload: bytes = b"") -> None:
-        """Send a Ping, if it is open. The hub's thread only."""
-        if self.stage is _OPEN:
-            self._write(self.protocol.ping(payload))
+    def forget_at_end(self, callback: Callable[[Link], object]) -> None:
+        """Undo `call_at_end`. Harmless when it was not called."""
+        if get_ident() != self.hub.thread_id:
+            self.hub.call_soon_threadsafe(self.forget_at_end, callback)
+        elif self._at_end is not None and callback in self._at_end:
+            self._at_end.remove(callback)
 
-    # -- receiving: in the hub's greenlet
+    def when_closed(self, callback: Callable[[Link], object]) -> None:
+        """Call `callback(link)` when the socket is closed; at once if it is. The hub's thread only."""
+        if self.stage is CLOSED:
+            callback(self)
+        elif self._on_closed is None:
+            self._on_closed = [callback]
+        else:
+            self._on_closed.append(callback)
+
+    # -- reading: in the hub's greenlet
 
     def switch(self) -> None:
         """There may be something to read."""
-        if self.stage >= _LINGERING:
-            self._discard()
-            return
-        if self._paused or not self._deliver():
+        if self.stage >= ENDED or self._paused:
+            if self.stage is LINGERING:
+                self._discard()
             return
         try:
             data = self._socket.recv(READ_SIZE)
-        except self._would_block:
-            self._await_data()
+        except self._would_block as busy:
+            self._await_data(busy)
             return
         except OSError:
             data = b""
         self._heard = True
         self.protocol.receive_data(data)
-        if not self._deliver() or self.stage >= _ENDED:
+        if not self._deliver():
             return
-        if not data:  # the protocol has told of the end
-            self._end()
-        elif len(data) < READ_SIZE and not self._descriptor.hangup and len(self._would_block) == 1:
-            self._await_data()
+        if len(data) < READ_SIZE and self._short_read_is_all and not self._descriptor.hangup:
+            self._descriptor.reader = self
+            self.hub.poller.arm(self._descriptor.fd, READ)
         else:
-            self.hub.ready.append(self)
+            self.hub.ready.append(self)  # after the others
 
-    def _await_data(self) -> None:
+    def _await_data(self, busy: BaseException) -> None:
         self._descriptor.reader = self
         self.hub.poller.arm(self._descriptor.fd, READ)
 
     def _deliver(self) -> bool:
         """Hand on what the protocol has; returns whether to read on."""
-        protocol = self.protocol
-        while True:
-            if len(self._inbox) >= INBOX_MESSAGES:
-                self._paused = True
-                break
-            try:
-                event = protocol.next_event()
-            except ProtocolViolation:
-                self._answer()
-                self._end()
-                return False
+        try:
+            return self._deliver_events()
+        except ProtocolViolation:
+            self._answer()
+            self._end()
+        except Exception:
+            logger.exception("a defect of greenserve, or of an on_pong, ended a WebSocket")
+            self.fail(CloseCode.INTERNAL_ERROR, "")
+        return False
+
+    def _deliver_events(self) -> bool:
+        next_event, inbox, pinged = self.protocol.next_event, self._inbox, False
+        while not self._paused:
+            event = next_event()
             if event is None:
                 break
             kind = type(event)
             if kind is str or kind is bytes:
-                self._hand_over(event)  # type: ignore[arg-type]  # str or bytes, as just asked
+                if self.stage < LEAVING:
+                    self._paused = inbox.put(event)  # type: ignore[arg-type]  # str or bytes, as just asked
+            elif kind is Ping:
+                pinged = True
             elif kind is Close:
                 self._answer()
                 self._end()
                 return False
             elif kind is Pong and self.on_pong is not None:
                 self.on_pong(event.payload)  # type: ignore[union-attr]  # a Pong, as just asked
-        self._answer()
+        if pinged:
+            self._answer()
+            if self._outbox_size > OUTBOX_LIMIT:  # it asks, and does not read what we answer
+                self._paused = True
         return not self._paused
-
-    def _hand_over(self, message: str | bytes) -> None:
-        receivers, inbox = self._receivers, self._inbox
-        while receivers:
-            if wake(receivers.pop(0), message):
-                return
-        inbox.append(message)
-        # A receiver in another OS thread may have looked before and come into line after.
-        while receivers and inbox:
-            token = receivers.pop(0)
-            if wake(token, inbox[0]):
-                del inbox[0]
 
     def _answer(self) -> None:
         data = self.protocol.data_to_send()
         if data:
             self._write(data)
 
+    def _read_on(self) -> None:
+        if self.stage < ENDED and not self._paused and self._deliver():
+            self.switch()
+
+    def _resume(self) -> None:
+        """Read on, if there is room now on both sides."""
+        if self._paused and self.stage < ENDED and self._inbox.roomy and self._outbox_size <= OUTBOX_LIMIT:
+            self._paused = False
+            self.hub.call_soon(self._read_on)
+
+    # -- receiving
+
     def receive(self, timeout: float | None) -> str | bytes:
-        """The next message. Raises ConnectionClosed at the end; TimeoutError after `timeout` seconds."""
-        inbox = self._inbox
-        if inbox:
-            return self._take()
-        if self.stage >= _ENDED:
-            raise self.error()
+        """The next message, in any OS thread. Raises ConnectionClosed; TimeoutError after `timeout` seconds."""
         greenlet = running()
-        token: Token = [greenlet]
-        self._receivers.append(token)
-        if (inbox or self.stage >= _ENDED) and token:  # it came meanwhile, from another OS thread
-            self._wake_receivers()
         hub = greenlet.hub
+        if hub is self.hub:
+            if self._inbox.messages:
+                return self._take()
+            if self.stage >= ENDED:
+                raise self.error()
+            token: Token = [greenlet]
+            self._inbox.receivers.append(token)
+        else:
+            token = [greenlet]
+            self.hub.call_soon_threadsafe(self._line_up, token)
         try:
             outcome = hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout)
         except BaseException:
             self._leave(token)
             raise
-        if type(outcome) is str or type(outcome) is bytes:
-            return outcome
-        self._leave(token)
-        if outcome is self:
+        if outcome is TIMED_OUT:
+            self._leave(token)
+            raise TimeoutError(f"no message came within {timeout} seconds")
+        if outcome is _ENDED:
             raise self.error()
-        raise TimeoutError(f"no message came within {timeout} seconds")
-
-    def _take(self) -> str | bytes:
-        message = self._inbox.pop(0)
-        if self._paused:
-            self.hub.call_soon_threadsafe(self._resume)
+        message: str | bytes = outcome
         return message
 
-    def _resume(self) -> None:
-        if self._paused and self.stage < _ENDED:
-            self._paused = False
-            self.hub.ready.append(self)
+    def _take(self) -> str | bytes:
+        message = self._inbox.take()
+        if self._paused:
+            self._resume()
+        return message
+
+    def _line_up(self, token: Token) -> None:
+        """In the hub: a receiver in another OS thread has come."""
+        self._inbox.line_up(token)
+        if self.stage >= ENDED:
+            self._inbox.turn_away(_ENDED)
+        self._resume()
 
     def _leave(self, token: Token) -> None:
-        if token in self._receivers:
-            self._receivers.remove(token)
-
-    def _wake_receivers(self) -> None:
-        """Give what is there to those who wait; at the end, tell them that it has come."""
-        receivers, inbox = self._receivers, self._inbox
-        while receivers and inbox:
-            if wake(receivers.pop(0), inbox[0]):
-                del inbox[0]
-        while receivers and self.stage >= _ENDED:
-            wake(receivers.pop(0), self)
-
-    # -- sending
-
-    def send(self, message: str | bytes) -> None:
-        """Send a message; waits while the outbox is over its limit. In any OS thread.
-
-        Raises ConnectionClosed; TypeError.
-        """
-        if get_ident() != self.hub.thread_id:
-            self._send_from_elsewhere(message)
-            return
-        frame = self.protocol.send(message)
-        if self._outbox_size > OUTBOX_LIMIT:
-            self._wait_to_send()
-        self._write(frame)
-        if self.stage >= _ENDED:
-            raise self.error()
-
-    def post(self, frame: bytes) -> bool:
-        """Send a ready-made frame without ever waiting: False, and the link given up, when the peer takes nothing.
-
-        For broadcasts: a member that does not read must not delay the others, nor fill the memory. The hub's thread
-        only.
-        """
-        if self.stage is not _OPEN:
-            return False
-        if self._outbox_size > OUTBOX_LIMIT:
-            self.fail(CloseCode.TRY_AGAIN_LATER, "you do not read what is sent")
-            return False
-        self._write(frame)
-        return True
-
-    def _send_from_elsewhere(self, message: str | bytes) -> None:
-        if not isinstance(message, str | bytes | bytearray | memoryview):
-            raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
-        greenlet = running()
-        while self._outbox_size > OUTBOX_LIMIT and self.stage is _OPEN:
-            token: Token = [greenlet]
-            self._senders.append(token)
-            self.hub.call_soon_threadsafe(self._flush)
-            greenlet.hub.park(greenlet, token)
-        if self.stage is not _OPEN:
-            raise self.error()
-        self.hub.call_soon_threadsafe(self._send_now, message)
-
-    def _send_now(self, message: str | bytes) -> None:
-        if self.stage is _OPEN:
-            self._write(self.protocol.send(message))
-
-    def _wait_to_send(self) -> None:
-        greenlet = running()
-        while self._outbox_size > OUTBOX_LIMIT and self.stage < _ENDED:
-            token: Token = [greenlet]
-            self._senders.append(token)
-            greenlet.hub.park(greenlet, token)
-
-    def _write(self, data: bytes) -> None:
-        """Send, or put behind what waits already."""
-        outbox = self._outbox
-        if not outbox:
-            if self.stage >= _LINGERING:
-                return
-            try:
-                sent = self._socket.send(data)
-            except self._would_block:
-                sent = 0
-            except OSError:
-                self._lost()
-                return
-            if sent == len(data):
-                return
-            data = data[sent:]
-            if outbox is None:
-                outbox = self._outbox = deque()
-            self._await_room()
-        outbox.append(data)
-        self._outbox_size += len(data)
-
-    def _await_room(self) -> None:
-        self._descriptor.writer = Call(self._flush, ())
-        self.hub.poller.arm(self._descriptor.fd, WRITE)
-
-    def _flush(self) -> None:
-        """Send what waits, as far as the peer takes it."""
-        outbox = self._outbox
-        if self.stage is _CLOSED:
-            return
-        while outbox:
-            data = outbox[0]
-            try:
-                sent = self._socket.send(data)
-            except self._would_block:
-                self._await_room()
-                break
-            except OSError:
-                self._lost()
-                return
-            self._outbox_size -= sent
-            if sent == len(data):
-                outbox.popleft()
-            else:
-                outbox[0] = data[sent:]
-        if not outbox:
-            self._outbox = None
-            if self.stage is _ENDED:
-                self._linger()
-        if self._outbox_size <= OUTBOX_LIMIT >> 1:
-            self._wake_senders()
-
-    def _wake_senders(self) -> None:
-        while self._senders:
-            wake(self._senders.pop(0))
+        if running().hub is self.hub:
+            self._inbox.leave(token)
+        else:
+            self.hub.call_soon_threadsafe(self._inbox.leave, token)
 
     # -- the end
-
-    def error(self) -> ConnectionClosed:
-        """What to raise after the end."""
-        closed = self.protocol.closed or Close(CloseCode.ABNORMAL)
-        return ConnectionClosed(closed.code, closed.reason)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Send our Close, if nobody has closed before; the rest goes by itself. The hub's thread only.
 
-        Raises ValueError for a code that must not be sent.
+        What comes meanwhile is dropped. Raises ValueError for a code that must not be sent.
         """
-        if self.stage is _OPEN:
-            frame = self.protocol.close(code, reason)
-            self.stage = _CLOSING
-            self._waits = 0.0
-            self._write(frame)
-            if self._paused:  # the peer's Close is behind what nobody will receive any more
-                self._inbox.clear()
-                self._resume()
+        if self.stage is OPEN:
+            self._say_close(code, reason)
+        if self.stage is OPEN or self.stage is CLOSING:
+            self.stage = LEAVING
+            self._inbox.clear()
+            self._resume()
+
+    def drain(self, *, restarting: bool = False) -> None:
+        """The server is stopping: close, but hand on what the peer has sent until it answers.
+
+        restarting: another server takes its place at once, so the peer may come again (1012); otherwise 1001.
+        """
+        if self.stage is OPEN:
+            if restarting:
+                self._say_close(CloseCode.SERVICE_RESTART, "the server restarts")
+            else:
+                self._say_close(CloseCode.GOING_AWAY, "the server is stopping")
+            if self.stage is OPEN:
+                self.stage = CLOSING
+
+    def _say_close(self, code: int, reason: str) -> None:
+        frame = self.protocol.close(code, reason)
+        self.farewell = Close(code, reason)
+        self._waits = 0.0
+        self._write(frame)  # which may find the peer gone
 
     def fail(self, code: int, reason: str) -> None:
-        """Give the peer up: it is told, if it reads."""
-        if self.stage is _OPEN:
+        """Give the peer up, and tell it why, if it reads. The hub's thread only."""
+        if self.stage is OPEN:
             self._write(self.protocol.close(code, reason))
         self._end()
 
+    def finish(self, failed: bool) -> None:
+        """The application has returned (failed: by an error). The hub's thread only."""
+        self.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.NORMAL)
+
+    def abort(self) -> None:
+        """End at once. Harmless when it has ended."""
+        if self.stage is OPEN:
+            self._write(self.protocol.close(CloseCode.GOING_AWAY))
+        self._lost()
+
     def wait_closed(self, timeout: float | None) -> bool:
-        """Wait until the peer's Close has come, or it is gone. Returns whether it has."""
-        deadline = None if timeout is None else running().hub.clock() + timeout
-        while self.stage < _ENDED:
-            left = None if deadline is None else deadline - running().hub.clock()
-            try:
-                self.receive(left)
-            except ConnectionClosed:
-                return True
-            except TimeoutError:
+        """Wait for the end: the peer's Close has come, or it is gone. Returns whether it has come within the timeout.
+
+        A client waits for the server to close the socket, too (RFC 6455 §7.1.1). In any OS thread.
+        """
+        greenlet = running()
+        hub = greenlet.hub
+        deadline = None if timeout is None else hub.clock() + timeout
+        while not self._is_over:
+            token: Token = [greenlet]
+            if hub is self.hub:
+                self._waiters.append(token)
+            else:
+                self.hub.call_soon_threadsafe(self._wait_for_end, token)
+            if hub.park_until(greenlet, token, deadline) is TIMED_OUT:
                 return False
         return True
 
+    @property
+    def _is_over(self) -> bool:
+        return self.stage >= (CLOSED if self._client else ENDED)
+
+    @staticmethod
+    def is_end(error: BaseException) -> bool:
+        """Whether an error that came up through the application only says that the peer has closed."""
+        return isinstance(error, ConnectionClosed)
+
+    def _wait_for_end(self, token: Token) -> None:
+        if self._is_over:
+            wake(token)
+        else:
+            self._waiters.append(token)
+
     def tick(self, seconds: float) -> None:
         """Called by the heartbeat: `seconds` have passed."""
-        if self.stage is _OPEN and self._heard:
+        if self.stage is OPEN:
+            self._keep_alive(seconds)
+            return
+        self._waits += seconds
+        if self._waits >= (CLOSE_SECONDS if self.stage < ENDED else LINGER_SECONDS):
+            self._lost()
+
+    def _keep_alive(self, seconds: float) -> None:
+        if self._heard:
             self._heard = False
             self._waits = 0.0
             return
+        interval = self._ping_interval
         before, self._waits = self._waits, self._waits + seconds
-        if self.stage is _OPEN:
-            interval = self._ping_interval
-            if not interval:
-                return
-            if self._waits >= interval + self._ping_timeout:
+        if not interval:
+            return
+        if self._waits >= interval + self._ping_timeout:
+            if self._paused and self._outbox_size <= OUTBOX_LIMIT:  # it is we who do not listen
+                self._waits = 0.0
+            else:
                 self._lost()
-            elif before < interval <= self._waits:
-                self._write(self.protocol.ping())
-        elif self.stage is _CLOSING:
-            if self._waits >= CLOSE_SECONDS:
-                self._lost()
-        elif self._waits >= LINGER_SECONDS:
-            self._close()
-
-    def _lost(self) -> None:
-        """The peer is gone, or as good as gone."""
-        if self.protocol.closed is None:
-            self.protocol.receive_data(b"")
-            try:
-                self.protocol.next_event()
-            except ProtocolViolation:
-                pass
-        self._outbox = None
-        self._outbox_size = 0
-        self.stage = max(self.stage, _ENDED)
-        self._close()
+        elif before < interval <= self._waits:
+            self._write(self.protocol.ping())
 
     def _end(self) -> None:
-        """No message will come any more: tell the receivers; flush; shut our side."""
-        if self.stage < _ENDED:
-            self.stage = _ENDED
-            self._waits = 0.0
-            self._paused = False
-            self._wake_receivers()
-            self._wake_senders()
-            if not self._outbox:
+        """No message will come any more: tell those who wait; flush; shut our side."""
+        if self.stage < ENDED:
+            self._set_ended()
+            if self._outbox is None:
                 self._linger()
 
+    def _set_ended(self) -> None:
+        self.stage = ENDED
+        self._waits = 0.0
+        self._inbox.turn_away(_ENDED)
+        self._wake_waiters()
+        callbacks, self._at_end = self._at_end, None
+        for callback in callbacks or ():
+            call_guarded(callback, (self,))
+
+    def _relieved(self) -> None:
+        self._resume()
+
+    def _flushed(self) -> None:
+        if self.stage is ENDED:
+            self._linger()
+
+    def _lost(self) -> None:
+        """The peer is gone, or as good as gone. What it said before may still be there, its Close above all."""
+        if self.stage is CLOSED:
+            return
+        self._outbox = None
+        self._outbox_size = 0
+        if self.stage < ENDED:
+            self._take_last_words()
+            self._set_ended()
+        self._close()
+
+    def _take_last_words(self) -> None:
+        protocol = self.protocol
+        try:
+            protocol.receive_data(self._socket.recv(READ_SIZE))
+        except OSError:
+            pass
+        protocol.receive_data(b"")
+        try:
+            while (event := protocol.next_event()) is not None:
+                if isinstance(event, str | bytes) and self.stage < LEAVING:
+                    self._inbox.put(event)
+        except ProtocolViolation:
+            pass
+
     def _linger(self) -> None:
-        self.stage = _LINGERING
+        """Shut our side, and read on until the peer closes its own."""
+        self.stage = LINGERING
         try:
             if self._descriptor.hangup:
                 raise OSError
-            self._socket.shutdown(socket.SHUT_WR)
+            if not self._client:
+                self._shut_writing()
         except OSError:
             self._close()
             return
         self._discard()
 
+    def _shut_writing(self) -> None:
+        self._socket.shutdown(socket.SHUT_WR)
+
     def _discard(self) -> None:
-        if self.stage is _CLOSED:
-            return
         try:
             while self._socket.recv(READ_SIZE):
                 pass
-        except self._would_block:
-            self._await_data()
+        except self._would_block as busy:
+            self._await_data(busy)
             return
         except OSError:
             pass
         self._close()
 
     def _close(self) -> None:
-        if self.stage is _CLOSED:
+        if self.stage is CLOSED:
             return
-        self.stage = _CLOSED
+        self.stage = CLOSED
         self._descriptor.reader = self._descriptor.writer = None
         self.hub.unregister(self._descriptor)
         self._socket.close()
-        self._wake_receivers()
-        self._wake_senders()
-        on_closed, self._on_closed = self._on_closed, None
-        if on_closed is not None:
-            on_closed(self)
-
-
-def _would_block(sock: Any) -> tuple[type[BaseException], ...]:
-    """What a socket that is not ready raises."""
-    if isinstance(sock, _socket.socket) and not hasattr(sock, "pending"):
-        return (BlockingIOError,)
-    import ssl  # noqa: PLC0415 - most programs never speak TLS here
-
-    return (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        self._wake_waiters()
+        callbacks, self._on_closed, self.on_pong = self._on_closed, None, None
+        for callback in callbacks or ():
+            call_guarded(callback, (self,))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from greenserve.errors import HubError
-from greenserve.hub.hub import Hub
 from greenserve.websocket import protocol as protocols
 from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.errors import ConnectionClosed, HandshakeRejected
@@ -22,8 +20,7 @@ from greenserve.websocket.handshake import (
     select_subprotocol,
     wants_websocket,
 )
-from greenserve.websocket.heartbeat import heartbeat_of
-from greenserve.websocket.link import Link
+from greenserve.websocket.opening import open_link
 from greenserve.websocket.session import WebSocket
 
 logger = logging.getLogger("greenserve.websocket")
@@ -57,8 +54,8 @@ class Upgradable(Protocol):
     def host(self) -> Any:
         """The server: `hub`, `websocket_policy`."""
 
-    def surrender(self) -> tuple[int, bytes]:
-        """Give up the descriptor and what has come early."""
+    def surrender(self) -> tuple[Any, bytes]:
+        """Give up the socket and what has come early."""
 
 
 def is_upgrade(environ: dict[str, Any]) -> bool:
@@ -111,27 +108,16 @@ def accept(
     state = protocols.Protocol(
         protocols.Role.SERVER, limits=protocols.Limits(max_message=limit), deflate=agreement.deflate
     )
-    fd, early = connection.surrender()
-    link = open_link(
+    sock, early = connection.surrender()
+    link = connection.owner = open_link(
         host.hub,
-        _socket.socket(-1, -1, -1, fd),
+        sock,
         state,
-        policy.ping_interval if ping_interval is None else ping_interval,
-        policy.ping_timeout if ping_timeout is None else ping_timeout,
+        ping_interval=policy.ping_interval if ping_interval is None else ping_interval,
+        ping_timeout=policy.ping_timeout if ping_timeout is None else ping_timeout,
     )
-    connection.owner = link
     link.start(agreement.response, early)
     return WebSocket(link, path=request.target, origin=upgrade.origin, subprotocol=agreement.subprotocol)
-
-
-def open_link(hub: Hub, sock: Any, protocol: protocols.Protocol, ping_interval: float, ping_timeout: float) -> Link:
-    """A link on a connected, non-blocking socket, with its place in the hub's heartbeat."""
-    heartbeat = heartbeat_of(hub)
-    link = Link(
-        hub, sock, protocol, ping_interval=ping_interval, ping_timeout=ping_timeout, on_closed=heartbeat.discard
-    )
-    heartbeat.add(link)
-    return link
 
 
 def handler(function: Callable[[WebSocket], object] | None = None, **options: Any) -> Any:

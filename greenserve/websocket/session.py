@@ -8,11 +8,12 @@ from types import TracebackType
 from typing import Any, Self
 
 from greenserve.hub.native import get_ident
-from greenserve.websocket.closing import CloseCode
+from greenserve.websocket.closing import CloseCode, close_payload
 from greenserve.websocket.errors import ConnectionClosed
+from greenserve.websocket.frames import MAX_CONTROL
 from greenserve.websocket.link import Link, Stage
 
-# RFC 6455 §7.4.1: how a conversation ends in order; 1005 is a Close without a code.
+# RFC 6455 §7.4.1: how a peer leaves in order; 1005 is a Close without a code.
 _IN_ORDER = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS, CloseCode.SERVICE_RESTART})
 
 
@@ -20,7 +21,7 @@ class WebSocket:
     """One open WebSocket. Any green thread or OS thread may send; one may receive while others send.
 
     path: path and query of the request. origin: the page's, or None. subprotocol: the agreed one, or None. Iterating
-    gives the messages (str for text, bytes for binary) until the peer closes in order::
+    gives the messages (str for text, bytes for binary) until it is closed in order, by either side::
 
         for message in ws:
             ws.send(message)
@@ -43,6 +44,11 @@ class WebSocket:
         return self._link
 
     @property
+    def compressed(self) -> bool:
+        """Whether permessage-deflate was agreed."""
+        return self._link.protocol.deflate is not None
+
+    @property
     def closed(self) -> bool:
         """Whether either side has begun to close: nothing can be sent any more."""
         return self._link.stage is not Stage.OPEN
@@ -62,7 +68,8 @@ class WebSocket:
     def receive(self, timeout: float | None = None) -> str | bytes:
         """Wait for the next message: str for text, bytes for binary.
 
-        timeout: seconds; then TimeoutError. Raises ConnectionClosed (code, reason) when the peer closes, or is gone.
+        timeout: seconds; then TimeoutError, and the message is not lost. Raises ConnectionClosed (code, reason) when
+        the peer has closed, or is gone, and all that it has sent was received.
         """
         return self._link.receive(timeout)
 
@@ -71,7 +78,7 @@ class WebSocket:
         return json.loads(self._link.receive(timeout))
 
     def send(self, message: str | bytes) -> None:
-        """Send a text (str) or binary (bytes) message. Waits while the peer is more than a MiB behind.
+        """Send a text (str) or binary (bytes-like) message. Waits while the peer is more than a MiB behind.
 
         Raises ConnectionClosed, TypeError.
         """
@@ -82,19 +89,25 @@ class WebSocket:
         self._link.send(json.dumps(value, separators=(",", ":")))
 
     def ping(self, payload: bytes = b"") -> None:
-        """Send a Ping (at most 125 bytes). The server does so by itself; see `ws_ping_interval`. Raises ValueError."""
-        if len(payload) > 125:
-            raise ValueError("the payload of a Ping is at most 125 bytes")
+        """Send a Ping (at most 125 bytes). The server does so by itself; see `ws_ping_interval`.
+
+        Raises ConnectionClosed, ValueError.
+        """
+        if len(payload) > MAX_CONTROL:
+            raise ValueError(f"the payload of a Ping is at most {MAX_CONTROL} bytes, not {len(payload)}")
+        if self.closed:
+            raise self._link.error()
         self._in_hub(self._link.ping, payload)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "", timeout: float | None = 5.0) -> None:
         """Close in order: send our Close, and wait at most `timeout` seconds for the peer's. Harmless when closed.
 
-        code: 1000, 1001, 1003, 1007-1014 or 3000-4999; reason: at most 123 bytes of UTF-8. Raises ValueError for
-        others. Messages that come meanwhile are dropped. timeout 0 does not wait: the rest goes by itself.
+        code: 1000-1003, 1007-1014 or 3000-4999; reason: cut to 123 bytes of UTF-8. Raises ValueError for other codes.
+        Messages that come meanwhile, or were not received, are dropped. timeout 0 does not wait: the rest goes by
+        itself.
         """
-        if self._link.stage is Stage.OPEN:
-            self._in_hub(self._link.close, code, reason)
+        close_payload(code, reason)  # the error is to be raised here, in whatever OS thread
+        self._in_hub(self._link.close, code, reason)
         if timeout != 0:
             self._link.wait_closed(timeout)
 
@@ -111,7 +124,8 @@ class WebSocket:
         try:
             return self._link.receive(None)
         except ConnectionClosed as closed:
-            if closed.code in _IN_ORDER:
+            # Where we began to close, how the peer took it is nothing that a loop over its messages could mend.
+            if closed.code in _IN_ORDER or self._link.farewell is not None:
                 raise StopIteration from None
             raise
 
@@ -121,6 +135,9 @@ class WebSocket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close; with 1011 after an error of ours."""
-        failed = isinstance(error, Exception) and not isinstance(error, ConnectionClosed)
-        self.close(CloseCode.INTERNAL_ERROR if failed else CloseCode.NORMAL, timeout=0)
+        """Close; with 1011 after an error of ours, with 1001 when we are killed."""
+        if error is None or isinstance(error, ConnectionClosed):
+            code = CloseCode.NORMAL
+        else:
+            code = CloseCode.INTERNAL_ERROR if isinstance(error, Exception) else CloseCode.GOING_AWAY
+        self.close(code, timeout=0)
