@@ -75,7 +75,7 @@ class HookedStore:
             return self._hooks._get()
         finally:
             self._cell.release()
-            if self._inbox or self._askers:
+            if self._getters or self._inbox or self._askers:
                 self.serve()
 
     def ask(self) -> Any:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from enum import Enum
+from functools import partial
 from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
 
-from greenlet import GreenletExit
+from greenlet import GreenletExit, getcurrent
 
 from greenserve.errors import HubError
 from greenserve.hub import idle
@@ -85,12 +86,19 @@ class TaskGroup:
         return self._state in (State.OPEN, State.CLOSING)
 
     def cancel(self) -> None:
-        """Kill the children, and end the block if it still runs; this is no error, and `with` ends silently."""
+        """Kill the children, and end the block if it still runs; this is no error, and `with` ends silently.
+
+        A child that calls it is killed at its next wait.
+        """
         if self._cancelled:
             return
         self._cancelled = True
+        current = getattr(getcurrent(), "thread", None)
         for child in list(self._children):
-            child.kill(block=False)
+            if child is current:  # a kill would raise here, at once
+                child.hub.call_soon(partial(child.kill, block=False))
+            else:
+                child.kill(block=False)
         owner = self._owner
         if owner is not None:
             owner.hub.call_soon_threadsafe(self._cancel_block)

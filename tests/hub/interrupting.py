@@ -1,4 +1,4 @@
-"""Code that comes in the middle: what a finaliser or a signal handler would do, between any two instructions of an operation."""
+"""Code that comes in the middle: what a finaliser or a signal handler would do, between any two instructions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ HUB = str(Path(sys.modules["greenserve"].__file__).parent / "hub")
 
 
 def interrupted(operation: Callable[[], T], interruption: Callable[[], object], instruction: int) -> tuple[T, bool]:
-    """Call `operation`, and `interruption` before the hub's `instruction`-th instruction. Returns also whether it came to that."""
+    """Call `operation`, and `interruption` before the hub's `instruction`-th instruction, if it comes to that.
+
+    Returns what the operation returned, and whether it came to that.
+    """
     left = [instruction]
 
     def local(frame: FrameType, event: str, arg: Any) -> Any:
@@ -44,7 +47,7 @@ def interrupted(operation: Callable[[], T], interruption: Callable[[], object], 
 
 
 def everywhere(scenario: Callable[[int], bool]) -> int:
-    """Run `scenario(n)` for n = 0, 1, ... until it says that there was no n-th instruction. Returns how many there were."""
+    """Run `scenario(n)` for n = 0, 1, ... until it says that there was no n-th instruction. Returns n."""
     instruction = 0
     while scenario(instruction):
         instruction += 1

@@ -348,7 +348,7 @@ def test_an_rlock_that_is_used_in_the_middle_of_itself_is_harmless(waiters, hub)
 
 
 def test_a_finaliser_that_waits_for_an_rlock_in_the_middle_of_its_release_gets_it(hub, monkeypatch):
-    """The releaser has freed it, and has not yet woken the one who waits: the finaliser must do that, or both sleep for ever."""
+    """The releaser has freed it, and not yet woken who waits: the finaliser must do that, or both wait for ever."""
     lock, log = RLock(), []
     lock.acquire()
     thread = spawn(holder, lock, log, "waiter", 0)

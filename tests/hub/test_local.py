@@ -1,0 +1,190 @@
+"""local: attributes of one's own."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import weakref
+
+import pytest
+
+from greenserve.hub import local, sleep, spawn
+
+
+def test_each_green_thread_has_attributes_of_its_own(hub):
+    data = local()
+    data.x = "main"
+
+    def work(name):
+        with pytest.raises(AttributeError):
+            data.x  # noqa: B018
+        data.x = name
+        sleep()
+        return data.x
+
+    threads = [spawn(work, n) for n in range(3)]
+    assert [thread.wait() for thread in threads] == [0, 1, 2]
+    assert data.x == "main"
+    del data.x
+    with pytest.raises(AttributeError):
+        del data.x
+
+
+def test_os_threads_have_their_own_too(hub):
+    data, seen = local(), []
+    data.x = "main"
+
+    def work():
+        seen.append(hasattr(data, "x"))
+        data.x = 1
+        seen.append(data.x)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [False, 1]
+    assert data.x == "main"
+
+
+def test_a_subclass_is_initialised_in_each_thread_with_the_same_arguments(hub):
+    calls = []
+
+    class Data(local):
+        kind = "class attribute"
+
+        def __init__(self, a, b=0):
+            calls.append((a, b))
+            self.sum = a + b
+
+        def double(self):
+            return self.sum * 2
+
+        @property
+        def read_only(self):
+            return self.sum
+
+    data = Data(1, b=2)
+    assert calls == [(1, 2)]
+    assert data.double() == 6
+    data.sum = 100
+
+    def work():
+        assert data.sum == 3
+        data.kind = "own"
+        return data.kind, data.double(), data.read_only
+
+    assert spawn(work).wait() == ("own", 6, 3)
+    assert data.kind == "class attribute"
+    assert calls == [(1, 2), (1, 2)]
+    with pytest.raises(AttributeError):
+        data.read_only = 5
+    with pytest.raises(AttributeError):
+        del data.read_only
+
+
+def test_an_init_that_fails_is_called_again_at_the_next_use(hub):
+    outcomes = iter([None, LookupError("first"), None])
+
+    class Data(local):
+        def __init__(self):
+            outcome = next(outcomes)
+            if outcome:
+                raise outcome
+            self.x = 1
+
+    data = Data()
+
+    def work():
+        with pytest.raises(LookupError):
+            data.x  # noqa: B018
+        return data.x
+
+    assert spawn(work).wait() == 1
+
+
+def test_arguments_without_an_init_are_refused():
+    with pytest.raises(TypeError):
+        local(1)
+    assert local()
+
+
+def test_slots_of_a_subclass_are_shared_by_all(hub):
+    class Data(local):
+        __slots__ = ("shared",)
+
+    data = Data()
+    data.shared = 1
+    data.own = 2
+    assert spawn(lambda: (data.shared, hasattr(data, "own"))).wait() == (1, False)
+    del data.shared
+    assert not hasattr(data, "shared")
+
+
+def test_dict_is_the_threads_and_cannot_be_replaced(hub):
+    data = local()
+    data.x = 1
+    assert data.__dict__ == {"x": 1}
+    assert spawn(lambda: data.__dict__).wait() == {}
+    with pytest.raises(AttributeError):
+        data.__dict__ = {}
+    with pytest.raises(AttributeError):
+        del data.__dict__
+
+
+class Thing:
+    pass
+
+
+def test_data_dies_with_its_thread(hub):
+    data, thing = local(), Thing()
+    alive = weakref.ref(thing)
+
+    def work(thing):
+        data.thing = thing
+        sleep()
+
+    thread = spawn(work, thing)
+    sleep()
+    del thing
+    assert alive() is not None
+    thread.wait()
+    sleep()
+    assert alive() is None
+
+
+def test_data_dies_with_its_local_while_the_thread_lives(hub):
+    data, thing = local(), Thing()
+    data.thing = thing
+    alive = weakref.ref(thing)
+    del thing, data
+    gc.collect()
+    assert alive() is None
+
+
+def test_a_callback_of_the_hub_has_its_own(hub):
+    data, seen = local(), []
+    data.x = 1
+
+    def callback():
+        seen.append(hasattr(data, "x"))
+        data.x = 2
+        seen.append(data.x)
+
+    hub.call_soon(callback)
+    sleep()
+    assert seen == [False, 2]
+    assert data.x == 1
+
+
+def test_many_short_threads_leave_nothing_in_a_local(hub):
+    data = local()
+
+    def work():
+        data.x = 1
+
+    for _ in range(100):
+        spawn(work).wait()
+    gc.collect()
+    from greenserve.hub.local import _key_of
+
+    assert len(_key_of(data).threads) <= 1
