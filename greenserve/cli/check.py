@@ -22,7 +22,7 @@ from greenserve.server.ports import who_listens
 from greenserve.settings import OPTIONS, Resolution, TcpAddress
 from greenserve.version import VERSION
 
-_DEPENDENCIES = ("greenlet", "h11", "wsproto", "click")
+_DEPENDENCIES = ("greenlet", "h11", "click")
 # Descriptors beside those of the requests: standard streams, hub, listeners, logs, and what an application holds open.
 _RESERVED_FILES = 64
 

@@ -10,6 +10,8 @@ import pytest
 
 from greenserve.websocket.deflate import DeflateParameters
 
+from tests.conftest import missing
+
 from .autobahn.plain_socket import EchoServer, echo_client
 from .autobahn.suite import SLOW, fuzz_client, fuzz_server
 
@@ -19,16 +21,19 @@ KEPT = DeflateParameters(
     server_no_context_takeover=False, client_no_context_takeover=False, server_max_window_bits=15, threshold=0
 )
 # The slow groups take wstest, an old Python program, half an hour in all.
-slow = pytest.mark.skipif(not FULL, reason="AUTOBAHN_FULL=1 runs the slow groups")
+slow = pytest.mark.skipif(not FULL, reason="not asked for: AUTOBAHN_FULL=1 runs the slow groups")
 GROUPS = [
     pytest.param(("1.*", "2.*", "3.*", "4.*", "5.*", "6.*", "7.*", "10.*"), 247, id="framing"),
     *(pytest.param((pattern,), count, id=pattern, marks=slow) for pattern, count in SLOW.items()),
 ]
 
-pytestmark = [
-    pytest.mark.skipif(not WSTEST, reason="WSTEST does not name the Autobahn suite's wstest"),
-    pytest.mark.timeout(1800),
-]
+pytestmark = pytest.mark.timeout(1800)
+
+
+@pytest.fixture(autouse=True)
+def wstest() -> None:
+    if not WSTEST:
+        missing("WSTEST does not name the Autobahn suite's wstest (see tests/e2e/autobahn/install.sh)")
 
 
 @pytest.mark.parametrize(("cases", "count"), GROUPS)
