@@ -158,7 +158,7 @@ class Connection(Wire):
         if phase is _HEAD and not self._inbound.idle:
             self._refuse_slow_head()
         elif phase is _IDLE or phase is _HEAD:
-            self._retire()
+            self.retire()
         elif phase is _LINGER:
             self.close()
         elif phase is Phase.BODY:
@@ -175,9 +175,9 @@ class Connection(Wire):
         if self.owner is not None:
             self.owner.drain(restarting=self.host.restarting)
         elif self.phase is _IDLE or (self.phase is _HEAD and self._inbound.idle):
-            self._retire()
+            self.retire()
 
-    def _retire(self) -> None:
+    def retire(self) -> None:
         """Close an idle connection; but a request that is here already, and only not looked at, is served."""
         try:
             waiting = self.socket.recv(1, socket.MSG_PEEK)
@@ -293,7 +293,7 @@ class Connection(Wire):
                 self.deadline = host.hub.clock() + host.header_timeout
             self.phase = _HEAD
         elif host.draining:
-            self._retire()
+            self.retire()
             if self.phase is _CLOSED:
                 return
             self.phase = _HEAD  # and what waits there will be the last

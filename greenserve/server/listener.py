@@ -25,6 +25,8 @@ from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress
 logger = logging.getLogger("greenserve.server")
 
 BURST = 64  # connections accepted before others have their turn
+REST = 4096  # connections accepted from the kernel's queue at the end, at the most
+SAID_SECONDS = 60.0  # a shortage is not said again sooner
 SHORTAGE_PAUSE = (
     0.1  # seconds: out of descriptors or memory; meanwhile connections end, and the kernel's queue holds the new
 )
@@ -41,6 +43,7 @@ _THEIR_ERRORS = frozenset(
     }
     | {errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EINTR}
 )
+NEVER_SAID = float("-inf")
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Peer: TypeAlias = tuple[str, str]
@@ -89,15 +92,27 @@ def _unix(address: UnixAddress, backlog: int) -> _socket.socket:
         if _answers(path):
             raise OSError(errno.EADDRINUSE, "another server listens there")
         Path(path).unlink()  # left behind by a server that did not end in order
-    listener = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
+    listener = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
     try:
         listener.bind(path)
+        listener.made = _identity(path)
         listener.listen(backlog)
         listener.setblocking(False)
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+class _UnixListener(_socket.socket):
+    """One that this process has bound, and so whose path it removes: what was inherited belongs to who made it."""
+
+    made: tuple[int, int, int] | None = None
+
+
+def _identity(path: str) -> tuple[int, int, int]:
+    status = Path(path).stat()
+    return os.getpid(), status.st_dev, status.st_ino
 
 
 def _inherited(address: FdAddress) -> _socket.socket:
@@ -150,39 +165,47 @@ def bound_address(address: Address, listener: _socket.socket) -> Address:
 class Listener(HubCall):
     """Accepts from one listening socket, in the hub's greenlet, and hands each connection to `accepted`."""
 
-    __slots__ = ("_accepted", "_descriptor", "_hub", "_short", "_socket", "address")
+    __slots__ = ("_accepted", "_descriptor", "_hub", "_relieve", "_said", "_socket", "address")
 
-    def __init__(self, hub: Hub, sock: _socket.socket, address: Address, accepted: Accepted) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        sock: _socket.socket,
+        address: Address,
+        accepted: Accepted,
+        relieve: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.address = address
         self._hub = hub
         self._socket = sock
         self._accepted = accepted
-        self._short = False  # descriptors had run out at the last attempt, and it has been said
+        self._relieve = relieve  # called when descriptors have run out; says whether it has freed some
+        self._said = NEVER_SAID  # when it was last said that accept fails
         self._descriptor: Descriptor = hub.register(sock.fileno())
         self._descriptor.reader = self
         hub.poller.arm(self._descriptor.fd, READ)
 
     def switch(self) -> None:
         """Accept what has come."""
-        accept = self._socket._accept  # type: ignore[attr-defined]  # socket.socket.accept is a wrapper of it
         for _ in range(BURST):
             try:
-                fd, name = accept()
+                self._accept()
             except BlockingIOError:
                 self._park()
                 return
             except OSError as error:
                 if not self._survives(error):
                     return
-                continue
-            self._short = False
-            try:
-                sock = _socket.socket(self._socket.family, self._socket.type, self._socket.proto, fd)
-                sock.setblocking(False)
-                self._accepted(sock, _peer(name))
-            except OSError as error:  # gone already
-                logger.debug("a connection ended before it began: %s", error)
         self._hub.ready.append(self)
+
+    def accept_rest(self) -> None:
+        """Before the end: for the clients in the kernel's queue the connection is open, their requests may be there."""
+        for _ in range(REST):
+            try:
+                self._accept()
+            except OSError as error:
+                if error.errno not in _THEIR_ERRORS:
+                    return
 
     def close(self) -> None:
         """Stop accepting."""
@@ -190,10 +213,21 @@ class Listener(HubCall):
             self._descriptor.reader = None
         self._hub.unregister(self._descriptor)
         self._socket.close()
+        remove_path(self._socket, self.address)
 
     def _park(self) -> None:
         self._descriptor.reader = self
         self._hub.poller.arm(self._descriptor.fd, READ)
+
+    def _accept(self) -> None:
+        """Accept one. Raises what accept(2) raises."""
+        fd, name = self._socket._accept()  # type: ignore[attr-defined]  # socket.socket.accept is a wrapper of it
+        try:
+            sock = _socket.socket(self._socket.family, self._socket.type, self._socket.proto, fd)
+            sock.setblocking(False)
+            self._accepted(sock, _peer(name))
+        except OSError as error:  # gone already
+            logger.debug("a connection ended before it began: %s", error)
 
     def _survives(self, error: OSError) -> bool:
         """Whether to go on accepting at once after an error."""
@@ -201,15 +235,12 @@ class Listener(HubCall):
             return True
         if error.errno == errno.EBADF:  # closed
             return False
-        if error.errno in _SHORTAGES:
-            if not self._short:
-                logger.error(
-                    "cannot accept on %s: %s; trying on (raise the limit, ulimit -n)", self.address, error.strerror
-                )
-                self._short = True
-        else:
-            logger.exception("accept on %s failed; trying on", self.address)
-        self._hub.call_later(SHORTAGE_PAUSE, self.switch)
+        now = self._hub.clock()
+        if now - self._said >= SAID_SECONDS:
+            self._said = now
+            mend = "; trying on (raise the limit, ulimit -n)" if error.errno in _SHORTAGES else "; trying on"
+            logger.error("cannot accept on %s: %s%s", self.address, error.strerror, mend)
+        self._hub.call_later(0 if error.errno in _SHORTAGES and self._relieve() else SHORTAGE_PAUSE, self.switch)
         return False
 
 
@@ -219,8 +250,9 @@ def _peer(name: object) -> Peer:
     return "", ""
 
 
-def remove_path(address: Address) -> None:
-    """Remove a Unix socket's path after its listener is closed."""
-    if isinstance(address, UnixAddress):
+def remove_path(listener: _socket.socket, address: Address) -> None:
+    """Remove a Unix socket's path after its listener is closed, unless the path means another one by now."""
+    if isinstance(address, UnixAddress) and isinstance(listener, _UnixListener):
         with contextlib.suppress(OSError):
-            Path(address.path).unlink()
+            if listener.made == _identity(address.path):
+                Path(address.path).unlink()

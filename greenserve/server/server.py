@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import _socket
 import logging
+import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self
@@ -23,6 +25,8 @@ logger = logging.getLogger("greenserve.server")
 
 GRACEFUL = 0  # exit status: every request in progress was finished
 FORCED = 1  # exit status: some were killed
+
+UNHEARD_SECONDS = 1.0  # after which a hub that has not noticed a signal is blocked
 
 
 class Server:
@@ -187,7 +191,7 @@ class Server:
         sockets, self._sockets = self._sockets, []
         for listener, address in sockets:
             listener.close()
-            remove_path(address)
+            remove_path(listener, address)
 
 
 class _Signals:
@@ -197,6 +201,7 @@ class _Signals:
         self._handle = handle
         self._before: dict[int, Any] = {}
         self._hub = current_hub()
+        self._unheard: float | None = None  # when a signal came that the hub has not dealt with
 
     def __enter__(self) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
@@ -211,7 +216,19 @@ class _Signals:
 
     def _received(self, signum: int, frame: FrameType | None) -> None:
         # A handler runs between any two instructions: only the hub may touch the connections.
-        self._hub.call_soon_threadsafe(self._handle, signum)
+        now = self._hub.clock()
+        if self._unheard is None:
+            self._unheard = now
+        elif now - self._unheard >= UNHEARD_SECONDS:
+            # The second signal kills what does not finish; here that is the hub itself, which some request blocks.
+            text = f"greenserve: killed: for {now - self._unheard:.0f} s a request has let nobody else run, here:\n"
+            os.write(2, (text + "".join(traceback.format_stack(frame))).encode("utf-8", "backslashreplace"))
+            os._exit(FORCED)
+        self._hub.call_soon_threadsafe(self._heard, signum)
+
+    def _heard(self, signum: int) -> None:
+        self._unheard = None
+        self._handle(signum)
 
 
 def serve(application: Application, **options: Any) -> int:

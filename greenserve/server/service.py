@@ -8,6 +8,7 @@ those were.
 from __future__ import annotations
 
 import _socket
+import heapq
 import logging
 import time
 from collections.abc import Callable
@@ -24,7 +25,8 @@ from greenserve.hub.hub import Hub, running, wake
 from greenserve.hub.timers import Timer, Token
 from greenserve.server.accesslog import AccessLog
 from greenserve.server.connection import Connection
-from greenserve.server.listener import Listener, Peer, remove_path
+from greenserve.server.listener import Listener, Peer
+from greenserve.server.wire import Phase
 from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.websocket.deflate import DeflateParameters
@@ -34,6 +36,7 @@ from greenserve.wsgi.gateway import Application
 logger = logging.getLogger("greenserve.server")
 
 SWEEP_SECONDS = 1.0  # how coarse the deadlines of connections are
+RELIEF = 16  # idle connections that are closed at once when descriptors have run out
 KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
 
@@ -96,8 +99,10 @@ class Service:
         try:
             rooms.attach(self.hub, self._rooms)
             self._listeners = [
-                Listener(self.hub, sock, address, self._accept_with(address)) for sock, address in sockets
+                Listener(self.hub, sock, address, self._accept_with(address), self._relieve)
+                for sock, address in sockets
             ]
+            self.now = self.hub.clock()
             self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
             while self.state is not State.STOPPED:
                 self._stopped = [greenlet]
@@ -117,8 +122,8 @@ class Service:
         self.draining = True
         self.stopping.set()
         for listener in self._listeners:
+            listener.accept_rest()
             listener.close()
-            remove_path(listener.address)
         self._listeners = []
         for connection in list(self.connections):
             connection.drain()
@@ -137,7 +142,10 @@ class Service:
         for connection in busy:
             logger.error("killed, since %s: %s from %s", why, connection.request_line, connection.peer)
             self.workers.kill(connection, GreenletExit())
-        self.killed += len(busy) + len(waiting)
+        flushing = [connection for connection in self.connections if connection.phase is Phase.FLUSH]
+        for connection in flushing:
+            logger.error("cut off, since %s: %s to %s", why, connection.request_line, connection.peer)
+        self.killed += len(busy) + len(waiting) + len(flushing)
         for connection in self.connections - set(busy):
             connection.close()
         self.hub.call_later(KILL_SECONDS, self._stop)
@@ -162,15 +170,30 @@ class Service:
 
         return accepted
 
+    def _relieve(self) -> bool:
+        """Descriptors have run out: close the connections that are idle for longest. Returns whether that helps."""
+        idle = [connection for connection in self.connections if connection.phase is Phase.IDLE]
+        for connection in heapq.nsmallest(RELIEF, idle, key=lambda connection: connection.deadline):
+            connection.retire()
+        return bool(idle)
+
     def _sweep(self) -> None:
         """Once a second: the date, the deadlines, the log file."""
         self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
         self.date = _date()
-        self.now = now = self.hub.clock()
-        for connection in [each for each in self.connections if each.deadline < now]:
-            connection.expire()
+        before, self.now = self.now, self.hub.clock()
+        blocked = self.now - before - SWEEP_SECONDS
+        if blocked > SWEEP_SECONDS / 2:  # by an application that computes: then nobody was heard
+            for connection in self.connections:
+                connection.deadline += blocked
+        # Who has sent in time may be in the ready queue, not looked at: the deadlines come after these.
+        self.hub.call_soon(self._expire, self.now)
         if self.access_log is not None:
             self.access_log.check()
+
+    def _expire(self, now: float) -> None:
+        for connection in [each for each in self.connections if each.deadline < now]:
+            connection.expire()
 
     def _stop_if_empty(self) -> None:
         if not self.connections:
@@ -185,7 +208,6 @@ class Service:
         self.draining = True
         for listener in self._listeners:
             listener.close()
-            remove_path(listener.address)
         for connection in list(self.connections):
             connection.close()
         rooms.detach(self.hub)

@@ -201,15 +201,25 @@ def test_thousands_of_sleeping_requests_in_one_process():
             client.close()
 
 
-def test_a_shortage_of_descriptors_is_said_once_and_survived(caplog):
+def test_a_shortage_of_descriptors_closes_what_is_idle_is_said_once_and_survived(caplog):
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     caplog.set_level(logging.ERROR)
-    with serving(hello) as server, Client(server) as first:
-        assert first.get() == b"hello"
-        waiting = socket.socket()
-        waiting.settimeout(10)
+    entered, go_on = threading.Event(), threading.Event()
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/busy":
+            entered.set()
+            while not go_on.is_set():
+                greenserve.sleep(0.001)
+        return hello(environ, start_response)
+
+    with serving(application) as server, Client(server) as idle, Client(server) as busy:
+        assert idle.get() == b"hello"
+        busy.send(b"GET /busy HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert entered.wait(10)
+        waiting = [socket.socket() for _ in range(3)]
         greenserve.sleep(0)  # this thread's hub takes its descriptors before there are none left
         held = []
         resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 50, hard))
@@ -217,15 +227,19 @@ def test_a_shortage_of_descriptors_is_said_once_and_survived(caplog):
             with contextlib.suppress(OSError):
                 while True:
                     held.append(os.dup(0))
-            waiting.connect((server.address.host, server.address.port))
-            waiting.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
-            while not any("cannot accept" in r.getMessage() for r in caplog.records):
-                greenserve.sleep(0.01)
-            assert first.get() == b"hello"
+            for sock in waiting:
+                sock.settimeout(10)
+                sock.connect((server.address.host, server.address.port))
+                sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+            # The idle one makes room for the first, each that is done for the next.
+            assert [sock.recv(12) for sock in waiting] == [b"HTTP/1.1 200"] * 3
+            assert idle.at_end()
         finally:
             for fd in held:
                 os.close(fd)
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        assert waiting.recv(12) == b"HTTP/1.1 200"
-        waiting.close()
+        go_on.set()
+        assert busy.response()[2] == b"hello"
+        for sock in waiting:
+            sock.close()
     assert sum("cannot accept" in r.getMessage() for r in caplog.records) == 1
