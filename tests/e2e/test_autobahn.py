@@ -9,7 +9,6 @@ from contextlib import closing
 import pytest
 
 from greenserve.websocket.deflate import DeflateParameters
-
 from tests.conftest import missing
 
 from .autobahn.plain_socket import EchoServer, echo_client
