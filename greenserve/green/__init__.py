@@ -2,5 +2,23 @@
 thread waits.
 
 `from greenserve.green import socket` uses one directly; `greenserve.green.monkey` puts them in the place of the real
-ones. Importing this package changes nothing.
+ones. Importing this package changes nothing. What needs no code of its own (http, urllib, socketserver, ftplib, ...)
+is imported afresh over the twins: `from greenserve.green import urllib`.
 """
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+COPIED = frozenset({"http", "urllib", "xmlrpc", "wsgiref", "concurrent", "socketserver", "asyncore", "asynchat"}) | {
+    *("ftplib", "smtplib", "poplib", "imaplib", "nntplib", "telnetlib"),
+}
+"""Packages and modules of the standard library that need no twin: imported afresh over the twins they are green."""
+
+
+def __getattr__(name: str) -> Any:
+    """A network module of the standard library, imported afresh."""
+    if name not in COPIED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.monkey").import_patched(name)

@@ -1,20 +1,25 @@
 """Monkey-patching: the standard library's blocking modules made green in place, so that ordinary code is concurrent.
 
 ONE table, TABLE, says what replaces what. `monkey_patch` should be the program's first act: a module that has
-imported a real primitive by name before keeps it, and is named in a warning.
+imported a real primitive by name before keeps it, and is named in a warning. `python -m greenserve.monkey
+program.py` does it for a program.
 """
 
 from __future__ import annotations
 
 import importlib
+import runpy
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
-from types import ModuleType, SimpleNamespace
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
+from greenserve.green import COPIED, _natives, _upgrade
+from greenserve.green._copies import Copies
 
 _RESOLVER = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 
@@ -22,7 +27,7 @@ _RESOLVER = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr"
 @dataclass(frozen=True, slots=True)
 class Patch:
     """In `module`, `names` (of attributes; with a dot: of a class's) are replaced by the same names of
-    `greenserve.green.<module>`; those that a platform lacks are not.
+    `greenserve.green.<module>`; those that a platform, or this version of Python, lacks are not.
     """
 
     module: str
@@ -32,8 +37,8 @@ class Patch:
 TABLE: dict[str, tuple[Patch, ...]] = {
     "socket": (
         Patch("socket", ("socket", "fromfd", "socketpair", "create_connection", *_RESOLVER)),
-        # Not SSLContext: its properties say `super(SSLContext, SSLContext)`, which must go on meaning the class
-        # itself. This way contexts that exist already make green sockets too.
+        # Not SSLContext: its properties say `super(SSLContext, SSLContext)`, which must go on meaning the class itself.
+        # This way contexts that exist already make green sockets too.
         Patch("ssl", ("SSLSocket", "SSLContext.sslsocket_class", "socket", "create_connection")),
     ),
     "select": (
@@ -41,11 +46,41 @@ TABLE: dict[str, tuple[Patch, ...]] = {
         Patch("selectors", ("SelectSelector", "PollSelector", "EpollSelector", "KqueueSelector", "DefaultSelector")),
     ),
     "time": (Patch("time", ("sleep",)),),
+    "thread": (
+        Patch(
+            "_thread",
+            (
+                *(
+                    "start_new_thread",
+                    "start_new",
+                    "start_joinable_thread",
+                    "get_ident",
+                    "_count",
+                    "_local",
+                    "_excepthook",
+                ),
+                *("allocate_lock", "allocate", "LockType", "lock", "RLock"),
+                *("_set_sentinel", "_ThreadHandle", "_make_thread_handle", "_shutdown"),
+            ),
+        ),
+        Patch(
+            "threading",
+            (
+                *("_start_new_thread", "_start_joinable_thread", "get_ident", "local", "excepthook", "_shutdown"),
+                *("Lock", "_allocate_lock", "_LockType", "RLock", "_CRLock"),
+                *("Event", "Condition", "Semaphore", "BoundedSemaphore"),
+                *("_set_sentinel", "_ThreadHandle", "_make_thread_handle", "_thread_shutdown"),
+                *("_active_limbo_lock", "_shutdown_locks_lock", "_DummyThread", "_DeleteDummyThreadOnDel"),
+            ),
+        ),
+        Patch("queue", ("SimpleQueue",)),
+    ),
+    "os": (Patch("os", ("waitpid", "wait", "wait3", "wait4", "waitid", "read", "readv", "write")),),
+    "subprocess": (Patch("subprocess", ("Popen",)),),
 }
 """What `monkey_patch(**which)` may name, and what each does."""
 
 _MISSING = object()
-_originals: dict[str, dict[str, Any]] = {}
 
 
 class LatePatchWarning(RuntimeWarning):
@@ -56,18 +91,29 @@ def monkey_patch(**which: bool) -> None:
     """Make the standard library's blocking calls green, in this whole process.
 
     which: names of TABLE. None given: all. Some True: these alone. Some False: all but these. `all` stands for the
-    rest. Twice is harmless. Warns (LatePatchWarning) of modules that hold what has just been replaced. Raises
-    ConfigurationError for a name that is not in TABLE.
+    rest. Twice is harmless. Locks that exist already are made green where that is possible; warns (LatePatchWarning)
+    of what holds something that has just been replaced. Raises ConfigurationError for a name that is not in TABLE.
     """
     groups = [group for group in _chosen(which) if not is_monkey_patched(group)]
     patches = [patch for group in groups for patch in TABLE[group]]
     # All twins first: they are made of what is still real.
     twins = {patch.module: importlib.import_module(f"greenserve.green.{patch.module}") for patch in patches}
-    replaced: dict[int, str] = {}
+    replaced: dict[int, tuple[str, Any]] = {}
     for patch in patches:
         replaced |= _apply(patch, importlib.import_module(patch.module), twins[patch.module])
-    if replaced:
-        _warn_of_holders(replaced)
+    if not replaced:
+        return
+    _natives.keep_natives()
+    held = _upgrade.upgrade_locks() if "thread" in groups else []
+    held += _upgrade.upgrade_holders(replaced)
+    if held:
+        warnings.warn(
+            "patched too late for these, which stay blocking: "
+            + ", ".join(sorted(held))
+            + "; call greenserve.monkey_patch() before they are imported",
+            LatePatchWarning,
+            stacklevel=2,
+        )
 
 
 def _chosen(which: dict[str, bool]) -> list[str]:
@@ -80,63 +126,94 @@ def _chosen(which: dict[str, bool]) -> list[str]:
     return [group for group in TABLE if which.get(group, rest)]
 
 
-def _apply(patch: Patch, module: ModuleType, twin: ModuleType) -> dict[int, str]:
-    """Replace, and return the identities of what was replaced, with their names."""
-    saved = _originals.setdefault(patch.module, {})
-    replaced = {}
+def _apply(patch: Patch, module: ModuleType, twin: ModuleType) -> dict[int, tuple[str, Any]]:
+    """Replace, and return the identities of what was replaced, with their names and successors."""
+    saved = _natives.originals.setdefault(patch.module, {})
+    replaced: dict[int, tuple[str, Any]] = {}
     for name in patch.names:
         owner, _, attribute = name.rpartition(".")
         holder: Any = getattr(module, owner) if owner else module
         real = getattr(holder, attribute, _MISSING)
         if real is _MISSING or name in saved:
             continue
-        green = attrgetter(name)(twin)
-        if green is real:
+        green = _green(twin, name)
+        if green is _MISSING or green is real:
             continue
         saved[name] = real
         setattr(holder, attribute, green)
-        replaced[id(real)] = f"{patch.module}.{name}"
+        replaced.setdefault(id(real), (f"{patch.module}.{name}", green))
     return replaced
+
+
+def _green(twin: ModuleType, name: str) -> Any:
+    """What the twin itself has; not getattr, which answers from a copy of the real module what it has not."""
+    owner, _, attribute = name.rpartition(".")
+    return vars(vars(twin)[owner] if owner else twin).get(attribute, _MISSING)
 
 
 def is_monkey_patched(name: str) -> bool:
     """Whether a group of TABLE, or a module that one of them patches, is patched."""
     modules = [patch.module for patch in TABLE.get(name, ())] or [name]
-    return all(module in _originals for module in modules)
+    return all(module in _natives.originals for module in modules)
 
 
 def original(name: str) -> Any:
-    """The module `name` as it was: a namespace of its real attributes, whether it is patched or not.
-
-    Its functions still look up their own globals in the module; use it for classes and built-in functions.
+    """The module `name` with its real primitives, whether it is patched or not; e.g. `original("threading").Thread`, or
+    `original("concurrent.futures").ThreadPoolExecutor` for real OS threads.
     """
-    module = importlib.import_module(name)
-    return SimpleNamespace(**{**vars(module), **_originals.get(name, {})})
+    return _natives.native(name) if _natives.originals else importlib.import_module(name)
 
 
-_KEEPERS = ("greenserve", "asyncio", "multiprocessing", "importlib", "encodings")
-"""Packages that hold real primitives on purpose: ours, and those whose own loops and processes need them."""
+# -- modules imported afresh over green ones
 
 
-def _warn_of_holders(replaced: dict[int, str]) -> None:
-    held: list[str] = []
-    modules: dict[str, Any] = dict(sys.modules)  # which may hold None, and objects that are no modules
-    for name, module in modules.items():
-        if (
-            not isinstance(module, ModuleType)
-            or name.partition(".")[0] in _KEEPERS
-            or name in _originals
-            or name[0] == "_"
-        ):
-            continue
-        for attribute, value in list(vars(module).items()):
-            if id(value) in replaced:
-                held.append(f"{name}.{attribute} ({replaced[id(value)]})")
-    if held:
-        warnings.warn(
-            "patched too late for these, which stay blocking: "
-            + ", ".join(sorted(held))
-            + "; call greenserve.monkey_patch() before they are imported",
-            LatePatchWarning,
-            stacklevel=3,
-        )
+_TWINS = frozenset(patch.module for patches in TABLE.values() for patch in patches)
+_imported: dict[str, Copies] = {}
+
+
+def import_patched(name: str) -> ModuleType:
+    """The module `name`, imported afresh over green modules, without patching anything else: its own package's
+    modules and the standard library's network modules that it imports are afresh too. The same object each time.
+    """
+    package = name.partition(".")[0]
+    key = "" if package in COPIED else package
+    copies = _imported.get(key)
+    if copies is None:
+        tops = COPIED | {package}
+        copies = _imported[key] = Copies(_twin, lambda full: full.partition(".")[0] in tops)
+    return copies.get(name)
+
+
+def _twin(name: str) -> ModuleType | None:
+    return importlib.import_module(f"greenserve.green.{name}") if name in _TWINS else None
+
+
+# -- programs
+
+
+def run_script(path: str, arguments: Sequence[str] = ()) -> None:
+    """Run a program's file as `python path arguments...` does, patched from its first line."""
+    monkey_patch()
+    sys.argv[:] = [path, *arguments]
+    sys.path[0] = str(Path(path).resolve().parent)
+    runpy.run_path(path, run_name="__main__")
+
+
+def run_module(name: str, arguments: Sequence[str] = ()) -> None:
+    """Run a module as `python -m name arguments...` does, patched from its first line."""
+    monkey_patch()
+    sys.argv[:] = [name, *arguments]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`program.py [arguments]` or `-m module [arguments]`. Returns the exit code."""
+    if len(arguments) >= 2 and arguments[0] == "-m":
+        sys.path[0] = ""
+        run_module(arguments[1], arguments[2:])
+        return 0
+    if arguments and not arguments[0].startswith("-"):
+        run_script(arguments[0], arguments[1:])
+        return 0
+    sys.stderr.write("usage: python -m greenserve.monkey (program.py | -m module) [arguments]\n")
+    return 2

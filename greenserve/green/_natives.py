@@ -1,0 +1,118 @@
+"""The real modules, for those that must keep them: asyncio's event loops, and whoever asks for `original`.
+
+Strategy: a patched module's original attributes are laid over the module; modules written in Python, whose functions
+would find green ones among their globals, are executed once more over native ones. `KEEPERS` get these by their
+import statements: a finder sees to those imported from now on, and the module globals of those imported already are
+exchanged.
+"""
+
+from __future__ import annotations
+
+import builtins
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+from greenserve.green import threading as green_threading
+from greenserve.green._copies import Copies, Overlay
+
+KEEPERS = frozenset({"asyncio"})
+"""Packages whose blocking calls must block: an event loop has its OS thread, and so have its executors and watchers."""
+
+EXECUTED_AGAIN = ("threading", "queue", "selectors", "concurrent.futures.thread")
+
+originals: dict[str, dict[str, Any]] = {}
+"""What monkey-patching has replaced: by module, by name (with a dot: of a class's attribute)."""
+
+
+def native(name: str) -> ModuleType:
+    """The module `name` with its real primitives."""
+    made = _made.get(name)
+    if made is None:
+        made = _made[name] = _make(name)
+        if name == "threading":  # nobody else waits at the exit for threads that this copy starts
+            green_threading._native_shutdowns.append(made._shutdown)
+    return made
+
+
+_made: dict[str, ModuleType] = {}
+
+
+def _make(name: str) -> ModuleType:
+    if name in EXECUTED_AGAIN:
+        return _copies.get(name)
+    module = _import(name)
+    if name == "concurrent":
+        return Overlay(module, {"futures": native("concurrent.futures")})
+    if name == "concurrent.futures":
+        thread = native("concurrent.futures.thread")
+        return Overlay(module, {"thread": thread, "ThreadPoolExecutor": thread.ThreadPoolExecutor})
+    return Overlay(module, {key: value for key, value in originals.get(name, {}).items() if "." not in key})
+
+
+def _import(name: str) -> ModuleType:
+    builtins.__import__(name)
+    return sys.modules[name]
+
+
+def _simple(name: str) -> ModuleType | None:
+    return native(name) if name in originals or name in EXECUTED_AGAIN else None
+
+
+def _substitute(name: str) -> ModuleType | None:
+    return native(name) if name in ("concurrent", "concurrent.futures") else _simple(name)
+
+
+_copies = Copies(_simple)  # a copy of concurrent.futures.thread imports the package that we make of it
+_keepers = Copies(_substitute)
+
+
+class _Finder(MetaPathFinder):
+    """Finds the keepers' modules, and has them executed over native ones."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The ordinary spec, with our loader."""
+        if fullname.partition(".")[0] not in KEEPERS:
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader)
+        return spec
+
+
+class _Loader(Loader):
+    """The ordinary loader, but for the module's `__import__`."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the ordinary one."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module, whose import statements find native modules."""
+        _keepers.prepare(module)
+        self._loader.exec_module(module)
+
+    def __getattr__(self, name: str) -> Any:  # get_source and its like, for tracebacks
+        return getattr(self._loader, name)
+
+
+_finder = _Finder()
+
+
+def keep_natives() -> None:
+    """Give the keepers native modules: those imported already, and those to come."""
+    if _finder not in sys.meta_path:
+        sys.meta_path.insert(0, _finder)
+    for name, module in list(sys.modules.items()):
+        if name.partition(".")[0] in KEEPERS and isinstance(module, ModuleType):
+            for attribute, value in list(vars(module).items()):
+                if isinstance(value, ModuleType) and value is sys.modules.get(value.__name__):
+                    setattr(module, attribute, _substitute(value.__name__) or value)

@@ -1,0 +1,255 @@
+"""Green `_thread`: threads that are green threads, locks that green threads and OS threads share.
+
+Law: a thread's number is that of the job that it runs, so `threading` finds each green thread's own Thread object;
+the code of an OS thread itself keeps its real number, and so does the hub's own greenlet, in which callbacks and many
+signal handlers run.
+"""
+
+from __future__ import annotations
+
+import _thread as _real
+import sys as _sys
+from collections.abc import Callable as _Callable
+from contextvars import Context as _Context
+from typing import Any
+
+from greenlet import GreenletExit as _GreenletExit
+from greenlet import getcurrent as _getcurrent
+
+from greenserve.green._twin import complete
+from greenserve.hub.event import Flag as _Flag
+from greenserve.hub.greenthread import GreenThread as _GreenThread
+from greenserve.hub.greenthread import spawn as _spawn
+from greenserve.hub.lock import Lock
+from greenserve.hub.native import _count as _os_threads
+from greenserve.hub.native import get_ident as _os_ident
+from greenserve.hub.parking import Loop as _Loop
+
+LockType = Lock
+lock = Lock
+allocate_lock = allocate = Lock
+
+_excepthook_of_threads: Any = _real._excepthook
+
+
+class _Running:
+    """How many threads started here have not ended."""
+
+    count = 0
+
+
+def get_ident() -> int:
+    """A number that no other living thread has, green or not."""
+    greenlet: Any = _getcurrent()
+    try:
+        job = greenlet.job
+    except AttributeError:  # the hub's own greenlet, or one that has never waited
+        job = None
+    if job is not None:
+        return id(job)
+    if greenlet.parent is None or isinstance(greenlet, _Loop):
+        return _os_ident()
+    return id(greenlet)
+
+
+def start_new_thread(function: _Callable[..., object], args: tuple[Any, ...], kwargs: Any = None, /) -> int:
+    """Run `function(*args, **kwargs)` in a new green thread. Returns its number. SystemExit ends it quietly."""
+    if not callable(function):
+        raise TypeError("first arg must be callable")
+    if not isinstance(args, tuple):
+        raise TypeError("2nd arg must be a tuple")
+    if kwargs is not None and not isinstance(kwargs, dict):
+        raise TypeError("optional 3rd arg must be a dictionary")
+    _sys.audit("_thread.start_new_thread", function, args, kwargs)
+    return id(_start(None, function, args, kwargs or {}))
+
+
+start_new = start_new_thread
+
+
+def _start(
+    handle: _ThreadHandle | None, function: _Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> _GreenThread[None]:
+    # A thread begins with an empty context, as an OS thread does; only greenserve.spawn hands the spawner's on.
+    thread: _GreenThread[None] = _Context().run(_spawn, _run, handle, function, args, kwargs)
+    owner = getattr(function, "__self__", None)  # a threading.Thread, whose name tells more than that of its bootstrap
+    name = getattr(owner, "name", None)
+    if isinstance(name, str):
+        thread.name = name
+    return thread
+
+
+def _run(
+    handle: _ThreadHandle | None, function: _Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    _Running.count += 1
+    try:
+        function(*args, **kwargs)
+    except (SystemExit, _GreenletExit):
+        pass
+    except BaseException as error:
+        arguments = (type(error), error, error.__traceback__, "Exception ignored in thread started by", function)
+        _sys.unraisablehook(_unraisable_type()(arguments))
+    finally:
+        _Running.count -= 1
+        del function, args, kwargs
+        if handle is not None:
+            handle._set_done()
+        sentinel = _sentinels.pop(get_ident(), None)
+        if sentinel is not None:
+            sentinel.set()
+
+
+def _unraisable_type() -> Any:
+    """What `sys.unraisablehook` is called with: a type that has no public name, so we have the interpreter make one."""
+    if not _unraisable_types:
+        hook, _sys.unraisablehook = _sys.unraisablehook, lambda args: _unraisable_types.append(type(args))
+        try:
+            _Unraisable()  # gone at once
+        finally:
+            _sys.unraisablehook = hook
+    return _unraisable_types[0]
+
+
+class _Unraisable:
+    def __del__(self) -> None:
+        raise RuntimeError
+
+
+_unraisable_types: list[Any] = []
+
+
+def _count() -> int:
+    return _os_threads() + _Running.count
+
+
+def _excepthook(args: Any, /) -> None:
+    """As `threading.excepthook`; a thread that was killed is no error."""
+    if args.exc_type is not _GreenletExit:
+        _excepthook_of_threads(args)
+
+
+# -- how `threading` learns of a thread's end: up to Python 3.12 by a lock that is released then, since by a handle
+
+
+class _Sentinel:
+    """Looks like a lock that its thread takes at its beginning, and that is released when that ends.
+
+    Not a real one: a lock that is handed to the first of several who join the thread is still locked for the second,
+    and `threading` takes that for an error.
+    """
+
+    __slots__ = ("__weakref__", "_ended", "_taken")
+
+    def __init__(self) -> None:
+        self._taken = False
+        self._ended = _Flag()
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """The first time: nothing. From then on: wait for the end."""
+        if not self._taken:
+            self._taken = True
+            return True
+        if self._ended.is_set() or not blocking:
+            return self._ended.is_set()
+        return self._ended.wait(None if timeout == -1 else timeout)
+
+    def release(self) -> None:
+        """What the joiner does, and at the interpreter's end the main thread."""
+        self._ended.set()
+
+    set = release
+
+    def locked(self) -> bool:
+        """Whether the thread runs."""
+        return self._taken and not self._ended.is_set()
+
+    def _at_fork_reinit(self) -> None:
+        self._taken = False
+        self._ended = _Flag()
+
+
+_sentinels: dict[int, _Sentinel] = {}
+
+
+def _set_sentinel() -> _Sentinel:
+    sentinel = _sentinels[get_ident()] = _Sentinel()
+    return sentinel
+
+
+class _ThreadHandle:
+    """A thread that can be joined."""
+
+    def __init__(self) -> None:
+        self._ident = 0
+        self._thread: _GreenThread[None] | None = None
+        self._ended = _Flag()
+
+    @property
+    def ident(self) -> int:
+        """Its number."""
+        return self._ident
+
+    def is_done(self) -> bool:
+        """Whether it has ended."""
+        return self._ended.is_set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for its end, at most `timeout` seconds."""
+        if self._ident == 0:
+            raise RuntimeError("thread not started")
+        if not self.is_done() and self._ident == get_ident():
+            raise RuntimeError("Cannot join current thread")
+        self._ended.wait(None if timeout is None or timeout < 0 else timeout)
+
+    def _set_done(self) -> None:
+        if self._ident == 0:
+            raise RuntimeError("thread not started")
+        _joined_at_exit.discard(self)
+        self._ended.set()
+
+
+_joined_at_exit: set[_ThreadHandle] = set()
+
+
+def _make_thread_handle(ident: int) -> _ThreadHandle:
+    handle = _ThreadHandle()
+    handle._ident = ident
+    return handle
+
+
+def start_joinable_thread(
+    function: _Callable[[], object], handle: _ThreadHandle | None = None, daemon: bool = True
+) -> _ThreadHandle:
+    """Run `function()` in a new green thread. Returns its handle. One that is no daemon is waited for at the exit."""
+    if not callable(function):
+        raise TypeError("thread function must be callable")
+    if handle is None:
+        handle = _ThreadHandle()
+    elif not isinstance(handle, _ThreadHandle):
+        raise TypeError("'handle' must be a _ThreadHandle")
+    elif handle._ident:
+        raise RuntimeError("thread already started")
+    _sys.audit("_thread.start_joinable_thread", function, daemon, handle)
+    if not daemon:
+        _joined_at_exit.add(handle)
+    # Kept by the handle, so that nobody else gets the number as long as there is one.
+    handle._thread = _start(handle, function, (), {})
+    handle._ident = id(handle._thread)
+    return handle
+
+
+def _shutdown() -> None:
+    """Wait for the threads that are no daemons, green and real."""
+    while _joined_at_exit:
+        handle = next(iter(_joined_at_exit))
+        if handle._ident == get_ident():
+            _joined_at_exit.discard(handle)
+        else:
+            handle.join()
+    _real_shutdown()
+
+
+_real_shutdown: Any = getattr(_real, "_shutdown", None)
+
+__getattr__ = complete(globals(), _real)

@@ -1,0 +1,173 @@
+"""Green `os`: waiting for children, and reading and writing pipes.
+
+Strategy: a child is awaited by its pidfd, which becomes readable when it ends; where there is none, by an OS thread
+that looks without reaping. A descriptor's flags are never changed, for it may be shared with other processes: before
+a read or a write that could block we wait until it would not, and write no more at a time than a pipe takes at once.
+Files never block in this sense.
+"""
+
+from __future__ import annotations
+
+import errno as _errno
+import os as _real
+import select as _select
+import stat as _stat
+from typing import Any
+
+from greenlet import getcurrent as _getcurrent
+
+from greenserve.green._twin import complete
+from greenserve.hub import threadpool as _threadpool
+from greenserve.hub.hub import running as _running
+from greenserve.hub.parking import Loop as _Loop
+
+_read = _real.read
+_write = _real.write
+_readv: Any = getattr(_real, "readv", None)
+_waitpid = _real.waitpid
+_wait3: Any = getattr(_real, "wait3", None)
+_wait4: Any = getattr(_real, "wait4", None)
+_waitid: Any = getattr(_real, "waitid", None)
+_pidfd_open: Any = getattr(_real, "pidfd_open", None)
+_poll: Any = getattr(_select, "poll", None)
+_PIPE_BUF = getattr(_select, "PIPE_BUF", 512)
+_SLICE = 0.5  # seconds that an OS thread waits for a child on behalf of a caller who may have left
+
+
+# -- children
+
+
+def waitpid(pid: int, options: int, /) -> tuple[int, int]:
+    """As `os.waitpid`; only the calling green thread waits."""
+    found = _waitpid(pid, options | _real.WNOHANG)
+    if options & _real.WNOHANG:
+        return found
+    while found == (0, 0):
+        wait_for_child(pid)
+        found = _waitpid(pid, options | _real.WNOHANG)
+    return found
+
+
+def wait() -> tuple[int, int]:
+    """As `os.wait`; only the calling green thread waits."""
+    return waitpid(-1, 0)
+
+
+def wait3(options: int) -> Any:
+    """As `os.wait3`; only the calling green thread waits."""
+    return wait4(-1, options)
+
+
+def wait4(pid: int, options: int) -> Any:
+    """As `os.wait4`; only the calling green thread waits."""
+    found = _wait4(pid, options | _real.WNOHANG)
+    while not options & _real.WNOHANG and found[0] == 0:
+        wait_for_child(pid)
+        found = _wait4(pid, options | _real.WNOHANG)
+    return found
+
+
+def waitid(idtype: Any, ident: int, options: int, /) -> Any:
+    """As `os.waitid`; only the calling green thread waits."""
+    found = _waitid(idtype, ident, options | _real.WNOHANG)
+    while not options & _real.WNOHANG and found is None:
+        _wait_elsewhere(idtype, ident, options & ~_real.WNOHANG)
+        found = _waitid(idtype, ident, options | _real.WNOHANG)
+    return found
+
+
+def wait_for_child(pid: int, deadline: float | None = None) -> None:
+    """Park until a child (a pid, or -1, 0, or a negated group: as for waitpid) has ended, without reaping it.
+
+    deadline: absolute monotonic seconds. Raises TimeoutError; ChildProcessError when there is no such child.
+    """
+    if pid > 0 and _pidfd_open is not None:
+        try:
+            fd = _pidfd_open(pid)
+        except ProcessLookupError:
+            raise ChildProcessError(_errno.ECHILD, _real.strerror(_errno.ECHILD)) from None
+        except OSError:  # a kernel before 5.3
+            pass
+        else:
+            hub: Any = _running().hub
+            descriptor = hub.register(fd)
+            try:
+                hub.wait_read(descriptor, deadline)
+            finally:
+                hub.unregister(descriptor)
+                _real.close(fd)
+            return
+    kinds = {-1: (_real.P_ALL, 0), 0: (_real.P_PGID, _real.getpgrp())}
+    kind, ident = kinds.get(pid) or ((_real.P_PID, pid) if pid > 0 else (_real.P_PGID, -pid))
+    _wait_elsewhere(kind, ident, _real.WEXITED, deadline)
+
+
+def _wait_elsewhere(kind: Any, ident: int, options: int, deadline: float | None = None) -> None:
+    """Wait in an OS thread. WNOWAIT: it must not take the status, for the caller may have been killed meanwhile."""
+    call = _threadpool.default_pool().submit(_waitid, kind, ident, options | _real.WNOWAIT)
+    call.wait(deadline)
+
+
+# -- pipes
+
+
+def read(fd: int, length: int, /) -> bytes:
+    """As `os.read`; where nothing can be read yet, only the calling green thread waits."""
+    _await(fd, _select.POLLIN | _select.POLLPRI)
+    return _read(fd, length)
+
+
+def readv(fd: int, buffers: Any, /) -> int:
+    """As `os.readv`; where nothing can be read yet, only the calling green thread waits."""
+    _await(fd, _select.POLLIN | _select.POLLPRI)
+    count: int = _readv(fd, buffers)
+    return count
+
+
+def write(fd: int, data: Any, /) -> int:
+    """As `os.write`; where it would block, only the calling green thread waits.
+
+    All of the data is written, as a blocking descriptor would; when an error comes after some of it, how much that was.
+    """
+    if not _may_block(fd):
+        return _write(fd, data)
+    written = 0
+    with memoryview(data) as view, view.cast("B") as rest:
+        while True:
+            try:
+                _await(fd, _select.POLLOUT)
+                # What POLLOUT promises of a pipe is room for PIPE_BUF bytes (POSIX); a longer write would block.
+                written += _write(fd, rest[written : written + _PIPE_BUF])
+            except OSError:
+                if written:
+                    return written
+                raise
+            if written >= len(rest):
+                return written
+
+
+def _may_block(fd: int) -> bool:
+    """Whether a call on this descriptor may have to wait, and is allowed to."""
+    mode = _real.fstat(fd).st_mode
+    if _stat.S_ISREG(mode) or _stat.S_ISDIR(mode) or _stat.S_ISBLK(mode):
+        return False
+    return _real.get_blocking(fd) and not isinstance(_getcurrent(), _Loop)
+
+
+def _await(fd: int, events: int) -> None:
+    if not _may_block(fd):
+        return
+    poller = _poll()
+    poller.register(fd, events)
+    while not poller.poll(0):
+        hub: Any = _running().hub
+        if events & _select.POLLOUT:
+            hub.wait_writable(fd)
+        else:
+            hub.wait_readable(fd)
+
+
+if _poll is None:  # no way to ask beforehand: these stay as they are
+    read, write = _real.read, _real.write
+
+__getattr__ = complete(globals(), _real)

@@ -1,0 +1,28 @@
+"""Green `queue`: a SimpleQueue in Python; the other queues are made of `threading`'s locks, and green when these are."""
+
+from __future__ import annotations
+
+import queue as _real
+from typing import Any
+
+from greenserve.green import threading
+from greenserve.green._copies import Copies
+from greenserve.hub import queue as _queue
+
+
+class SimpleQueue(_queue.SimpleQueue[Any]):
+    """As `queue.SimpleQueue`."""
+
+
+SimpleQueue.__module__ = "queue"
+
+
+def __getattr__(name: str) -> Any:
+    """What is not defined here, from a copy of the module above the green `threading`, made at the first use."""
+    if not _copies.modules:
+        made = _copies.get("queue")
+        vars(made).update(SimpleQueue=SimpleQueue, Empty=_real.Empty, Full=_real.Full)
+    return getattr(_copies.modules["queue"], name)
+
+
+_copies = Copies(lambda name: threading if name == "threading" else None)

@@ -1,0 +1,110 @@
+"""Green `subprocess`: the standard library's own code over green `os`, `selectors`, `threading` and pipes.
+
+Strategy: Popen's methods are built again over a copy of the module's globals in which what blocks is green; a wait
+for the child is one wait for its pidfd, where the standard library asks again and again. The pipes that Popen opens
+are read and written by `greenserve.green.os`, which leaves their flags alone: another child may get them as its
+standard input.
+"""
+
+from __future__ import annotations
+
+import io as _io
+import subprocess as _real
+from time import monotonic as _clock
+from types import FunctionType as _FunctionType
+from types import SimpleNamespace as _SimpleNamespace
+from typing import Any
+
+from greenserve.green import os as _os
+from greenserve.green import selectors as _selectors
+from greenserve.green import threading as _threading
+from greenserve.green import time as _time
+from greenserve.green._twin import complete, rebind
+
+
+class _Pipe(_io.FileIO):
+    """The end of a pipe: read and written without blocking others."""
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Wait for bytes, and put them into `buffer`. Returns their count; 0 at the end."""
+        return _os.readv(self.fileno(), [buffer])
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most `size` bytes; all there will be when it is negative."""
+        if size is None or size < 0:
+            return self.readall()
+        return _os.read(self.fileno(), size)
+
+    def readall(self) -> bytes:
+        """Everything until the end."""
+        pieces = []
+        while piece := _os.read(self.fileno(), _io.DEFAULT_BUFFER_SIZE):
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    def write(self, data: Any, /) -> int:
+        """Write all of `data`."""
+        return _os.write(self.fileno(), data)
+
+
+def _open(fd: int, mode: str, buffering: int = -1) -> Any:
+    """As `io.open`, for Popen's pipes, which are binary there."""
+    raw = _Pipe(fd, mode.replace("b", ""))
+    if buffering == 0:
+        return raw
+    size = _io.DEFAULT_BUFFER_SIZE if buffering < 2 else buffering
+    return _io.BufferedReader(raw, size) if "r" in mode else _io.BufferedWriter(raw, size)
+
+
+_names: dict[str, Any] = {
+    **vars(_real),
+    "__name__": __name__,
+    "io": _SimpleNamespace(**{**vars(_io), "open": _open}),
+    "os": _os,
+    "threading": _threading,
+    "time": _time,
+    "selectors": _selectors,
+    "_PopenSelector": _selectors.PollSelector,
+}
+"""The globals of what is built again here: the real module's, so that its exceptions and constants are the same."""
+
+
+def _methods() -> dict[str, Any]:
+    # What is decorated has another module's globals, and none of it blocks.
+    return {
+        name: rebind(value, _names)
+        for name, value in vars(_real.Popen).items()
+        if isinstance(value, _FunctionType) and value.__globals__ is vars(_real)
+    }
+
+
+class Popen(type("_Popen", (_real.Popen,), _methods())):  # type: ignore[misc]  # a class made of what this interpreter has
+    """As `subprocess.Popen`; only the calling green thread waits."""
+
+    def _wait(self, timeout: float | None) -> int:
+        """Wait for the child to end, at most `timeout` seconds. Raises TimeoutExpired."""
+        deadline = None if timeout is None else _clock() + timeout
+        while self.returncode is None:
+            try:
+                _os.wait_for_child(self.pid, deadline)
+            except TimeoutError:
+                raise _real.TimeoutExpired(self.args, timeout or 0.0) from None
+            except ChildProcessError:
+                pass  # somebody else has reaped it: what `_try_wait` makes of that is the standard library's
+            with self._waitpid_lock:
+                if self.returncode is not None:
+                    break
+                pid, status = self._try_wait(_os.WNOHANG)
+                if pid == self.pid:
+                    self._handle_exitstatus(status)
+        code: int = self.returncode
+        return code
+
+
+Popen.__module__ = "subprocess"
+_names["Popen"] = Popen
+
+for _name in ("call", "check_call", "check_output", "run", "getoutput", "getstatusoutput"):
+    globals()[_name] = _names[_name] = rebind(getattr(_real, _name), _names)
+
+__getattr__ = complete(globals(), _real)

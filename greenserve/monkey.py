@@ -1,0 +1,31 @@
+"""`python -m greenserve.monkey program.py`: run a program patched from its first line. The patching is in
+greenserve.green.monkey.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from greenserve.green.monkey import (
+    LatePatchWarning,
+    import_patched,
+    is_monkey_patched,
+    main,
+    monkey_patch,
+    original,
+    run_module,
+    run_script,
+)
+
+__all__ = [
+    "LatePatchWarning",
+    "import_patched",
+    "is_monkey_patched",
+    "monkey_patch",
+    "original",
+    "run_module",
+    "run_script",
+]
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
