@@ -22,6 +22,7 @@ from typing import Any
 
 from greenserve.hub.hub import MARK, Hub, HubCall, stand_in
 from greenserve.hub.poller import Poller, default_poller
+from greenserve.hub.starting import Start
 
 __all__ = ["VirtualClock", "virtual_time"]
 
@@ -97,12 +98,16 @@ class _ShuffledReady(collections.deque[Any]):
     def popleft(self) -> Any:
         """Any of those before the MARK, or the MARK itself when there is none."""
         end = self.index(MARK)
-        place = next((n for n in range(end) if isinstance(self[n], HubCall)), None)
+        place = next((n for n in range(end) if _is_call(self[n])), None)
         if place is None:
             place = self._chance.randrange(end or 1)
         item = self[place]
         del self[place]
         return item
+
+
+def _is_call(item: object) -> bool:
+    return isinstance(item, HubCall) and not isinstance(item, Start)
 
 
 @contextlib.contextmanager

@@ -232,10 +232,11 @@ class Hub(Descriptors):
     def _end_all(self) -> None:
         self.max_idle_carriers = 0
         for item in list(self.ready):
-            if isinstance(item, Carrier) and not item:  # not begun: whoever waits for it must not wait for ever
-                cancel = getattr(item.job, "cancel", None)
-                if cancel is not None:
-                    cancel()
+            # Not begun: whoever waits for it must not wait for ever.
+            beginning = item.job if isinstance(item, Carrier) and not item else item
+            cancel = getattr(beginning, "cancel", None)
+            if cancel is not None:
+                cancel()
         greenlets = [*self.adopted, *self.carriers]
         for greenlet in greenlets:
             greenlet.parent = self.main  # where its end brings us back

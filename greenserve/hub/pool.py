@@ -8,11 +8,12 @@ from types import FrameType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from greenserve.errors import HubError
-from greenserve.hub.greenthread import GreenThread, getcurrent, spawn
+from greenserve.hub.greenthread import GreenThread, getcurrent
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.line import Crowd
 from greenserve.hub.lock import Semaphore
 from greenserve.hub.queue import LightQueue
+from greenserve.hub.starting import spawn_at
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,12 +45,10 @@ class GreenPool:
         if not self._room.acquire(False) and not self._wait_for_room():
             return _in_place(sys._getframe(1), function, args, kwargs)
         try:
-            thread = spawn(function, *args, **kwargs)
+            thread = spawn_at(sys._getframe(1), function, args, kwargs)
         except BaseException:
             self._make_room()
             raise
-        frame = sys._getframe(1)
-        thread._birth = (frame.f_code, frame.f_lasti)
         self._threads.add(thread)
         thread.link(self._ended)
         return thread
@@ -130,9 +129,7 @@ class GreenPool:
         wait to be fetched; the iterable is read by a green thread of its own, and no further than that.
         """
         results: LightQueue[Any] = LightQueue(max(1, self.size))
-        feeder: GreenThread[None] = spawn(_feed, self, function or _tuple, iterable, results)
-        frame = sys._getframe(1)
-        feeder._birth = (frame.f_code, frame.f_lasti)
+        feeder = spawn_at(sys._getframe(1), _feed, (self, function or _tuple, iterable, results), {})
         if getcurrent() in self._threads:
             self._feeders.add(feeder)
             feeder.link(self._feeders.discard)

@@ -19,9 +19,10 @@ from greenlet import GreenletExit, getcurrent
 
 from greenserve.errors import HubError
 from greenserve.hub import idle
-from greenserve.hub.greenthread import GreenThread, spawn
+from greenserve.hub.greenthread import GreenThread
 from greenserve.hub.hub import Greenlet, running, wake
 from greenserve.hub.line import Crowd
+from greenserve.hub.starting import spawn_at
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,9 +72,7 @@ class TaskGroup:
         """
         if self._cancelled or not self._accepts():
             raise HubError(f"cannot spawn in {self!r}")
-        thread = spawn(function, *args, **kwargs)
-        frame = sys._getframe(1)
-        thread._birth = (frame.f_code, frame.f_lasti)
+        thread = spawn_at(sys._getframe(1), function, args, kwargs)
         thread.quiet = True
         self._children.add(thread)
         thread.link(self._ended)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from contextvars import ContextVar
 
 import pytest
 from greenlet import GreenletExit
@@ -12,6 +13,7 @@ from greenserve.hub import Timeout, getcurrent, sleep, spawn
 from greenserve.hub.pool import GreenPile, GreenPool
 from greenserve.hub.pools import Pool, TokenPool
 from greenserve.hub.queue import Queue
+from greenserve.testing import virtual_time
 
 
 def test_at_most_size_run_at_a_time(virtual):
@@ -43,6 +45,32 @@ def test_spawn_returns_the_thread_with_the_callers_birthplace(hub):
     assert thread.wait() == 3
     assert pool.spawn_n(int) is None
     pool.waitall()
+
+
+def test_a_closed_hub_ends_those_too_who_have_not_begun():
+    log = []
+    with virtual_time():
+        threads = [GreenPool().spawn(log.append, n) for n in range(3)]
+    assert all(thread.dead for thread in threads)
+    assert log == []
+
+
+def test_many_short_functions_share_few_carriers(hub):
+    pool = GreenPool()
+    threads = [pool.spawn(pow, 2, n) for n in range(500)]
+    pool.waitall()
+    assert [thread.wait() for thread in threads] == [2**n for n in range(500)]
+    assert len(hub.carriers) < 10
+
+
+def test_pooled_threads_inherit_the_spawners_context(hub):
+    variable = ContextVar("variable")
+    variable.set("spawner's")
+    pool = GreenPool()
+    threads = [pool.spawn(lambda n=n: (variable.get(), variable.set(n), sleep(), variable.get())) for n in range(3)]
+    assert [thread.wait()[0] for thread in threads] == ["spawner's"] * 3
+    assert [thread.wait()[3] for thread in threads] == [0, 1, 2]
+    assert variable.get() == "spawner's"
 
 
 def test_who_waits_for_room_is_counted_and_served_in_order(virtual):
