@@ -1,0 +1,59 @@
+"""The guides tell the truth: every Python block in them is a program that runs, and every name and link exists."""
+
+from __future__ import annotations
+
+import importlib
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import REPOSITORY
+from tests.e2e.server_process import run_command
+
+DOCS = REPOSITORY / "docs"
+GUIDES = ("hub.md", "from_eventlet.md", "from_gevent.md")
+
+
+def programs() -> list[object]:
+    found: list[object] = []
+    for guide in GUIDES:
+        text = (DOCS / guide).read_text("utf-8")
+        for match in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+            title = re.findall(r"^##+ (.+)$", text[: match.start()], re.MULTILINE)[-1]
+            found.append(pytest.param(match[1], id=f"{guide}: {title}"))
+    return found
+
+
+@pytest.mark.parametrize("program", programs())
+def test_a_program_in_a_guide_runs(tmp_path: Path, program: str) -> None:
+    (tmp_path / "program.py").write_text(program, "utf-8")
+    done = run_command(executable=(sys.executable, "-W", "error", "program.py"), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_block_of_a_guide_is_python(guide: str) -> None:
+    assert set(re.findall(r"^```(\w+)$", (DOCS / guide).read_text("utf-8"), re.MULTILINE)) <= {"python"}
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_name_of_ours_in_a_guide_exists(guide: str) -> None:
+    text = (DOCS / guide).read_text("utf-8")
+    names = set(re.findall(r"\bgreenserve((?:\.\w+)+)", text))
+    assert names
+    for dotted in names:
+        found = importlib.import_module("greenserve")
+        path = "greenserve"
+        for name in dotted[1:].split("."):
+            path = f"{path}.{name}"
+            if not hasattr(found, name):
+                importlib.import_module(path)
+            found = getattr(found, name)
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_link_of_a_guide_leads_somewhere(guide: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", (DOCS / guide).read_text("utf-8")):
+        assert "://" in target or (DOCS / target.partition("#")[0]).exists(), target
