@@ -21,6 +21,7 @@ from greenserve.green import selectors  # noqa: F401 - for sendfile, built again
 from greenserve.green._twin import complete, rebind
 from greenserve.hub.greenthread import sleep as _sleep
 from greenserve.hub.hub import Descriptor, Hub, running
+from greenserve.hub.native import get_ident as _get_ident
 
 getaddrinfo = _dns.getaddrinfo
 gethostbyname = _dns.gethostbyname
@@ -355,7 +356,7 @@ class socket(_real.socket):
 
 def _unregister_from_its_hub(descriptor: Descriptor) -> None:
     hub = descriptor.hub
-    if hub is running().hub:
+    if hub.thread_id == _get_ident():  # not running().hub: a callback of the hub may close a socket
         hub.unregister(descriptor)
         return
     # Off its poller here and now, for the number is about to be free; the waiters are its own thread's to wake.

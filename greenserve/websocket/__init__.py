@@ -1,5 +1,8 @@
-"""WebSockets (RFC 6455, RFC 7692) for WSGI applications: `accept` one in a request, or make a `handler`."""
+"""WebSockets (RFC 6455, RFC 7692) for WSGI applications: `accept` one in a request, or make a `handler`; and `connect`
+to other servers.
+"""
 
+from greenserve.websocket.client import connect
 from greenserve.websocket.closing import CloseCode
 from greenserve.websocket.errors import (
     ConnectionClosed,
@@ -19,6 +22,7 @@ __all__ = [
     "WebSocket",
     "WebSocketError",
     "accept",
+    "connect",
     "handler",
     "is_upgrade",
 ]

@@ -63,13 +63,13 @@ class Link(Outbound):
     __slots__ = (
         "__weakref__",
         "_at_end",
-        "_client",
         "_heard",
         "_inbox",
         "_on_closed",
         "_paused",
         "_ping_interval",
         "_ping_timeout",
+        "client",
         "farewell",
         "on_pong",
     )
@@ -87,7 +87,7 @@ class Link(Outbound):
         super().__init__(hub, sock, protocol)
         self.farewell: Close | None = None  # our Close, if we began
         self.on_pong: Callable[[bytes], object] | None = None
-        self._client = client
+        self.client = client
         self._inbox = Inbox()
         self._paused = False
         self._heard = True
@@ -328,7 +328,7 @@ class Link(Outbound):
 
     @property
     def _is_over(self) -> bool:
-        return self.stage >= (CLOSED if self._client else ENDED)
+        return self.stage >= (CLOSED if self.client else ENDED)
 
     @staticmethod
     def is_end(error: BaseException) -> bool:
@@ -421,7 +421,7 @@ class Link(Outbound):
         try:
             if self._descriptor.hangup:
                 raise OSError
-            if not self._client:
+            if not self.client:
                 self._shut_writing()
         except OSError:
             self._close()

@@ -11,7 +11,7 @@ from greenserve.hub.native import get_ident
 from greenserve.websocket.closing import CloseCode, close_payload
 from greenserve.websocket.errors import ConnectionClosed
 from greenserve.websocket.frames import MAX_CONTROL
-from greenserve.websocket.link import Link, Stage
+from greenserve.websocket.link import CLOSE_SECONDS, Link, Stage
 
 # RFC 6455 §7.4.1: how a peer leaves in order; 1005 is a Close without a code.
 _IN_ORDER = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS, CloseCode.SERVICE_RESTART})
@@ -135,9 +135,12 @@ class WebSocket:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Close; with 1011 after an error of ours, with 1001 when we are killed."""
+        """Close; with 1011 after an error of ours, with 1001 when we are killed.
+
+        A client waits for the server's answer, lest its program end before; a server's end goes by itself.
+        """
         if error is None or isinstance(error, ConnectionClosed):
             code = CloseCode.NORMAL
         else:
             code = CloseCode.INTERNAL_ERROR if isinstance(error, Exception) else CloseCode.GOING_AWAY
-        self.close(code, timeout=0)
+        self.close(code, timeout=CLOSE_SECONDS if self._link.client and error is None else 0)
