@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from greenserve.green.monkey import is_monkey_patched, monkey_patch, original
+from greenserve.green.monkey import import_patched, is_monkey_patched, monkey_patch, original
 from greenserve.hub import (
     AsyncResult,
     Barrier,
@@ -58,7 +58,7 @@ from greenserve.hub.threadpool import ThreadPool
 from greenserve.version import VERSION as __version__
 
 if TYPE_CHECKING:  # what __getattr__ gives; tests/test_public.py holds this and _HOMES together
-    from greenserve import net, testing, tpool, websocket
+    from greenserve import net, rooms, testing, tpool, websocket
     from greenserve.green.net import connect, listen, wrap_ssl
     from greenserve.green.streamserver import DatagramServer, StopServe, StreamServer
     from greenserve.server import Server, serve
@@ -100,6 +100,7 @@ __all__ = [
     "current_hub",
     "get_ident",
     "getcurrent",
+    "import_patched",
     "is_monkey_patched",
     "is_timeout",
     "iwait",
@@ -110,6 +111,7 @@ __all__ = [
     "monkey_patch",
     "net",
     "original",
+    "rooms",
     "serve",
     "sleep",
     "spawn",
@@ -134,7 +136,7 @@ _HOMES = {
     "serve": "greenserve.server",
     "wrap_ssl": "greenserve.green.net",
 }
-_MODULES = ("net", "testing", "tpool", "websocket")
+_MODULES = ("net", "rooms", "testing", "tpool", "websocket")
 
 
 def __getattr__(name: str) -> Any:

@@ -50,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "demo": {"version", "", "rooms", "websocket"},  # an application like any other: public names only
     "__init__": SERVER | {"server", "supervisor", "loading", "testing"} | NAMES,
     "__main__": {"cli"},
+    "monkey": {"green"},
     **{name: {"hub", "green"} for name in NAMES},
 }
 
@@ -118,6 +119,7 @@ PUBLIC = {
     "current_hub",
     "get_ident",
     "getcurrent",
+    "import_patched",
     "is_monkey_patched",
     "is_timeout",
     "iwait",
@@ -128,6 +130,7 @@ PUBLIC = {
     "monkey_patch",
     "net",
     "original",
+    "rooms",
     "serve",
     "sleep",
     "spawn",

@@ -117,7 +117,7 @@ def test_a_module_of_names_has_the_names_that_it_says_and_makes_none_of_its_own(
         ("event", ["Event"]),
         ("greenpool", ["GreenPile", "GreenPool"]),
         ("greenthread", ["GreenThread", "getcurrent", "kill", "sleep", "spawn", "spawn_after", "spawn_after_local"]),
-        ("patcher", ["is_monkey_patched", "monkey_patch", "original"]),
+        ("patcher", ["import_patched", "is_monkey_patched", "monkey_patch", "original"]),
         ("pools", ["Pool", "TokenPool"]),
         ("queue", ["Empty", "Full", "LifoQueue", "LightQueue", "PriorityQueue", "Queue"]),
         ("semaphore", ["BoundedSemaphore", "Semaphore"]),

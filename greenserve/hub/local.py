@@ -51,8 +51,8 @@ class local:
         key = _Key(args, kwargs)
         object.__setattr__(self, "_local__key", key)
         weakref.finalize(self, _forget, key).atexit = False
-        # __init__ is about to be called in this thread.
-        _begin(key)
+        if cls.__init__ is not object.__init__:
+            _begin(key)  # __init__ is about to be called in this thread; otherwise the first use does, not an import
         return self
 
     def __getattribute__(self, name: str) -> Any:
