@@ -79,7 +79,10 @@ class LightQueue(Generic[T]):
         self._debt: list[bool] = []  # room to be given up, after `resize` to less than there was
         self._puts: Iterator[bool] | None = None
         self._init(maxsize)
-        self._hooked = self._hooked_store()
+        cls = type(self)
+        hooks: tuple[Any, ...] = (cls._init, cls._qsize, cls._put, cls._get)
+        self._transparent = hooks in ATOMIC_HOOKS or hooks in TRANSPARENT_HOOKS
+        self._hooked = None if hooks in ATOMIC_HOOKS else HookedStore(self, self._getters, self._admit_or_not)
         self._items: Any = self.queue if self._hooked is None else self._hooked
         self._append: Callable[[T], None] = self._items.append
         self._fetch: Callable[[], T] = getattr(self._items, "popleft", self._items.pop)
@@ -99,16 +102,9 @@ class LightQueue(Generic[T]):
     def _get(self) -> T:
         return self.queue.popleft()  # type: ignore[no-any-return]  # a T, as it was put
 
-    def _hooked_store(self) -> HookedStore | None:
-        """None unless somebody has overridden a hook: a deque's or a list's operations are atomic already."""
-        cls = type(self)
-        hooks: tuple[Any, ...] = (cls._init, cls._qsize, cls._put, cls._get)
-        return None if hooks in ATOMIC_HOOKS else HookedStore(self, self._getters, self._admit_or_not)
-
     def _note_state(self) -> None:
-        """Note whether put and get need to mind neither room nor a shutdown; and whether no hooks either."""
-        self._roomy = self._room is None and self._state is _OPEN
-        self._plain = self._roomy and self._hooked is None
+        """Note whether put needs to mind neither room nor a shutdown, and may give an item straight to a getter."""
+        self._plain = self._room is None and self._state is _OPEN and self._transparent
 
     # -- put
 
@@ -144,19 +140,20 @@ class LightQueue(Generic[T]):
         if self._state is not _OPEN:
             raise ShutDown
         room = self._room
-        if room is None and self._hooked is not None:
+        if room is None:
             self._count()
-            self._hooked.append(item)
+            self._append(item)
+            self._settle()
             return
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
-        if not self._items and (self._hooked is None or self.maxsize == 0):
+        if not self._items and (self._transparent or self.maxsize == 0):
             getter = self._getters.claim_first()
             if getter is not None:
                 self._count()
                 resume(getter, item)
                 return
-        if room is None or room.acquire(False):
+        if self.maxsize != 0 and room.acquire(False):
             self._count()
             self._append(item)
             self._settle()
@@ -173,11 +170,15 @@ class LightQueue(Generic[T]):
         self._putters.append(offer)
         try:
             room = self._room
-            if room is None or room.acquire(False):
+            if self.maxsize != 0 and (room is None or room.acquire(False)):
                 self._admit()
-            self._settle()
+            if self._getters or self._state is not _OPEN:
+                self._settle()
             hub = greenlet.hub
-            outcome = hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout)
+            if timeout is None:
+                outcome = hub.park(greenlet, token)
+            else:
+                outcome = hub.park_until(greenlet, token, hub.clock() + timeout)
         except BaseException:
             self._withdraw(offer)
             raise
@@ -212,13 +213,13 @@ class LightQueue(Generic[T]):
                     self._admit()
                     self._settle()
                 return item
-        elif self._roomy and block and timeout is None:
+        elif block and timeout is None and not self._putters and self._state is _OPEN:
             # The common wait, in one piece; `_get_carefully` has all the others.
             greenlet = running()
             token: Token = [greenlet]
             self._getters.append(token)
             try:
-                if self._items or not self._roomy:  # between our look and our entry
+                if self._items or self._putters or self._state is not _OPEN:  # between our look and our entry
                     self._settle()
                 outcome = greenlet.hub.park(greenlet, token)
             except BaseException:
@@ -465,3 +466,8 @@ class LightQueue(Generic[T]):
 
 ATOMIC_HOOKS: set[tuple[Any, ...]] = {(LightQueue._init, LightQueue._qsize, LightQueue._put, LightQueue._get)}
 """Hooks that come to one atomic operation of `queue` each: append, and popleft or pop."""
+
+TRANSPARENT_HOOKS: set[tuple[Any, ...]] = set()
+"""Hooks through which an item that is put into nothing comes out as it is, so that a getter who waits can have it at
+once.
+"""

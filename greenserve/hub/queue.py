@@ -13,7 +13,7 @@ from operator import length_hint
 from typing import TypeVar
 
 from greenserve.hub.hub import TIMED_OUT, running, wake
-from greenserve.hub.lightqueue import ATOMIC_HOOKS, Empty, Full, LightQueue, ShutDown
+from greenserve.hub.lightqueue import ATOMIC_HOOKS, TRANSPARENT_HOOKS, Empty, Full, LightQueue, ShutDown
 from greenserve.hub.line import Crowd
 
 __all__ = [
@@ -96,6 +96,9 @@ class PriorityQueue(Queue[T]):
 
     def _get(self) -> T:
         return heapq.heappop(self.queue)  # type: ignore[type-var]  # as above
+
+
+TRANSPARENT_HOOKS.add((PriorityQueue._init, PriorityQueue._qsize, PriorityQueue._put, PriorityQueue._get))
 
 
 class SimpleQueue(LightQueue[T]):
