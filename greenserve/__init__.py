@@ -139,13 +139,15 @@ _HOMES = {
 _MODULES = ("net", "rooms", "testing", "tpool", "websocket")
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"greenserve.{name}")  # which makes it an attribute from now on
-    if name not in _HOMES:
-        raise AttributeError(f"module 'greenserve' has no attribute {name!r}")
-    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
-    return value
+if not TYPE_CHECKING:  # type checkers that saw it would accept every name
+
+    def __getattr__(name: str) -> Any:
+        if name in _MODULES:
+            return import_module(f"greenserve.{name}")  # which makes it an attribute from now on
+        if name not in _HOMES:
+            raise AttributeError(f"module 'greenserve' has no attribute {name!r}")
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
 
 
 def __dir__() -> list[str]:
