@@ -292,8 +292,9 @@ def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenT
     except (AttributeError, HubError):
         hub = current_hub()
     thread = GreenThread(hub, function, args, kwargs)
-    frame = sys._getframe(1)
-    thread._birth = (frame.f_code, frame.f_lasti)
+    frame = sys._getframe().f_back
+    if frame is not None:  # it is in an OS thread, or an atexit call, of spawn itself
+        thread._birth = (frame.f_code, frame.f_lasti)
     carrier = hub.take_carrier(thread)
     carrier.gr_context = copy_context()
     carrier.thread = thread
@@ -324,8 +325,9 @@ def _spawn_later(
 ) -> GreenThread[T]:
     hub = current_hub()
     thread = GreenThread(hub, function, args, kwargs)
-    frame = sys._getframe(2)
-    thread._birth = (frame.f_code, frame.f_lasti)
+    caller = sys._getframe(1).f_back
+    if caller is not None:
+        thread._birth = (caller.f_code, caller.f_lasti)
     context = copy_context()
 
     def start() -> None:

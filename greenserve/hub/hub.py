@@ -7,6 +7,7 @@ hub's life: made for an OS thread, closed with it, begun afresh in a forked chil
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import sys
@@ -20,7 +21,7 @@ import greenlet as _greenlet
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
-from greenserve.hub import fork, idle, interrupt, parking
+from greenserve.hub import fork, idle, interrupt, parking, rest
 from greenserve.hub import native as _thread
 from greenserve.hub.calls import MARK, TIMED_OUT, Call, HubCall, Throw, wake
 from greenserve.hub.descriptors import Descriptor, Descriptors, Watch
@@ -366,6 +367,8 @@ def _after_fork_in_child() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
+
+atexit.register(lambda: rest.rest(all_hubs()))
 
 if sys.implementation.name != "cpython":
     raise ImportError("greenserve needs CPython, for greenlet's sake")
