@@ -146,7 +146,7 @@ class Hub(Descriptors):
         return now
 
     def _doubt(self) -> float | None:
-        """How long to sleep when it seems that nobody can ever be resumed; at the second look main is told, in any sleep.
+        """How long to sleep when it seems that nobody can ever be resumed; at the second look main is told so.
 
         The first look may deceive: an OS thread that was just started is not counted before it runs.
         """
@@ -298,7 +298,7 @@ def use_hub(hub: Hub) -> Hub:
 
 @contextlib.contextmanager
 def stand_in(hub: Hub) -> Iterator[Hub]:
-    """Make `hub` this OS thread's for a `with` block in main; the one before it, and its green threads, go on afterwards.
+    """Make `hub` this OS thread's for a `with` block in main; the one before, and its green threads, go on afterwards.
 
     `hub` is closed at the end, and its green threads end. Raises HubError elsewhere than in main.
     """

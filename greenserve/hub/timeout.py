@@ -82,6 +82,7 @@ class Timeout(BaseException):
             greenlet.hub.timers.forget(self._token)
         elif greenlet.pending is not None:
             greenlet.pending = [error for error in greenlet.pending if error is not self._error] or None
+        self._error = None  # often ourselves: a circle, and with the traceback it would hold every frame that was hit
 
     close = cancel
 

@@ -44,7 +44,7 @@ class Wakeup:
             pass
 
     def watch_signals(self) -> bool:
-        """Let signals wake this hub too, unless somebody else has claimed them. False: this is not the main OS thread."""
+        """Let signals wake this hub too, unless somebody else has claimed them. False: not the main OS thread."""
         try:
             previous = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
         except ValueError:  # signals are not its business

@@ -1,6 +1,6 @@
 """When nothing can ever resume anything the hub says so, and lists who waits and where.
 
-Programs of their own, because pytest-timeout has a signal handler or an OS thread, and either may still resume somebody.
+Programs of their own, because pytest-timeout has a signal handler or an OS thread: either may still resume somebody.
 """
 
 from __future__ import annotations

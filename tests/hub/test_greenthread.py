@@ -32,7 +32,7 @@ def test_wait_raises_what_the_function_raises(hub: Hub, capsys: pytest.CaptureFi
 
 def test_wait_with_a_timeout(virtual: VirtualTime):
     thread = spawn(sleep, 10)
-    with pytest.raises(TimeoutError, match="sleep-.* did not end within 4 seconds"):
+    with pytest.raises(TimeoutError, match=r"sleep-.* did not end within 4 seconds"):
         thread.wait(4)
     assert virtual.now == 4
     assert thread.wait(7) is None
@@ -163,7 +163,7 @@ def test_a_sleeper_whose_time_is_over_is_killed_before_it_goes_on(virtual: Virtu
         sleep(5)
         went_on.append(1)
 
-    spawn_after(5, lambda: victim.kill())  # its timer comes first, but the sleeper is claimed in the same round
+    spawn_after(5, lambda: victim.kill())  # noqa: PLW0108 - not made yet; its timer comes first, but the sleeper is claimed in the same round
     victim = spawn(sleeper)
     sleep(10)
     assert isinstance(victim.error, GreenletExit)

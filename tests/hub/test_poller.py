@@ -1,4 +1,4 @@
-"""Pollers by themselves. The others' behaviour in the hub is test_descriptors.py's; kqueue is tried against a record of its calls."""
+"""Pollers by themselves; test_descriptors.py has their behaviour in the hub. kqueue is tried against a record of its calls."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """SIGINT before each single instruction of the hub, one after another: main gets it, and nobody is lost.
 
-The interpreter runs a signal handler between two instructions. So does a trace function; and what it raises is raised there.
+The interpreter runs a signal handler between two instructions. So it does a trace function; what it raises is raised there.
 """
 
 from __future__ import annotations
@@ -11,13 +11,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-import pytest
-
 from greenserve.hub import Timeout, interrupt, sleep, spawn, use_hub
 from greenserve.hub.calls import MARK
 from greenserve.hub.hub import Hub, running, wake
 from tests.hub.support import VirtualTime
-
 
 LINES = sys.version_info[:2] == (3, 12)  # which does not report instructions to who asks for them in a trace function
 STEP = 1 if LINES else 9  # instructions; all of them take half a minute

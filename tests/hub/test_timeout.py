@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from greenserve.errors import HubError
@@ -12,11 +14,8 @@ from tests.hub.support import VirtualTime
 
 def test_a_timeout_is_a_base_exception_and_raises_itself(virtual: VirtualTime):
     timeout = Timeout(5)
-    with pytest.raises(Timeout) as caught:
-        try:
-            sleep(10)
-        except Exception:
-            pytest.fail("caught as an Exception")
+    with pytest.raises(Timeout) as caught, contextlib.suppress(Exception):
+        sleep(10)
     assert caught.value is timeout
     assert virtual.now == 5
 
@@ -104,10 +103,11 @@ def test_a_timeout_that_fires_for_a_claimed_thread_comes_at_its_next_park(virtua
     token = [greenlet]
     spawn_after(4, wake, token, "handed over")
     spawn_after(4, busy_until, virtual, 6)  # so that main, although claimed, is not resumed before the timeout fires
-    with pytest.raises(Timeout), Timeout(5):
+    with Timeout(5) as timeout:
         assert virtual.hub.park(greenlet, token) == "handed over"
-        sleep(0)
-        pytest.fail("the timeout did not come")
+        with pytest.raises(Timeout) as caught:
+            sleep(0)
+    assert caught.value is timeout
 
 
 def busy_until(virtual: VirtualTime, time: float) -> None:
