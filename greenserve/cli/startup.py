@@ -20,6 +20,7 @@ from greenserve.errors import ConfigurationError
 from greenserve.loading import load_application
 from greenserve.settings import Resolution, Settings
 from greenserve.version import VERSION
+from greenserve.websocket.compat import engineio_warning
 
 _logger = logging.getLogger("greenserve.cli")
 
@@ -53,6 +54,9 @@ def load(reference: str) -> WSGIApplication:
     """Load the application that `reference` names, from the working directory. Raises LoadError."""
     application = load_application(reference)
     enable_loggers()
+    advice = engineio_warning()
+    if advice is not None:
+        _logger.warning("%s", advice)
     return application
 
 

@@ -65,6 +65,7 @@ class Host(wire.Host, Protocol):
     """What a connection needs of its server."""
 
     application: Application
+    upgradable: Application  # the same for requests that ask for an upgrade
     date: bytes
     draining: bool
     restarting: bool
@@ -371,8 +372,10 @@ class Connection(Wire):
             self.host.access_log.write_refusal(self, status)
 
     def _answer(self, exchange: Exchange, environ: dict[str, Any]) -> None:
+        host = self.host
+        upgrade = self.request.fields.upgrade  # type: ignore[union-attr]  # there is a request
         try:
-            exchange.run(self.host.application, environ)
+            exchange.run(host.upgradable if upgrade else host.application, environ)
         except (GreenletExit, KeyboardInterrupt):
             self._abort()
             raise

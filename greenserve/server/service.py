@@ -29,6 +29,7 @@ from greenserve.server.listener import Listener, Peer
 from greenserve.server.wire import Phase
 from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
+from greenserve.websocket.compat import upgradable
 from greenserve.websocket.deflate import DeflateParameters
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application
@@ -57,6 +58,7 @@ class Service:
     def __init__(self, hub: Hub, application: Application, settings: Settings) -> None:
         self.hub = hub
         self.application = application
+        self.upgradable = upgradable(application)
         self.header_timeout = settings.header_timeout
         self.body_timeout = settings.body_timeout
         self.keepalive_timeout = settings.keepalive_timeout
