@@ -9,6 +9,7 @@ hub.py is the kernel: tokens, parking, the loop. All that green threads wait for
 """
 
 from greenserve.hub.condition import Barrier, BrokenBarrierError, Condition
+from greenserve.hub.dag import run_dag
 from greenserve.hub.event import AsyncResult, Event, Flag
 from greenserve.hub.greenthread import (
     GreenThread,
@@ -79,6 +80,7 @@ __all__ = [
     "joinall",
     "kill",
     "local",
+    "run_dag",
     "running",
     "sleep",
     "spawn",

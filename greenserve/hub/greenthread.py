@@ -235,7 +235,8 @@ class GreenThread(Generic[T]):
             if not self.quiet and uncaught is not self._error:
                 idle.print_error(f"uncaught in green thread {self.name}, spawned at {self.birthplace}", uncaught)
         self._finish(error)
-        error = None  # its traceback refers to this frame
+        error = None  # its traceback refers to this frame,
+        del self  # and we to the error
 
     def _finish(self, error: BaseException | None) -> None:
         self._error = error
