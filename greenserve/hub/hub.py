@@ -304,7 +304,7 @@ def stand_in(hub: Hub) -> Iterator[Hub]:
     """
     before: _Holder | None = getattr(_threads, "holder", None)
     main: Any = hub.main
-    if _getcurrent() is not main:
+    if _getcurrent() is not hub.main:
         raise HubError("another hub can stand in only in the OS thread's main greenlet")
     if before is not None:
         pending = main.pending

@@ -1,4 +1,4 @@
-"""Pollers by themselves; test_descriptors.py has their behaviour in the hub. kqueue is tried against a record of its calls."""
+"""Pollers by themselves; test_descriptors.py has their behaviour in the hub. kqueue is tried with a record of calls."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """SIGINT before each single instruction of the hub, one after another: main gets it, and nobody is lost.
 
-The interpreter runs a signal handler between two instructions. So it does a trace function; what it raises is raised there.
+The interpreter runs a signal handler between two instructions. A trace function too; what it raises is raised there.
 """
 
 from __future__ import annotations
