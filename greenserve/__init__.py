@@ -58,7 +58,7 @@ from greenserve.hub.threadpool import ThreadPool
 from greenserve.version import VERSION as __version__
 
 if TYPE_CHECKING:  # what __getattr__ gives; tests/test_public.py holds this and _HOMES together
-    from greenserve import net, rooms, testing, tpool, websocket
+    from greenserve import debug, net, rooms, testing, tpool, websocket
     from greenserve.green.net import connect, listen, wrap_ssl
     from greenserve.green.streamserver import DatagramServer, StopServe, StreamServer
     from greenserve.server import Server, serve
@@ -98,6 +98,7 @@ __all__ = [
     "__version__",
     "connect",
     "current_hub",
+    "debug",
     "get_ident",
     "getcurrent",
     "import_patched",
@@ -136,7 +137,7 @@ _HOMES = {
     "serve": "greenserve.server",
     "wrap_ssl": "greenserve.green.net",
 }
-_MODULES = ("net", "rooms", "testing", "tpool", "websocket")
+_MODULES = ("debug", "net", "rooms", "testing", "tpool", "websocket")
 
 
 if not TYPE_CHECKING:  # type checkers that saw it would accept every name
