@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import inspect
 import json
 import logging
 import os
@@ -148,6 +149,15 @@ def test_receive_times_out_and_goes_on():
         assert client.recv(timeout=10) == "nothing yet"
         client.send("something")
         assert client.recv(timeout=10) == "something"
+
+
+def test_a_handler_is_a_wsgi_application_by_its_signature_too():
+    @handler
+    def chat(ws):
+        """Says what comes."""
+
+    assert list(inspect.signature(chat).parameters) == ["environ", "start_response"]
+    assert (chat.__name__, chat.__doc__) == ("chat", "Says what comes.")
 
 
 # -- while the application is busy
