@@ -19,6 +19,7 @@ PROTOCOLS = {"http", "wsgi", "websocket"}
 SERVER = BASE | PROTOCOLS | {"hub", "green", "rooms"}
 # Modules that only give names of the hub and the green twins another place to be found at, most of them Eventlet's.
 NAMES = {
+    "debug",
     "event",
     "greenpool",
     "greenthread",
@@ -37,7 +38,6 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": {"errors"},
     "hub": {"errors"},
     "testing": {"errors", "hub"},
-    "debug": {"hub"},
     "green": {"errors", "hub"},
     "http": {"errors"},
     "wsgi": BASE | {"http"},
@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "supervisor": SERVER | {"server", "admin", "loading"},
     "cli": SERVER | {"server", "admin", "supervisor", "loading", ""},
     "demo": {"version", "", "rooms", "websocket"},  # an application like any other: public names only
-    "__init__": SERVER | {"server", "supervisor", "loading", "testing", "debug"} | NAMES,
+    "__init__": SERVER | {"server", "supervisor", "loading", "testing"} | NAMES,
     "__main__": {"cli"},
     "monkey": {"green"},
     **{name: {"hub", "green"} for name in NAMES},
@@ -132,6 +132,7 @@ PUBLIC = {
     "net",
     "original",
     "rooms",
+    "run_dag",
     "serve",
     "sleep",
     "spawn",
