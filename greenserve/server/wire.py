@@ -164,15 +164,13 @@ class Wire(PoolJob):
     def _send_rest(self, data: memoryview) -> None:
         sock = self.socket
         while data:
-            self._wait(Phase.WRITE, self.host.write_timeout)
             try:
-                while data:
-                    data = data[sock.send(data[:SEND_SIZE]) :]
-                    self._give_way()
+                data = data[sock.send(data[:SEND_SIZE]) :]
             except BlockingIOError:
-                continue
+                self._wait(Phase.WRITE, self.host.write_timeout)
             except OSError as error:
                 raise _gone(error) from None
+            self._give_way()
 
     # -- from the client
 
