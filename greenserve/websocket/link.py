@@ -23,7 +23,7 @@ from greenserve.hub.poller import READ
 from greenserve.hub.timers import Token
 from greenserve.websocket.closing import CloseCode
 from greenserve.websocket.errors import ConnectionClosed, ProtocolViolation
-from greenserve.websocket.events import Close, Ping, Pong
+from greenserve.websocket.events import Close, Pong
 from greenserve.websocket.inbox import Inbox
 from greenserve.websocket.outbound import (
     CLOSED,
@@ -36,7 +36,7 @@ from greenserve.websocket.outbound import (
     Outbound,
     Stage,
 )
-from greenserve.websocket.protocol import Protocol
+from greenserve.websocket.protocol import Ahead, Protocol
 
 __all__ = ["Link", "Stage"]
 
@@ -47,6 +47,8 @@ LINGER_SECONDS = 2  # to read on after the end, lest a reset destroy our Close o
 CLOSE_SECONDS = 5  # for the peer to answer our Close
 
 _ENDED: Any = object()  # outcome of a receiver: no message will come
+_MESSAGE = frozenset((str, bytes))
+_NOTHING, _OTHER = Ahead.NOTHING, Ahead.OTHER
 
 
 class Link(Outbound):
@@ -173,33 +175,49 @@ class Link(Outbound):
         return False
 
     def _deliver_events(self) -> bool:
-        next_event, inbox, pinged = self.protocol.next_event, self._inbox, False
+        protocol, inbox, heeded = self.protocol, self._inbox, False
         while not self._paused:
-            event = next_event()
+            event = protocol.next_event()
             if event is None:
                 break
-            kind = type(event)
-            if kind is str or kind is bytes:
+            if type(event) in _MESSAGE:
                 if self.stage < LEAVING:
                     self._paused = inbox.put(event)  # type: ignore[arg-type]  # str or bytes, as just asked
-            elif kind is Ping:
-                pinged = True
-            elif kind is Close:
-                self._answer()
-                self._end()
+                    ahead = protocol.ahead()
+                    if ahead is _NOTHING:
+                        break
+                    if ahead is _OTHER:  # it may be the end: first let the application answer what came before
+                        self._put_off_reading()
+                        return False
+            elif self._heed(event):
+                heeded = True
+            else:
                 return False
-            elif kind is Pong and self.on_pong is not None:
-                self.on_pong(event.payload)  # type: ignore[union-attr]  # a Pong, as just asked
-        if pinged:
+        if heeded:
             self._answer()
-            if self._outbox_size > OUTBOX_LIMIT:  # it asks, and does not read what we answer
-                self._paused = True
         return not self._paused
+
+    def _heed(self, event: object) -> bool:
+        """A Ping, a Pong or a Close. Returns whether there will be more."""
+        if type(event) is Close:
+            self._answer()
+            self._end()
+            return False
+        if type(event) is Pong and self.on_pong is not None:
+            self.on_pong(event.payload)
+        return True
 
     def _answer(self) -> None:
         data = self.protocol.data_to_send()
         if data:
             self._write(data)
+            if self._outbox_size > OUTBOX_LIMIT:  # it asks, and does not read what we answer
+                self._paused = True
+
+    def _put_off_reading(self) -> None:
+        self._answer()
+        if not self._paused:
+            self.hub.call_soon(self._read_on)
 
     def _read_on(self) -> None:
         if self.stage < ENDED and not self._paused and self._deliver():

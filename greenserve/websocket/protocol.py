@@ -62,6 +62,14 @@ class State(Enum):
     CLOSED = auto()
 
 
+class Ahead(Enum):
+    """What the received bytes go on with."""
+
+    NOTHING = auto()  # more must come first
+    MESSAGE = auto()  # a whole message's frame, as far as its first byte shows
+    OTHER = auto()  # a control frame, a fragment, the end, or something wrong
+
+
 class _Step(Enum):
     WE_CLOSE = auto()
     PEER_CLOSES = auto()
@@ -190,6 +198,13 @@ class Protocol:
             self._start = 0
         else:
             self._buffer = data
+
+    def ahead(self) -> Ahead:
+        """What `next_event` will meet: whoever has just got a message may wish to answer it before anything else."""
+        if len(self._buffer) > self._start:
+            first = self._buffer[self._start]
+            return Ahead.MESSAGE if self._message is None and first in _WHOLE_DATA else Ahead.OTHER
+        return Ahead.OTHER if self._eof else Ahead.NOTHING
 
     def next_event(self) -> Event | None:
         """The next message (`str` or `bytes`), Ping, Pong or Close; None when more bytes are needed, or after the end.

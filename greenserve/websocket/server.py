@@ -144,7 +144,7 @@ def handler(function: Callable[[WebSocket], object] | None = None, **options: An
                 logger.debug("%s: %s", ws, closed)
         return []
 
-    del application.__wrapped__  # type: ignore[attr-defined]  # its signature is WSGI's, and is asked for at loading
+    del application.__wrapped__  # its signature is WSGI's, and is asked for at loading
     return application
 
 

@@ -516,6 +516,34 @@ def test_a_waiting_sender_is_told_of_the_end():
             waiting.wait()
 
 
+@pytest.mark.parametrize("wrong", [False, True])
+def test_what_came_before_the_end_can_still_be_answered(wrong):
+    def echo():
+        for message in pair.ws:
+            pair.ws.send(message)
+
+    with Pair() as pair:
+        echoing = spawn(echo)
+        sleep(0)
+        end = b"\x83\x80\0\0\0\0" if wrong else pair.peer.frame(CLOSE, (1000).to_bytes(2))
+        pair.peer.send(pair.peer.frame(TEXT, b"a"), pair.peer.frame(TEXT, b"b"), end)
+        assert [pair.peer.read()[1], pair.peer.read()[1]] == [b"a", b"b"]
+        assert pair.peer.read_close()[0] == (1002 if wrong else 1000)
+        if wrong:
+            with pytest.raises(ConnectionClosed):
+                echoing.wait()
+
+
+def test_a_peer_that_shuts_its_side_behind_a_message_still_gets_its_answer():
+    with Pair() as pair:
+        answering = spawn(lambda: pair.ws.send(pair.ws.receive()))
+        sleep(0)
+        pair.peer.send_text("question")
+        pair.peer.socket.shutdown(socket.SHUT_WR)
+        assert pair.peer.read() == (TEXT, b"question")
+        answering.wait()
+
+
 # -- the end, by us
 
 
