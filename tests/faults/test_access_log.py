@@ -1,0 +1,57 @@
+"""The access log when its file misbehaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+
+from tests.faults.conftest import Faulty
+from tests.faults.raw import get
+
+
+def test_a_full_disk_stops_nothing_and_is_said_once(faulty: Faulty) -> None:
+    server = faulty.start("--access-log", "/dev/full")
+    connection = faulty.raw(server)
+    for _ in range(20):
+        connection.send(get())
+        assert connection.answer() == (200, b"hello")
+    connection.close()
+    assert server.stop() == 0
+    assert server.output.count("access log cannot be written") == 1
+
+
+def test_rotation_loses_no_line(faulty: Faulty) -> None:
+    path = faulty.directory / "access.log"
+    server = faulty.start("--access-log", str(path), "--access-log-format", "json")
+    connection = faulty.raw(server)
+
+    def ask(target: str) -> None:
+        connection.send(get(target))
+        assert connection.answer()[0] == 200
+
+    ask("/1")
+    os.rename(path, path.with_suffix(".1"))
+    ask("/2")
+    for _ in range(100):
+        if path.exists():
+            break
+        threading.Event().wait(0.1)
+    ask("/3")
+    old = [json.loads(line)["path"] for line in path.with_suffix(".1").read_text().splitlines()]
+    new = [json.loads(line)["path"] for line in path.read_text().splitlines()]
+    assert (old, new) == (["/1", "/2"], ["/3"])
+
+
+def test_a_slow_readers_line_says_what_it_took(faulty: Faulty) -> None:
+    path = faulty.directory / "access.log"
+    server = faulty.start("--access-log", str(path), "--access-log-format", "json")
+    whole, part = faulty.raw(server, get("/whole?20000000")), faulty.raw(server, get("/whole?20000000"))
+    assert whole.head()[0] == part.head()[0] == 200
+    assert len(whole.file.read(20_000_000)) == 20_000_000
+    part.reset()
+    server.stop()
+    sizes = sorted(json.loads(line)["bytes"] for line in path.read_text().splitlines())
+    assert sizes[-1] == 20_000_000
+    assert 0 < sizes[0] < 20_000_000
+    assert len(sizes) == 2
