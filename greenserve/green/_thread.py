@@ -20,11 +20,16 @@ from greenserve.green._twin import complete
 from greenserve.hub.event import Flag as _Flag
 from greenserve.hub.greenthread import GreenThread as _GreenThread
 from greenserve.hub.greenthread import spawn as _spawn
+from greenserve.hub.local import local as _green_local
 from greenserve.hub.lock import Lock
 from greenserve.hub.native import _count as _os_threads
 from greenserve.hub.native import get_ident as _os_ident
 from greenserve.hub.parking import Loop as _Loop
+from greenserve.hub.rlock import RLock as _GreenRLock
+from greenserve.hub.threadpool import thread_count as _thread_count
 
+_local = _green_local
+RLock = _GreenRLock
 LockType = Lock
 lock = Lock
 allocate_lock = allocate = Lock
@@ -120,7 +125,7 @@ _unraisable_types: list[Any] = []
 
 
 def _count() -> int:
-    return _os_threads() + _Running.count
+    return max(0, _os_threads() - _thread_count()) + _Running.count
 
 
 def _excepthook(args: Any, /) -> None:

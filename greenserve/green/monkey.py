@@ -36,10 +36,11 @@ class Patch:
 
 TABLE: dict[str, tuple[Patch, ...]] = {
     "socket": (
-        Patch("socket", ("socket", "fromfd", "socketpair", "create_connection", *_RESOLVER)),
+        # What is written in Python (create_connection, fromfd, ...) looks these up in the module, and turns green.
+        Patch("socket", ("socket", *_RESOLVER)),
         # Not SSLContext: its properties say `super(SSLContext, SSLContext)`, which must go on meaning the class itself.
         # This way contexts that exist already make green sockets too.
-        Patch("ssl", ("SSLSocket", "SSLContext.sslsocket_class", "socket", "create_connection")),
+        Patch("ssl", ("SSLSocket", "SSLContext.sslsocket_class", "socket")),
     ),
     "select": (
         Patch("select", ("select", "poll", "epoll")),

@@ -1,4 +1,4 @@
-"""Green `queue`: a SimpleQueue in Python; the other queues are made of `threading`'s locks, and green when these are."""
+"""Green `queue`: a SimpleQueue in Python; the other queues are made of `threading`'s locks, and green when they are."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ _native_shutdowns: list[Any] = []  # of copies of `threading` with real threads,
 
 
 def __getattr__(name: str) -> Any:
-    """What is not defined here, such as Thread, from a copy of the module above green threads, made at the first use."""
+    """What is not defined here, such as Thread, from a copy above green threads, made at the first use."""
     return getattr(_copy(), name)
 
 

@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterator
 from contextvars import Context, copy_context
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from threading import current_thread
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from greenserve.hub.hub import running, wake
@@ -104,7 +103,7 @@ class Call(Generic[T]):
 class ThreadPool:
     """At most `max_threads` OS threads that make blocking calls.
 
-    name: of the threads, with a number behind; it shows in logs, and on Linux in `top -H`.
+    name: of the threads, with a number behind, as Linux shows it in `top -H` and debuggers in their lists.
     idle_seconds: after this long without work a thread ends.
     """
 
@@ -217,7 +216,7 @@ class ThreadPool:
 
 
 def _name_thread(name: str) -> None:
-    current_thread().name = name
+    # Not `threading.current_thread().name`: that would leave a dummy thread in threading's list for each of ours.
     with contextlib.suppress(OSError):  # Linux: what top, ps and debuggers show; 15 characters
         Path(f"/proc/self/task/{get_native_id()}/comm").write_text(name[:15], encoding="ascii", errors="replace")
 
@@ -227,6 +226,11 @@ def _name_thread(name: str) -> None:
 _lock = RLock()
 _pools: weakref.WeakSet[ThreadPool] = weakref.WeakSet()
 _default: list[ThreadPool] = []
+
+
+def thread_count() -> int:
+    """How many OS threads all pools have: what `_thread._count` should not tell, for the program did not start them."""
+    return sum(pool.threads for pool in list(_pools))
 
 
 def default_pool() -> ThreadPool:
