@@ -91,16 +91,16 @@ class Broker:
                 logger.warning("rooms: the broker at %s could not accept: %s", self._path, error)
                 sleep(ACCEPT_PAUSE)
                 continue
-            thread = spawn(self._serve, sock)
+            client = Client(sock)  # here: a thread that is killed before it begins closes nothing
+            self._clients.add(client)
+            thread = spawn(self._serve, client)
             self._threads.add(thread)
             thread.link(self._threads.discard)
 
-    def _serve(self, sock: GreenSocket) -> None:
-        client = Client(sock)
-        self._clients.add(client)
+    def _serve(self, client: Client) -> None:
         parser = Parser()
         try:
-            while data := sock.recv(READ_SIZE):
+            while data := client.socket.recv(READ_SIZE):
                 for op, channel, payload in parser.feed(data):
                     self._obey(client, op, channel, payload)
         except OSError:  # it is gone
@@ -116,6 +116,7 @@ class Broker:
         elif op is Op.SUBSCRIBE:
             client.channels.add(channel)
             self._subscribers.setdefault(channel, set()).add(client)
+            client.outbox.put(frame(op, channel))  # so that it knows: from now on it hears everything
         else:
             client.channels.discard(channel)
             self._unsubscribe(client, channel)

@@ -34,15 +34,33 @@ SILENCE_SECONDS = 25.0  # without an answer, before it is given up
 DEFAULT_PREFIX = "greenserve"
 
 
+def _dial(host: str, port: int) -> Any:
+    """A green socket, connected. Not create_connection, which leaves its socket open when the thread is killed."""
+    failure: OSError = OSError(f"{host} has no address")
+    for family, kind, proto, _, address in green_socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
+        sock = green_socket.socket(family, kind, proto)
+        try:
+            sock.settimeout(CONNECT_SECONDS)
+            sock.connect(address)
+            sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+            sock.settimeout(SILENCE_SECONDS)
+        except OSError as error:
+            sock.close()
+            failure = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise failure
+
+
 class _GreenConnection(redis.connection.Connection):
     """redis-py's connection on a green socket."""
 
     def _connect(self) -> Any:
-        sock = green_socket.create_connection((self.host, self.port), CONNECT_SECONDS)
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        sock.settimeout(SILENCE_SECONDS)
-        self.wire = sock
-        return sock
+        self.wire = _dial(self.host, self.port)
+        return self.wire
 
 
 class _GreenTlsConnection(redis.connection.SSLConnection):
@@ -55,9 +73,7 @@ class _GreenTlsConnection(redis.connection.SSLConnection):
     )
 
     def _connect(self) -> Any:
-        sock = green_socket.create_connection((self.host, self.port), CONNECT_SECONDS)
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-        sock.settimeout(SILENCE_SECONDS)
+        sock = _dial(self.host, self.port)
         try:
             self.wire = self._wrap_socket_with_ssl(sock)
         except BaseException:

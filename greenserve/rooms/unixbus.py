@@ -12,7 +12,6 @@ from pathlib import Path
 
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
-from greenserve.hub.hub import current_hub
 from greenserve.rooms.broker import READ_SIZE, Broker, shut, write_all
 from greenserve.rooms.bus import MAX_BACKLOG, Listener, Outbox, Reconnecting
 from greenserve.rooms.wire import Op, Parser, frame
@@ -45,8 +44,6 @@ class UnixBus(Reconnecting):
         self.channels.add(channel)
         if self.connected:
             self._outbox.put(frame(Op.SUBSCRIBE, channel.encode()))
-            # What we say from now on comes behind this frame, so the answers to it are heard.
-            current_hub().call_soon(self._subscribed, channel)
 
     def unsubscribe(self, channel: str) -> None:
         """See bus.Bus."""
@@ -96,21 +93,28 @@ class UnixBus(Reconnecting):
     def _dial(self) -> None:
         if Path(self._path).stat().st_uid not in (os.geteuid(), 0):
             raise PermissionError(f"{self._path} is another user's: name a path in a directory of your own")
-        self._socket = GreenSocket(_socket.AF_UNIX, _socket.SOCK_STREAM)
-        self._socket.settimeout(CONNECT_SECONDS)
-        self._socket.connect(self._path)
-        self._socket.settimeout(None)
+        sock = GreenSocket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            sock.settimeout(CONNECT_SECONDS)
+            sock.connect(self._path)
+            sock.settimeout(None)
+        except BaseException:
+            sock.close()
+            raise
+        self._socket = sock
 
     def serve(self) -> None:
         """Hear the others."""
         sock = self._socket
         assert sock is not None
-        for channel in list(self.channels):
-            self._listener.on_subscribed(channel)
         parser = Parser()
         while data := sock.recv(READ_SIZE):
-            for _, channel_name, payload in parser.feed(data):
-                self._listener.on_message(channel_name.decode(), payload)
+            for op, name, payload in parser.feed(data):
+                channel = name.decode()
+                if op is Op.MESSAGE:
+                    self._listener.on_message(channel, payload)
+                elif channel in self.channels:
+                    self._listener.on_subscribed(channel)
 
     def disconnect(self) -> None:
         """Close the connection."""
@@ -121,7 +125,3 @@ class UnixBus(Reconnecting):
             shut(self._socket)
             self._socket.close()
             self._socket = None
-
-    def _subscribed(self, channel: str) -> None:
-        if self.connected and channel in self.channels:
-            self._listener.on_subscribed(channel)

@@ -18,7 +18,7 @@ MAX_FRAME: Final = MAX_PAYLOAD + 1024  # bytes; a room's name has 255 at most
 
 
 class Op(IntEnum):
-    """What a frame says."""
+    """What a frame says. The broker sends a SUBSCRIBE back when it is done."""
 
     SUBSCRIBE = 1
     UNSUBSCRIBE = 2

@@ -1,0 +1,42 @@
+"""Listeners that keep what they hear, for buses on real sockets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import greenserve
+from greenserve.rooms.bus import Bus
+
+PATIENCE = 15.0  # seconds
+
+
+class Recorder:
+    """Whom a bus tells, and what it has told."""
+
+    def __init__(self, bus: Bus) -> None:
+        self.bus = bus
+        self.heard: list[tuple[str, bytes]] = []
+        self.subscribed: list[str] = []
+        bus.open(self)
+
+    def on_message(self, channel: str, payload: bytes) -> None:
+        self.heard.append((channel, payload))
+
+    def on_subscribed(self, channel: str) -> None:
+        self.subscribed.append(channel)
+
+    def payloads(self, channel: str) -> list[bytes]:
+        return [payload for name, payload in self.heard if name == channel]
+
+    def hears(self, channel: str) -> None:
+        """Subscribe, and wait until that is so."""
+        before = self.subscribed.count(channel)
+        self.bus.subscribe(channel)
+        until(lambda: self.subscribed.count(channel) > before)
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Let others run until `condition` is true; fail when it takes too long."""
+    with greenserve.Timeout(PATIENCE, AssertionError(f"waited {PATIENCE} s in vain")):
+        while not condition():
+            greenserve.sleep(0.005)

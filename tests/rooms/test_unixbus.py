@@ -1,0 +1,189 @@
+"""The Unix bus on real sockets: several members of it in one process, as the broker tells them apart by connection."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import socket
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import greenserve
+from greenserve.green.socket import socket as GreenSocket
+from greenserve.hub.hub import Hub, use_hub
+from greenserve.rooms import broker as brokers
+from greenserve.rooms import bus as buses
+from greenserve.rooms.unixbus import UnixBus
+from tests.rooms.listening import Recorder, until
+
+
+@pytest.fixture(autouse=True)
+def hub() -> Iterator[Hub]:
+    yield use_hub(Hub())
+    use_hub(Hub())
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> str:
+    return str(tmp_path / "rooms.sock")
+
+
+@pytest.fixture
+def members(path: str) -> Iterator[list[Recorder]]:
+    """Three on one bus; the first is the broker."""
+    first = Recorder(UnixBus(path))
+    until(lambda: first.bus.connected)
+    found = [first, Recorder(UnixBus(path)), Recorder(UnixBus(path))]
+    until(lambda: all(each.bus.connected for each in found))
+    yield found
+    for each in found:
+        each.bus.close()
+
+
+def test_what_one_publishes_all_others_hear_once_and_in_order(members: list[Recorder]) -> None:
+    one, two, three = members
+    two.hears("a")
+    three.hears("a")
+    one.hears("a")
+    payloads = [str(number).encode() * 100 for number in range(500)]
+    for payload in payloads:
+        assert one.bus.publish("a", payload)
+    until(lambda: len(two.heard) + len(three.heard) == 2 * len(payloads))
+    assert two.payloads("a") == three.payloads("a") == payloads
+    assert one.heard == []
+
+
+def test_who_has_unsubscribed_or_never_subscribed_hears_nothing(members: list[Recorder]) -> None:
+    one, two, three = members
+    two.hears("a")
+    two.bus.unsubscribe("a")
+    two.hears("b")
+    three.hears("a")
+    one.bus.publish("a", b"1")
+    one.bus.publish("b", b"2")
+    until(lambda: two.heard and three.heard)
+    assert two.heard == [("b", b"2")]
+    assert three.heard == [("a", b"1")]
+
+
+def test_a_large_payload_arrives_whole(members: list[Recorder]) -> None:
+    one, two, _ = members
+    two.hears("ü")
+    payload = os.urandom(5_000_000)
+    assert one.bus.publish("ü", payload)
+    until(lambda: two.heard)
+    assert two.heard == [("ü", payload)]
+
+
+def test_another_takes_over_when_the_broker_ends(members: list[Recorder]) -> None:
+    one, two, three = members
+    for each in members:
+        each.hears("a")
+    one.bus.close()
+    until(lambda: two.subscribed.count("a") == three.subscribed.count("a") == 2)
+    assert two.bus.publish("a", b"again")
+    until(lambda: three.heard)
+    assert three.heard == [("a", b"again")]
+    assert two.heard == []
+
+
+def test_without_a_connection_publishing_says_that_it_did_not_work(path: str) -> None:
+    bus = UnixBus(path)
+    assert not bus.publish("a", b"1")
+
+
+def test_a_socket_file_that_a_dead_process_left_is_replaced(path: str) -> None:
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    recorder = Recorder(UnixBus(path))
+    until(lambda: recorder.bus.connected)
+    recorder.bus.close()
+    assert not Path(path).exists()
+
+
+def test_while_another_has_the_lock_nobody_else_becomes_the_broker(path: str, caplog: pytest.LogCaptureFixture) -> None:
+    lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    recorder = Recorder(UnixBus(path))
+    until(lambda: caplog.records)
+    assert not Path(path).exists()
+    os.close(lock)
+    until(lambda: recorder.bus.connected)
+    recorder.bus.close()
+    told = [record.getMessage() for record in caplog.records]
+    assert [line for line in told if "each process is on its own" in line] == told[:1]
+    assert "again after" in told[1]
+
+
+def test_only_the_owner_may_connect(members: list[Recorder], path: str) -> None:
+    assert stat.S_IMODE(Path(path).stat().st_mode) == 0o600
+    assert stat.S_IMODE(Path(f"{path}.lock").stat().st_mode) == 0o600
+
+
+def test_a_socket_of_another_user_is_not_trusted(
+    path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket(socket.AF_UNIX) as strange:
+        strange.bind(path)
+        strange.listen()
+        uid = Path(path).stat().st_uid
+        monkeypatch.setattr(os, "geteuid", lambda: uid + 1)
+        os.chown(path, uid + 2, -1) if uid == 0 else None
+        recorder = Recorder(UnixBus(path))
+        until(lambda: caplog.records)
+        assert "another user's" in caplog.text
+        recorder.bus.close()
+
+
+def test_what_is_no_frame_is_cut_off_and_the_others_go_on(members: list[Recorder], path: str) -> None:
+    one, two, _ = members
+    two.hears("a")
+    with GreenSocket(socket.AF_UNIX) as strange:
+        strange.connect(path)
+        strange.settimeout(10)
+        strange.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert strange.recv(100) == b""
+    one.bus.publish("a", b"1")
+    until(lambda: two.heard)
+
+
+def test_a_process_that_does_not_read_is_cut_off_and_delays_nobody(
+    path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(brokers, "MAX_BACKLOG", 1 << 20)
+    one, two = Recorder(UnixBus(path)), Recorder(UnixBus(path))
+    until(lambda: one.bus.connected and two.bus.connected)
+    two.hears("a")
+    with GreenSocket(socket.AF_UNIX) as deaf:
+        deaf.connect(path)
+        deaf.sendall(brokers.frame(brokers.Op.SUBSCRIBE, b"a"))
+        greenserve.sleep(0.05)
+        count = 0
+        while "cut off" not in caplog.text:
+            assert one.bus.publish("a", bytes(100_000))
+            count += 1
+            greenserve.sleep(0.001)
+            assert count < 1000
+        until(lambda: len(two.heard) == count)
+    one.bus.close()
+    two.bus.close()
+
+
+def test_what_waits_to_be_sent_has_a_limit(members: list[Recorder]) -> None:
+    one, *_ = members
+    payload = bytes(buses.MAX_BACKLOG // 4)
+    taken = [one.bus.publish("a", payload) for _ in range(8)]
+    assert taken[0]
+    assert not taken[-1]
+
+
+def test_a_forked_child_keeps_neither_the_lock_nor_the_connections(path: str) -> None:
+    one, two = Recorder(UnixBus(path)), Recorder(UnixBus(path))
+    until(lambda: one.bus.connected and two.bus.connected)
+    two.hears("a")
+    one.bus.abandon()  # as a child does; here it is the parent's descriptors that go
+    until(lambda: two.subscribed.count("a") == 2)
+    two.bus.close()
