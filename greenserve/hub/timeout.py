@@ -11,6 +11,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from greenlet import getcurrent as _getcurrent
+
 from greenserve.errors import HubError
 from greenserve.hub.hub import Hub, running
 from greenserve.hub.timers import Token
@@ -39,7 +41,7 @@ class Timeout(BaseException):
         self._token: Token
         self._error: BaseException | None
         if seconds is not None:
-            self.start()
+            self._begin(seconds)
 
     def start(self) -> None:
         """Begin to count, for the green thread that calls this. Raises HubError when it counts already."""
@@ -48,14 +50,20 @@ class Timeout(BaseException):
                 raise HubError(f"{self!r} is already started; cancel it first to restart it")
             self.cancel()
         if self.seconds is not None:
-            greenlet = running()
+            self._begin(self.seconds)
+
+    def _begin(self, seconds: float) -> None:
+        greenlet: Any = _getcurrent()
+        try:
             hub = greenlet.hub
-            token: Token = [self]
-            hub.timers.add(hub.clock() + self.seconds, token)
-            self._token = token  # emptied when it fires
-            self._job = greenlet.job
-            self._error = None
-            self._greenlet = greenlet
+        except AttributeError:
+            hub = running().hub  # which has adopted it
+        token: Token = [self]
+        hub.timers.add(hub.clock() + seconds, token)
+        self._token = token  # emptied when it fires
+        self._job = greenlet.job
+        self._error = None
+        self._greenlet = greenlet
 
     @classmethod
     def start_new(cls, timeout: Timeout | float | None = None, exception: Any = None) -> Timeout:
@@ -105,11 +113,10 @@ class Timeout(BaseException):
 
     def _on_its_way(self) -> bool:
         """Whether it has fired, while its thread was busy, and will be raised at the next park."""
-        greenlet = self._greenlet
-        return greenlet is not None and any(error is self._error for error in greenlet.pending or ())
+        return any(error is self._error for error in self._greenlet.pending or ())
 
     def __enter__(self) -> Self:
-        if not self.pending and not self._on_its_way():
+        if self._greenlet is None or not (self._token or self._on_its_way()):
             self.start()
         return self
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 import threading
 from collections.abc import Callable
 
@@ -302,6 +304,47 @@ def test_a_recursion_error_is_its_threads_own(hub: Hub, capsys: pytest.CaptureFi
         thread.wait()
     assert spawn(int).wait() == 0
     capsys.readouterr()
+
+
+def test_tracing_and_profiling_survive_switches(hub: Hub):
+    events: list[str] = []
+
+    def note(frame: object, event: str, argument: object) -> None:
+        events.append(event)
+
+    def turn() -> int:
+        for _ in range(3):
+            sleep(0)
+        spawn(int).wait()
+        return len(events)
+
+    tracing, profiling = sys.gettrace(), sys.getprofile()
+    try:
+        for install in (sys.settrace, sys.setprofile):
+            events.clear()
+            install(note)
+            threads = [spawn(turn) for _ in range(3)]
+            assert all(thread.wait() > 0 for thread in threads)
+            install(None)
+    finally:
+        sys.settrace(tracing)
+        sys.setprofile(profiling)
+
+
+def test_a_parked_thread_that_nobody_refers_to_lives_on(virtual: VirtualTime):
+    ends: list[float] = []
+
+    def forgotten() -> None:
+        try:
+            sleep(5)
+        finally:
+            ends.append(virtual.now)
+
+    spawn(forgotten)
+    sleep(1)
+    gc.collect()
+    sleep(10)
+    assert ends == [5]
 
 
 def test_the_clock_and_the_poller_may_be_given(virtual: VirtualTime):

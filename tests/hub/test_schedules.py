@@ -127,7 +127,7 @@ def test_each_thread_is_resumed_as_often_as_it_parked_and_every_kill_lands(progr
             else:
                 assert isinstance(thread.error, GreenletExit), thread.error
                 assert number in world.killed
-            # What was handed over has arrived, all of it, once, in order; also at those that were killed at that moment.
+            # What was handed over has arrived, all of it, once, in order; also at those killed at that moment.
             assert world.received[number] == world.sent[number]
         assert time.hub.timers.next_deadline() is None
         sleep(0)
