@@ -19,10 +19,15 @@ class FileWrapper:
         if close is not None:
             self.close = close
 
+    # Its own iterator, not a generator: Werkzeug's ranges keep only what iter() gives them, and close that.
     def __iter__(self) -> Iterator[bytes]:
-        read, size = self.filelike.read, self.block_size
-        while block := read(size):
-            yield block
+        return self
+
+    def __next__(self) -> bytes:
+        block: bytes = self.filelike.read(self.block_size)
+        if not block:
+            raise StopIteration
+        return block
 
     def regular_file(self) -> tuple[int, int, int] | None:
         """(descriptor, offset, bytes from there to the end) when it is a regular file; else None.
