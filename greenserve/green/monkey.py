@@ -169,24 +169,27 @@ def original(name: str) -> Any:
 
 
 _TWINS = frozenset(patch.module for patches in TABLE.values() for patch in patches)
-_imported: dict[str, Copies] = {}
 
 
 def import_patched(name: str) -> ModuleType:
-    """The module `name`, imported afresh over green modules, without patching anything else: its own package's
-    modules and the standard library's network modules that it imports are afresh too. The same object each time.
+    """The module `name`, imported afresh over green modules, without patching anything else.
+
+    What it imports is afresh too: the standard library's network modules, and whatever is not the standard library's.
+    The same object each time.
     """
-    package = name.partition(".")[0]
-    key = "" if package in COPIED else package
-    copies = _imported.get(key)
-    if copies is None:
-        tops = COPIED | {package}
-        copies = _imported[key] = Copies(_twin, lambda full: full.partition(".")[0] in tops)
-    return copies.get(name)
+    return _imported.get(name)
 
 
 def _twin(name: str) -> ModuleType | None:
     return importlib.import_module(f"greenserve.green.{name}") if name in _TWINS else None
+
+
+def _is_copied(name: str) -> bool:
+    package = name.partition(".")[0]
+    return package in COPIED or (package not in sys.stdlib_module_names and package not in ("greenserve", "greenlet"))
+
+
+_imported = Copies(_twin, _is_copied)
 
 
 # -- programs

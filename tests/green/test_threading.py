@@ -1,0 +1,275 @@
+"""Patched threading, queues, executors and locks, each case in an interpreter of its own."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.green.test_monkey import run
+
+
+def test_threads_are_green_and_know_themselves():
+    run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import threading
+        main = threading.current_thread()
+        assert main is threading.main_thread()
+        seen = {}
+        go = threading.Event()
+        def work(number):
+            go.wait()
+            me = threading.current_thread()
+            assert me.ident == threading.get_ident()
+            seen[number] = me
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(20)]
+        for thread in threads:
+            thread.start()
+        assert set(threads) <= set(threading.enumerate())
+        go.set()
+        for thread in threads:
+            thread.join(5)
+        assert [seen[n] for n in range(20)] == threads
+        assert threading.enumerate() == [main] and not any(t.is_alive() for t in threads)
+    """)
+
+
+def test_several_may_join_one_thread_and_the_main_thread():
+    stdout, _ = run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import threading, time
+        one = threading.Thread(target=time.sleep, args=(0.01,))
+        one.start()
+        joiners = [threading.Thread(target=one.join) for _ in range(3)]
+        for joiner in joiners:
+            joiner.start()
+        for joiner in joiners:
+            joiner.join()
+        def after_main():
+            threading.main_thread().join()
+            print("main has ended")
+        threading.Thread(target=after_main).start()
+    """)
+    assert stdout == "main has ended\n"
+
+
+def test_the_exit_waits_for_threads_that_are_no_daemons():
+    stdout, _ = run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import threading, time
+        threading.Thread(target=lambda: (time.sleep(0.05), print("done"))).start()
+        threading.Thread(target=lambda: (time.sleep(50), print("daemon")), daemon=True).start()
+        monkey.original("threading").Thread(target=lambda: print("native")).start()
+    """)
+    assert sorted(stdout.split()) == ["done", "native"]
+
+
+def test_a_dummy_thread_is_forgotten_with_its_green_thread():
+    run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import threading
+        from greenserve.hub import spawn
+        threads = [spawn(threading.current_thread) for _ in range(50)]
+        assert len({id(thread.wait()) for thread in threads}) == 50
+        del threads
+        assert len(threading._active) == 1
+    """)
+
+
+def test_an_uncaught_error_goes_to_the_excepthook_and_a_kill_does_not():
+    _, stderr = run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import threading
+        from greenserve.hub import getcurrent, sleep
+        def fail():
+            raise ZeroDivisionError("here")
+        thread = threading.Thread(target=fail, name="failing")
+        thread.start()
+        thread.join()
+        green = []
+        def wait():
+            green.append(getcurrent())
+            threading.Event().wait()
+        other = threading.Thread(target=wait)
+        other.start()
+        green[0].kill()
+        other.join()
+    """)
+    assert "Exception in thread failing" in stderr
+    assert stderr.count("Traceback") == 1
+
+
+def test_locks_are_shared_by_green_threads_and_os_threads():
+    run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import threading, time
+        lock, order = threading.Lock(), []
+        native = monkey.original("threading").Thread
+        lock.acquire()
+        other = native(target=lambda: (lock.acquire(), order.append("os"), lock.release()))
+        other.start()
+        green = threading.Thread(target=lambda: (lock.acquire(), order.append("green"), lock.release()))
+        green.start()
+        time.sleep(0.01)
+        lock.release()
+        green.join()
+        while len(order) < 2:
+            time.sleep(0.001)
+        assert sorted(order) == ["green", "os"]
+    """)
+
+
+def test_queues_and_executors_are_green():
+    run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import concurrent.futures, queue, threading, time
+        for made in (queue.Queue(), queue.SimpleQueue(), queue.LifoQueue(), queue.PriorityQueue()):
+            threading.Timer(0.001, made.put, [5]).start()
+            assert made.get(timeout=5) == 5
+        with concurrent.futures.ThreadPoolExecutor(10) as executor:
+            begun = time.monotonic()
+            assert list(executor.map(lambda n: (time.sleep(0.05), n)[1], range(10))) == list(range(10))
+            ident = monkey.original("_thread").get_ident
+            assert executor.submit(ident).result() == ident()
+        real = monkey.original("concurrent.futures").ThreadPoolExecutor
+        with real(2) as executor:
+            future = executor.submit(monkey.original("_thread").get_ident)
+            assert future.result() != monkey.original("_thread").get_ident()
+    """)
+
+
+def test_loggings_locks_are_upgraded():
+    run("""
+        import logging
+        handler = logging.StreamHandler()
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import threading
+        kind = type(threading.RLock())
+        assert type(logging._lock) is kind
+        assert type(handler.lock) is kind
+    """)
+
+
+def test_a_held_rlock_goes_over_to_its_successor():
+    run("""
+        import threading
+        class Holder: pass
+        holder = Holder()
+        holder.lock = threading.RLock()
+        holder.condition = threading.Condition(holder.lock)
+        holder.lock.acquire()
+        holder.lock.acquire()
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        assert type(holder.lock) is type(threading.RLock())
+        holder.condition.notify_all()
+        holder.lock.release()
+        holder.condition.release()
+        try:
+            holder.lock.release()
+        except RuntimeError:
+            pass
+        else:
+            raise AssertionError("it was held twice")
+    """)
+
+
+def test_an_rlock_entered_by_with_is_left_by_with():
+    run("""
+        import threading
+        class Holder: pass
+        holder = Holder()
+        holder.lock = threading.RLock()
+        from greenserve.green import monkey
+        with holder.lock:
+            monkey.monkey_patch()
+        assert holder.lock.acquire(False)
+        holder.lock.release()
+        from greenserve.hub import spawn
+        assert spawn(holder.lock.acquire, False).wait()
+    """)
+
+
+def test_a_held_lock_is_left_and_named():
+    _, stderr = run("""
+        import threading
+        class Holder: pass
+        holder = Holder()
+        holder.lock = threading.Lock()
+        holder.lock.acquire()
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        holder.lock.release()
+    """)
+    assert "Holder.lock (held by somebody)" in stderr
+
+
+def test_asyncio_keeps_real_primitives():
+    run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import asyncio, threading, time
+        here = monkey.original("_thread").get_ident()
+        async def main():
+            there = await asyncio.to_thread(monkey.original("_thread").get_ident)
+            assert there != here
+            process = await asyncio.create_subprocess_exec("echo", "hi", stdout=asyncio.subprocess.PIPE)
+            assert (await process.communicate())[0] == b"hi\\n"
+            await asyncio.sleep(0.001)
+        asyncio.run(main())
+        assert asyncio.base_events.threading is monkey.original("threading")
+    """)
+
+
+def test_asyncio_imported_before_the_patch_keeps_them_too():
+    run("""
+        import asyncio
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        async def main():
+            return await asyncio.to_thread(lambda: 5)
+        assert asyncio.run(main()) == 5
+        assert asyncio.selector_events.selectors is monkey.original("selectors")
+    """)
+
+
+@pytest.mark.parametrize("name", ["threading", "queue", "time", "select", "selectors", "socket", "os", "subprocess"])
+def test_an_original_is_not_green(name):
+    run(f"""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        module = monkey.original({name!r})
+        for attribute, value in monkey._natives.originals[{name!r}].items():
+            home = getattr(getattr(module, attribute, None), "__module__", None) or ""
+            assert not home.startswith("greenserve"), attribute
+    """)
+
+
+def test_modules_are_imported_afresh_without_patching():
+    run("""
+        import threading, urllib.request
+        from greenserve.green import monkey, socketserver, threading as green_threading
+        request = monkey.import_patched("urllib.request")
+        assert request is not urllib.request and monkey.import_patched("urllib.request") is request
+        assert green_threading.Thread is not threading.Thread
+        class Handler(socketserver.BaseRequestHandler):
+            def handle(self):
+                self.request.recv(1000)
+                self.request.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nhello")
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+            thread = green_threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            url = "http://localhost:%d/" % server.server_address[1]
+            assert request.urlopen(url).read() == b"hello"
+            assert monkey.import_patched("requests").get(url).text == "hello"
+            server.shutdown()
+            thread.join()
+        assert not monkey.is_monkey_patched("socket")
+        assert threading.active_count() == 1
+    """)
