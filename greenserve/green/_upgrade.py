@@ -23,8 +23,10 @@ from greenserve.hub.rlock import RLock
 RealLock: Any = type(native.allocate_lock())
 RealRLock: Any = native.RLock
 
-KEEPERS = ("greenserve", "asyncio", "multiprocessing", "importlib", "_frozen_importlib")
-"""Packages that hold real primitives on purpose: ours, and those whose own loops and processes need them."""
+KEEPERS = ("greenserve", "asyncio", "multiprocessing", "importlib", "_frozen_importlib", "click")
+"""Packages that hold real primitives on purpose: ours, those whose own loops and processes need them, and click, whose
+thread-local belongs to the command line that has run before anything is patched.
+"""
 
 
 def upgrade_locks() -> list[str]:

@@ -90,7 +90,8 @@ def test_children_do_not_outlive_the_process() -> None:
     child = int(server.wait_for_line(r"child (\d+)")[0][1])
     assert alive(child)
     server.kill()
-    assert not alive(child)
+    while alive(child):  # it is process 1's to bury now
+        os.sched_yield()
 
 
 def test_other_settings_of_the_environment_do_not_leak_in(monkeypatch: pytest.MonkeyPatch) -> None:
