@@ -44,7 +44,7 @@ docs: $(VENV)/.demo
 	mv docs/settings.md.new docs/settings.md
 
 clean:
-	rm -rf .venv .venv-* build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-* .autobahn .node build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says that an environment has what its target needs; it is made again when pyproject.toml changes. Packages are

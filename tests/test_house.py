@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -225,3 +226,18 @@ def test_the_public_names_are_those_that_somebody_wrote_down() -> None:
 def test_the_version_is_said_once() -> None:
     said = [path for path in MODULES if f'"{greenserve.__version__}"' in (PACKAGE / path).read_text()]
     assert said == [Path("version.py")]
+
+
+def test_every_duty_of_the_hub_names_tests_that_exist() -> None:
+    """The table in docs/design.md: 38 duties, and behind each the tests that show it."""
+    page = (PACKAGE.parent / "docs" / "design.md").read_text()
+    table = page[page.index("## The hub's duties") :]
+    rows = [line for line in table.splitlines() if line[:3].strip("| ").isdigit()]
+    known = {
+        name
+        for path in (PACKAGE.parent / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.MULTILINE)
+    }
+    named = [set(re.findall(r"`(test_\w+)`", row)) for row in rows]
+    assert len(rows) == 38
+    assert set().union(*named) <= known

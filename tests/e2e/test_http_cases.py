@@ -14,8 +14,10 @@ import pytest
 def test_no_case_of_the_http_corpus_fails(start_server, http_cases: Path, how: tuple[str, ...]) -> None:
     server = start_server("echo_app:app", cwd=http_cases)
     ran = subprocess.run(
-        [sys.executable, str(http_cases / "run_http_cases.py"), f"{server.host}:{server.port}"]
-        + ["--cases", str(http_cases), "--pid", str(server.pid), *how],
+        [
+            *(sys.executable, str(http_cases / "run_http_cases.py"), f"{server.host}:{server.port}"),
+            *("--cases", str(http_cases), "--pid", str(server.pid), *how),
+        ],
         capture_output=True,
         text=True,
         timeout=280,
