@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import require_program
+from tests.e2e.server_process import ServerProcess
 from tests.faults.conftest import Faulty
 from tests.faults.raw import Raw, get, post
 
@@ -121,14 +122,19 @@ def test_a_second_signal_ends_a_hub_that_is_blocked(faulty: Faulty) -> None:
     assert "in app" in server.output  # where it was
 
 
+def connect_until_refused(faulty: Faulty, server: ServerProcess) -> None:
+    """It says that it stops a moment before it does; what it accepts till then it serves or closes."""
+    while server.running:
+        faulty.raw(server)
+
+
 def test_new_connections_are_refused_while_it_stops(faulty: Faulty) -> None:
     server = faulty.start()
     slow = faulty.raw(server, get("/sleep?0.7"))
     server.send_signal(signal.SIGTERM)
     server.wait_for_line("SIGTERM: stopping")
-    with pytest.raises(ConnectionRefusedError):  # what is accepted before that is closed again, or served
-        while server.running:
-            faulty.raw(server)
+    with pytest.raises(ConnectionRefusedError):
+        connect_until_refused(faulty, server)
     assert slow.answer() == (200, b"hello")
     assert server.wait() == 0
 
