@@ -10,6 +10,7 @@ fixed upper size.
 - `slow.py`      a sleeping request, and the burst of them
 - `stream.py`    a response in pieces
 - `upload.py`    a body counted while it arrives, and those who watch
+- `chat.py`      a chat over WebSockets, with rooms
 - `live.py`      the feed of figures, and the facts of the process
 - `assets.py`    the page itself, from `page/`
 """

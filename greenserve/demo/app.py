@@ -8,6 +8,7 @@ from typing import Any
 
 from greenserve.demo.activity import activity
 from greenserve.demo.assets import POLICY, asset, source
+from greenserve.demo.chat import chat, talk
 from greenserve.demo.live import facts, live
 from greenserve.demo.slow import burst, slow
 from greenserve.demo.stream import lines, stream
@@ -32,6 +33,7 @@ ROUTES: dict[str, Route] = {
     "/demo.css": Route(asset("demo.css", "text/css; charset=utf-8")),
     "/demo.js": Route(asset("demo.js", "text/javascript; charset=utf-8")),
     "/chart.js": Route(asset("chart.js", "text/javascript; charset=utf-8")),
+    "/chat.js": Route(asset("chat.js", "text/javascript; charset=utf-8")),
     "/logo.svg": Route(asset("logo.svg", "image/svg+xml")),
     "/slow": Route(slow, ("GET",)),
     "/burst": Route(burst, ("POST",), counted=False),
@@ -39,8 +41,9 @@ ROUTES: dict[str, Route] = {
     "/upload": Route(upload, ("POST", "PUT")),
     "/upload/watch": Route(watch, ("GET",), counted=False),
     "/live": Route(live, ("GET",), counted=False),
+    "/chat": Route(chat, ("GET",), counted=False),
     "/facts": Route(facts),
-    "/source": Route(source({"slow": slow, "stream": lines, "upload": receive})),
+    "/source": Route(source({"slow": slow, "stream": lines, "upload": receive, "chat": talk})),
 }
 
 SECURITY = [

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from greenserve.demo.activity import Seats, activity
 from greenserve.demo.slow import MAX_BURST
@@ -16,8 +17,9 @@ from greenserve.demo.web import Body, Refused, Request, Response, json_line
 from greenserve.version import VERSION
 
 INTERVAL = 0.1  # seconds between two samples
-# Seconds. A graceful stop waits for responses in progress: a feed without end would hold it up for as long as some page
-# is open. The browser's EventSource comes back by itself, on the same connection, RETRY milliseconds after the end.
+# Seconds, under a server that does not say when it stops (greenserve does, in the environ). A graceful stop waits for
+# responses in progress: a feed without end would hold it up for as long as some page is open. The browser's EventSource
+# comes back by itself, RETRY milliseconds after the end.
 LIFETIME = 3.0
 RETRY = 100
 
@@ -28,11 +30,12 @@ def live(request: Request) -> Response:
     """Stream the process's figures as Server-Sent Events, ten times a second."""
     if not watchers.take():
         raise Refused("503 Service Unavailable", f"{watchers.most} pages are watching already.", [("Retry-After", "5")])
-    return Response.stream(Body(samples(), watchers.free), "text/event-stream")
+    stopping = request.environ.get("greenserve.stopping")
+    return Response.stream(Body(samples(stopping), watchers.free), "text/event-stream")
 
 
-def samples() -> Iterator[bytes]:
-    """The body of `live`: one event for each sample.
+def samples(stopping: Any = None) -> Iterator[bytes]:
+    """The body of `live`: one event for each sample. stopping: an Event that is set when the server stops.
 
     late_ms is by how much the sleep before the sample was longer than asked for: while anything blocks the process
     it grows, so it is the plainest measure of how promptly the hub serves everybody else.
@@ -40,7 +43,7 @@ def samples() -> Iterator[bytes]:
     begin = time.monotonic()
     late = 0.0
     yield b"retry: %d\n" % RETRY
-    while time.monotonic() - begin < LIFETIME:
+    while stopping is not None or time.monotonic() - begin < LIFETIME:
         figures = {
             "in_flight": activity.in_flight,
             "peak": activity.peak,
@@ -51,7 +54,10 @@ def samples() -> Iterator[bytes]:
         }
         yield b"data: " + json_line(figures) + b"\n"
         before = time.monotonic()
-        time.sleep(INTERVAL)
+        if stopping is None:
+            time.sleep(INTERVAL)
+        elif stopping.wait(INTERVAL):
+            break
         late = max(0.0, time.monotonic() - before - INTERVAL)
 
 

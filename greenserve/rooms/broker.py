@@ -34,6 +34,7 @@ class Client:
         self.socket = sock
         self.outbox = Outbox(MAX_BACKLOG)
         self.channels: set[bytes] = set()
+        self.will: tuple[bytes, bytes] | None = None
         self.writer = spawn(write_all, sock, self.outbox)
 
     def cut_off(self) -> None:
@@ -117,6 +118,8 @@ class Broker:
             client.channels.add(channel)
             self._subscribers.setdefault(channel, set()).add(client)
             client.outbox.put(frame(op, channel))  # so that it knows: from now on it hears everything
+        elif op is Op.WILL:
+            client.will = channel, payload
         else:
             client.channels.discard(channel)
             self._unsubscribe(client, channel)
@@ -140,6 +143,9 @@ class Broker:
         self._clients.discard(client)
         client.writer.kill(block=False)
         client.socket.close()
+        if client.will is not None:
+            channel, payload = client.will
+            self._pass_on(client, channel, frame(Op.MESSAGE, channel, payload))
 
 
 def write_all(sock: GreenSocket, outbox: Outbox) -> None:

@@ -40,8 +40,11 @@ class Listener(Protocol):
 class Bus(Protocol):
     """Publish and subscribe, across processes. All in the thread of the hub in which it was opened; nothing waits."""
 
-    def open(self, listener: Listener) -> None:
-        """Begin to connect, and to tell `listener`."""
+    def open(self, listener: Listener, will: tuple[str, bytes]) -> None:
+        """Begin to connect, and to tell `listener`.
+
+        will: a channel and a payload, to be published for us when we have gone without a word. For brokers that can.
+        """
 
     def subscribe(self, channel: str) -> None:
         """Hear what is published on `channel`."""

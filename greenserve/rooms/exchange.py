@@ -28,6 +28,7 @@ logger = logging.getLogger("greenserve.rooms")
 CONTROL = ""  # no room has this name
 HEARTBEAT = 5.0  # seconds between two signs of life
 EXPIRY = 16.0  # three of them, and some delay
+RETURN = 4.0  # seconds in which others, if they live, have connected again after a loss that all have noticed
 
 
 class Exchange:
@@ -61,7 +62,7 @@ class Exchange:
 
     def open(self) -> None:
         """Open the bus."""
-        self.bus.open(self)
+        self.bus.open(self, (CONTROL, encode(Kind.BYE, self._origin)))
         self.bus.subscribe(CONTROL)
         self._timer = self.hub.call_later(HEARTBEAT, self._beat)
 
@@ -132,6 +133,8 @@ class Exchange:
         """We hear a room, or hear it again: tell our list and ask for the others'."""
         if channel == CONTROL:
             self._sign_of_life()
+            latest = self.hub.clock() - EXPIRY + RETURN
+            self._heard = {origin: min(when, latest) for origin, when in self._heard.items()}
         elif channel in self._presences:
             self._say_roster(channel, ask=True)
 

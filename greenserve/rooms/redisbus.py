@@ -123,8 +123,8 @@ class RedisBus(Reconnecting):
 
     # -- Bus
 
-    def open(self, listener: Listener) -> None:
-        """See bus.Bus."""
+    def open(self, listener: Listener, will: tuple[str, bytes]) -> None:
+        """See bus.Bus. Redis knows no wills: a process that dies is missed when it has been silent for long."""
         self._listener = listener
         self.start()
 

@@ -30,13 +30,16 @@ class UnixBus(Reconnecting):
         self._broker: Broker | None = None
         self._socket: GreenSocket | None = None
         self._outbox = Outbox()
+        self._will = b""
         self._writer: GreenThread[None] | None = None
 
     # -- Bus
 
-    def open(self, listener: Listener) -> None:
+    def open(self, listener: Listener, will: tuple[str, bytes]) -> None:
         """See bus.Bus."""
         self._listener = listener
+        channel, payload = will
+        self._will = frame(Op.WILL, channel.encode(), payload)
         self.start()
 
     def subscribe(self, channel: str) -> None:
@@ -86,6 +89,7 @@ class UnixBus(Reconnecting):
             self._dial()
         assert self._socket is not None
         self._outbox = Outbox(MAX_BACKLOG)
+        self._outbox.put(self._will)
         for channel in self.channels:
             self._outbox.put(frame(Op.SUBSCRIBE, channel.encode()))
         self._writer = spawn(write_all, self._socket, self._outbox)

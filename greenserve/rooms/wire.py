@@ -23,10 +23,11 @@ class Op(IntEnum):
     SUBSCRIBE = 1
     UNSUBSCRIBE = 2
     MESSAGE = 3
+    WILL = 4  # a message that the broker sends when the connection has ended
 
 
 class Frame(NamedTuple):
-    """One frame. payload: of a MESSAGE."""
+    """One frame. payload: of a MESSAGE or a WILL."""
 
     op: Op
     channel: bytes

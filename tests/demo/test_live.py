@@ -49,6 +49,23 @@ def test_a_feed_ends_by_itself(clock: Clock) -> None:
     assert clock.now - 1000 == pytest.approx(live_module.LIFETIME, abs=0.2)
 
 
+class Stopping:
+    """Stands for environ["greenserve.stopping"]: set after some waits."""
+
+    def __init__(self, waits: int) -> None:
+        self.left = waits
+
+    def wait(self, timeout: float) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
+def test_a_feed_goes_on_until_the_server_says_that_it_stops(clock: Clock) -> None:
+    samples = int(10 * live_module.LIFETIME / live_module.INTERVAL)
+    assert len(list(live_module.samples(Stopping(samples)))) == samples + 2  # the retry, and one before the first wait
+    assert clock.sleeps == []
+
+
 def test_only_so_many_pages_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watchers, "most", 1)
     with begun("GET", "/live"):

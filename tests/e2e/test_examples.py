@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from websockets.sync.client import ClientConnection, connect
 
 from tests.conftest import missing
 from tests.e2e.conftest import StartServer
@@ -146,6 +148,49 @@ def test_a_listener_of_streaming_that_goes_away_is_forgotten(start_server: Start
             next(events(leaving))
             assert 2 in counts  # consumes the events up to the first that says so
         assert 1 in counts
+
+
+def test_streaming_ends_its_feeds_when_the_server_stops(start_server: StartServer) -> None:
+    server = start_server("examples.streaming:app", "--graceful-timeout", "60")
+    with get(server, "/events", stream=True) as answer:
+        received = events(answer)
+        next(received)
+        assert server.stop() == 0  # gracefully, though the feed had no end of its own
+        assert all(event for event in received)
+
+
+def socket_of(server: ServerProcess, path: str) -> ClientConnection:
+    return connect(server.url.replace("http://", "ws://") + path, proxy=None)
+
+
+def test_chat(start_example: Start) -> None:
+    server = start_example("chat")
+    assert "new WebSocket" in get(server, "/").text
+    assert get(server, "/nowhere").status_code == 404
+    assert get(server, "/socket").status_code == 426
+    with socket_of(server, "/socket?name=Ada") as ada:
+        assert json.loads(ada.recv(TIMEOUT)) == {"members": ["Ada"]}
+        with (
+            socket_of(server, "/socket?name=Grace") as grace,
+            socket_of(server, "/socket?name=Alan&room=b") as alan,
+        ):
+            assert json.loads(ada.recv(TIMEOUT)) == {"members": ["Ada", "Grace"]}
+            assert json.loads(grace.recv(TIMEOUT)) == {"members": ["Ada", "Grace"]}
+            assert json.loads(alan.recv(TIMEOUT)) == {"members": ["Alan"]}
+            grace.send(b"no text")
+            grace.send("grün")
+            for client in (ada, grace):
+                assert json.loads(client.recv(TIMEOUT)) == {"name": "Grace", "text": "grün"}
+        assert json.loads(ada.recv(TIMEOUT)) == {"members": ["Ada"]}
+
+
+def test_flask_chat(start_example: Start) -> None:
+    require_package("flask")
+    server = start_example("flask_chat")
+    assert "new WebSocket" in get(server, "/").text
+    with socket_of(server, "/socket/lobby") as ada, socket_of(server, "/socket/lobby") as grace:
+        grace.send("hello")
+        assert ada.recv(TIMEOUT) == grace.recv(TIMEOUT) == "hello"
 
 
 def test_upload(start_example: Start) -> None:

@@ -17,7 +17,7 @@ class Recorder:
         self.bus = bus
         self.heard: list[tuple[str, bytes]] = []
         self.subscribed: list[str] = []
-        bus.open(self)
+        bus.open(self, ("will", b"gone"))
 
     def on_message(self, channel: str, payload: bytes) -> None:
         self.heard.append((channel, payload))

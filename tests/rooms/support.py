@@ -94,7 +94,7 @@ class FakeBus:
         self.lose = 0
         self.calls: dict[str, int] = defaultdict(int)
 
-    def open(self, listener: Listener) -> None:
+    def open(self, listener: Listener, will: tuple[str, bytes]) -> None:
         self.listener = listener
         self.broker.buses.append(self)
 

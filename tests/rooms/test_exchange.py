@@ -135,6 +135,18 @@ def test_a_process_that_falls_silent_is_taken_for_dead(here: Process, there: Pro
     assert left == ["Grace"]
 
 
+def test_who_does_not_come_back_after_a_loss_that_all_have_noticed_is_soon_taken_for_dead(
+    here: Process, there: Process, clock: VirtualClock
+) -> None:
+    here.rooms.get("a").join(websocket(), "Ada")
+    there.rooms.get("a").join(websocket(), "Grace")
+    settle()
+    there.bus.connected = False
+    here.bus.reconnect()
+    greenserve.sleep(2 * exchange.HEARTBEAT)
+    assert names(here) == ["Ada"]
+
+
 def test_a_process_that_was_only_slow_is_asked_for_its_members_again(
     here: Process, there: Process, clock: VirtualClock
 ) -> None:

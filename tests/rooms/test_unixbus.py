@@ -90,6 +90,15 @@ def test_another_takes_over_when_the_broker_ends(members: list[Recorder]) -> Non
     assert two.heard == []
 
 
+def test_the_others_are_told_when_one_has_gone_without_a_word(members: list[Recorder]) -> None:
+    one, two, three = members
+    two.hears("will")
+    three.bus.close()
+    until(lambda: two.heard)
+    assert two.heard == [("will", b"gone")]
+    assert one.heard == []
+
+
 def test_without_a_connection_publishing_says_that_it_did_not_work(path: str) -> None:
     bus = UnixBus(path)
     assert not bus.publish("a", b"1")

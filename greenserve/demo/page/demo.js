@@ -1,6 +1,7 @@
 // The page's behaviour: a feed of figures, a burst, a stream, an upload. No library, no asset from elsewhere.
 
 import { Chart } from "./chart.js";
+import { startChat } from "./chat.js";
 
 const SAMPLE_BYTES = 16_000_000;
 const PACE = 6_000_000;            // bytes per second, when the server is asked to read slowly
@@ -39,7 +40,7 @@ async function* lines(path, options) {
 
 function connect(chart) {
   const source = new EventSource("live");
-  // The server ends the feed every few seconds and the browser takes it up again at once: only a longer silence counts.
+  // A server that restarts ends the feed, and the browser takes it up again at once: only a longer silence counts.
   let silence;
   source.onopen = () => {
     clearTimeout(silence);
@@ -292,3 +293,4 @@ at("file").addEventListener("change", () => {
 acceptDrops(at("upload-form").closest(".card"));
 document.querySelectorAll("details[data-source]").forEach(showCode);
 connect(new Chart(at("chart"), at("tip")));
+startChat(at, say);
