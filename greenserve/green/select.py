@@ -22,9 +22,10 @@ from greenserve.hub.hub import running as _running
 
 _T = TypeVar("_T")
 
-_select = _real.select
+_select: Any = _real.select
 _poll: Any = getattr(_real, "poll", None)
 _epoll: Any = getattr(_real, "epoll", None)
+_MAX_MILLISECONDS = 2**31 - 1  # poll(2) takes an int
 _SLICE = 0.5  # seconds: how long an OS thread may go on waiting for a caller that has left
 _READ = getattr(_real, "POLLIN", 1) | getattr(_real, "POLLPRI", 2)
 _WRITE = getattr(_real, "POLLOUT", 4)
@@ -34,7 +35,7 @@ def select(
     rlist: Iterable[Any], wlist: Iterable[Any], xlist: Iterable[Any], timeout: float | None = None, /
 ) -> tuple[list[Any], list[Any], list[Any]]:
     """As `select.select`: the objects that are ready to read, to write, in an exceptional state; all of them."""
-    lists = (list(rlist), list(wlist), list(xlist))
+    lists: Any = tuple(things if isinstance(things, list | tuple) else list(things) for things in (rlist, wlist, xlist))
     deadline = _deadline(timeout, "timeout must be non-negative")
 
     def now(seconds: float) -> tuple[list[Any], list[Any], list[Any]] | None:
@@ -118,6 +119,7 @@ if _poll is not None:
         def __init__(self) -> None:
             self._poll = _poll()
             self._masks: dict[int, int] = {}
+            self._polling = False
 
         def register(self, fd: Any, eventmask: int = _READ | _WRITE, /) -> None:
             """Watch fd for the events in the mask."""
@@ -139,14 +141,20 @@ if _poll is not None:
             inner = self._poll
             if timeout is not None and not isinstance(timeout, int | float) and not hasattr(timeout, "__index__"):
                 raise TypeError("timeout must be an integer or None")
-            return (
-                _until(
+            if timeout is not None and timeout > _MAX_MILLISECONDS:
+                raise OverflowError("timeout is too large")
+            if self._polling:
+                raise RuntimeError("concurrent poll() invocation")
+            self._polling = True
+            try:
+                found = _until(
                     lambda seconds: inner.poll(_math.ceil(seconds * 1000)) or None,
                     lambda: self._masks,
                     _deadline(None if timeout is None else timeout / 1000),
                 )
-                or []
-            )
+            finally:
+                self._polling = False
+            return found or []
 
 
 if _epoll is not None:

@@ -349,9 +349,14 @@ class socket(_real.socket):
         _close(self)
 
     def detach(self) -> int:
-        """Give the descriptor away: it stays open, and non-blocking, and is returned."""
+        """Give the descriptor away: it stays open, and is returned; blocking, if there is no timeout, as its new
+        owner expects.
+        """
         self._unregister()
-        return _Base.detach(self)
+        fd = _Base.detach(self)
+        if fd >= 0 and self._timeout is None:
+            _os.set_blocking(fd, True)
+        return fd
 
 
 def _unregister_from_its_hub(descriptor: Descriptor) -> None:

@@ -44,6 +44,13 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
     # later.
     _create = classmethod(rebind(_RealSocket._create.__func__, dict(vars(_real))))
 
+    def settimeout(self, value: float | None) -> None:
+        """As the green socket's. `_create` comes here after it has detached the socket below, which made it blocking
+        again.
+        """
+        _socket.socket.settimeout(self, value)
+        _socket._set_nonblocking(self, False)
+
     def _repeat(self, name: str, deadline: float | None, operation: _Callable[..., Any], *args: Any) -> Any:
         """`operation(*args)`, again and again until it wants to wait for nothing. name: for errors."""
         while True:

@@ -9,9 +9,13 @@ standard input.
 from __future__ import annotations
 
 import io as _io
+import os as _real_os
 import subprocess as _real
+import time as _real_time
+import warnings as _warnings
 from time import monotonic as _clock
 from types import FunctionType as _FunctionType
+from types import ModuleType
 from types import SimpleNamespace as _SimpleNamespace
 from typing import Any
 
@@ -52,21 +56,45 @@ def _open(fd: int, mode: str, buffering: int = -1) -> Any:
     raw = _Pipe(fd, mode.replace("b", ""))
     if buffering == 0:
         return raw
+    if buffering == 1:
+        _warnings.warn(
+            "line buffering (buffering=1) isn't supported in binary mode, the default buffer size will be used",
+            RuntimeWarning,
+            stacklevel=2,
+        )
     size = _io.DEFAULT_BUFFER_SIZE if buffering < 2 else buffering
     return _io.BufferedReader(raw, size) if "r" in mode else _io.BufferedWriter(raw, size)
 
 
-_names: dict[str, Any] = {
-    **vars(_real),
-    "__name__": __name__,
-    "io": _SimpleNamespace(**{**vars(_io), "open": _open}),
-    "os": _os,
-    "threading": _threading,
-    "time": _time,
-    "selectors": _selectors,
-    "_PopenSelector": _selectors.PollSelector,
-}
-"""The globals of what is built again here: the real module's, so that its exceptions and constants are the same."""
+class _Live:
+    """A real module as it is at present, but where it is as it was at our import: its twin."""
+
+    def __init__(self, real: ModuleType, twin: ModuleType) -> None:
+        self._original = {name: value for name, value in vars(real).items() if name in vars(twin)}
+        self._real = real
+        self._twin = twin
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self._real, name)
+        return getattr(self._twin, name) if value is self._original.get(name, self) else value
+
+
+class _Names(dict[str, Any]):
+    """The globals of what is built again here: ours, and for the rest the real module's, as they are at present."""
+
+    def __missing__(self, name: str) -> Any:
+        return vars(_real)[name]
+
+
+_names = _Names(
+    __name__=__name__,
+    io=_SimpleNamespace(**{**vars(_io), "open": _open}),
+    os=_Live(_real_os, _os),
+    threading=_threading,
+    time=_Live(_real_time, _time),
+    selectors=_selectors,
+    _PopenSelector=_selectors.PollSelector,
+)
 
 
 def _methods() -> dict[str, Any]:

@@ -273,3 +273,19 @@ def test_modules_are_imported_afresh_without_patching():
         assert not monkey.is_monkey_patched("socket")
         assert threading.active_count() == 1
     """)
+
+
+def test_multiprocessing_works():
+    run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import multiprocessing, threading
+        context = multiprocessing.get_context("spawn")
+        near, far = context.Pipe()
+        process = context.Process(target=print, args=("child",))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        threading.Timer(0.01, far.send, ["piped"]).start()
+        assert near.recv() == "piped"
+    """)
