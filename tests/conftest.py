@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 from pathlib import Path
 from typing import NoReturn
 
 import hypothesis
 import pytest
+
+# A shell that starts the tests in the background has them ignore SIGINT, and their children with them (POSIX §2.11).
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 CI = os.environ.get("CI") == "true"
