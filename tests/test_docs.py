@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 from tests.e2e.server_process import run_command
 
 DOCS = REPOSITORY / "docs"
-GUIDES = ("hub.md", "from_eventlet.md", "from_gevent.md")
+GUIDES = ("hub.md", "rooms.md", "from_eventlet.md", "from_gevent.md")
 
 
 def programs() -> list[object]:

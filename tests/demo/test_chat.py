@@ -10,6 +10,7 @@ import pytest
 from greenserve import rooms
 from greenserve.demo import chat
 from greenserve.demo.chat import BURST, MAX_TEXT, PACE, Allowance, cleaned, seats, talk
+from greenserve.hub.hub import current_hub
 from greenserve.testing import virtual_time
 from tests.demo.support import Clock, call
 from tests.rooms.support import FakeWebSocket
@@ -31,6 +32,7 @@ class Talker(FakeWebSocket):
 
 
 def test_what_somebody_says_reaches_the_room_with_the_name() -> None:
+    current_hub()  # so that there is one to go back to
     with virtual_time():
         room, listener = rooms.get("elsewhere"), FakeWebSocket()
         talker: Any = Talker("hello", b"binary", "  ", "x" * (MAX_TEXT + 10))

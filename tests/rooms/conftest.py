@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from greenserve.hub.hub import current_hub
 from greenserve.testing import VirtualClock, virtual_time
 from tests.rooms.support import FakeBroker, Process
 
@@ -13,6 +14,7 @@ from tests.rooms.support import FakeBroker, Process
 @pytest.fixture
 def clock() -> Iterator[VirtualClock]:
     """A hub whose clock jumps instead of waiting."""
+    current_hub()  # so that there is one to go back to
     with virtual_time() as clock:
         yield clock
 

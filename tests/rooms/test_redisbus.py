@@ -12,6 +12,7 @@ from greenserve.errors import ConfigurationError
 from greenserve.green.monkey import is_monkey_patched
 from greenserve.hub.hub import Hub, use_hub
 from greenserve.rooms.buses import make_bus
+from tests.conftest import REPOSITORY
 from tests.rooms.listening import Recorder, until
 from tests.rooms.redis_server import RedisServer
 
@@ -124,6 +125,21 @@ def test_a_redis_that_refuses_is_named_with_its_reason_and_without_the_password(
     assert "invalid username-password pair" in caplog.text
     assert f"redis://127.0.0.1:{server.port}/0" in caplog.text
     assert "secret" not in caplog.text
+
+
+def test_a_redis_with_tls_is_green_too(free_port: int) -> None:
+    pem = str(REPOSITORY / "tests" / "certificates" / "localhost.pem")
+    options = ["--tls-port", str(free_port), "--tls-cert-file", pem, "--tls-key-file", pem, "--tls-auth-clients", "no"]
+    with RedisServer(*options):
+        url = f"rediss://localhost:{free_port}/0?ssl_ca_certs={pem}"
+        one, two = Recorder(make_bus(url)), Recorder(make_bus(url))
+        two.hears("a")
+        until(lambda: one.bus.connected)
+        one.bus.publish("a", b"x" * 100_000)
+        until(lambda: two.heard)
+        assert two.heard == [("a", b"x" * 100_000)]
+        one.bus.close()
+        two.bus.close()
 
 
 def test_one_who_may_not_publish_is_told_why(caplog: pytest.LogCaptureFixture) -> None:
