@@ -1,0 +1,103 @@
+"""nginx in front, with kept-alive connections to the server, over TCP and over a Unix socket."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.conftest import require_program
+from tests.faults.conftest import Faulty
+
+CONFIGURATION = """
+daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/error.log info;
+events {{ worker_connections 512; }}
+http {{
+    access_log off; client_max_body_size 0;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+    upstream app {{ server {upstream}; keepalive 16; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://app; proxy_http_version 1.1; proxy_set_header Connection "";
+            proxy_buffering off; proxy_request_buffering off;
+        }}
+    }}
+}}
+"""
+
+
+@contextmanager
+def nginx(directory: Path, port: int, upstream: str) -> Iterator[str]:
+    program = require_program("nginx")
+    file = directory / "nginx.conf"
+    file.write_text(CONFIGURATION.format(directory=directory, port=port, upstream=upstream))
+    process = subprocess.Popen([program, "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(file)])
+    try:
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            except OSError:
+                assert process.poll() is None, (directory / "error.log").read_text()
+                assert time.monotonic() < deadline
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+@pytest.fixture(params=["tcp", "unix"])
+def front(request, faulty: Faulty, free_port: int, tmp_path: Path) -> Iterator[str]:
+    """The URL of an nginx with the server behind it."""
+    path = tmp_path / "app.sock"
+    if request.param == "tcp":
+        server = faulty.start()
+        upstream = f"{server.host}:{server.port}"
+    else:
+        server = faulty.start(bind=(f"unix:{path}",))
+        upstream = f"unix:{path}"
+    with nginx(tmp_path, free_port, upstream) as url:
+        yield url
+    assert "Traceback" not in server.output
+    errors = (tmp_path / "error.log").read_text()
+    assert not re.search(r"\[(error|crit|alert|emerg)\]", errors), errors
+
+
+def test_uploads_streams_and_errors_pass(front: str) -> None:
+    content = os.urandom(3 << 20)
+    with requests.Session() as session:
+        for data in (content, iter([content[:1000], content[1000:]])):  # by length, and in chunks
+            answer = session.post(front + "/echo", data=data, timeout=20)
+            assert answer.text == f"{len(content)} {hashlib.sha256(content).hexdigest()}"
+        assert session.get(front + "/stream?3000000", timeout=20).content == b"x" * 3_000_000
+        assert session.get(front + "/whole?3000000", timeout=20).content == b"x" * 3_000_000
+        assert session.head(front + "/", timeout=20).headers["Content-Length"] == "5"
+
+
+def test_a_thousand_requests_of_ab_are_all_answered(front: str) -> None:
+    ab = require_program("ab")
+    out = subprocess.run(
+        [ab, "-q", "-k", "-n", "1000", "-c", "50", front + "/"], check=True, capture_output=True, text=True, timeout=60
+    ).stdout
+    assert re.search(r"Complete requests:\s+1000\b", out)
+    assert re.search(r"Failed requests:\s+0\b", out)
+    assert "Non-2xx" not in out
+
+
+def test_a_body_that_the_application_does_not_read_breaks_nothing(front: str) -> None:
+    with requests.Session() as session:
+        for _ in range(20):
+            assert session.post(front + "/", data=b"x" * 50_000, timeout=20).text == "hello"
+            assert session.get(front + "/", timeout=20).text == "hello"

@@ -1,0 +1,52 @@
+"""Tests of the standard library that pass unpatched and not patched, each with its reason."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+_FLAGS = "looks at the descriptor's O_NONBLOCK flag: a green socket is non-blocking underneath, whatever its timeout"
+_INTERNALS = "looks at private attributes of the standard library's class"
+_CLASS = "a lock, or a poll object, is of a class that can be instantiated, not of a hidden one"
+_ONE_THREAD = "counts OS threads: green threads share one"
+_NO_SWITCH = "needs a switch in the middle of a loop that never waits: green threads give way only where they wait"
+_FRESH = "imports the C module afresh behind the patch's back"
+_LOOP = "needs a green thread beside an event loop, which keeps the real selector and so blocks its OS thread"
+_DUMMY = "expects a dummy thread to outlive the thread that it stands for, as up to Python 3.12; ours go with it"
+
+EXCLUSIONS: dict[str, str] = {
+    "test.test_socket.GeneralModuleTests.testRefCountGetNameInfo": "counts references; a question is remembered",
+    "test.test_socket.NonBlockingTCPTests.testSetBlocking*": _FLAGS,
+    "test.test_socket.NonblockConstantTest.test_SOCK_NONBLOCK": _FLAGS,
+    "test.test_socket.TestExceptions.test_setblocking_invalidfd": "setblocking makes no system call",
+    "test.test_queue.CSimpleQueueTest.test_many_threads": _FRESH,
+    "test.test_queue.CSimpleQueueTest.test_many_threads_timeout": _FRESH,
+    "test.test_queue.CSimpleQueueTest.test_order": _FRESH,
+    "test.test_select.SelectTestCase.test_disallow_instantiation": _CLASS,
+    "test.test_threading.ThreadTests.test_disallow_instantiation": _CLASS,
+    "test.test_threading.EventTests.test_at_fork_reinit": _INTERNALS,
+    "test.test_threading.ThreadTests.test_tstate_lock": _INTERNALS,
+    "test.test_threading.MiscTestCase.test__all__": "expects every name to have been defined in threading or _thread",
+    "test.test_threading.ThreadTests.test_PyThreadState_SetAsyncExc": "needs an OS thread's number",
+    "test.test_threading.ThreadTests.test_various_ops*": _ONE_THREAD,
+    "test.test_threading.ThreadTests.test_foreign_thread": _DUMMY,
+    "test.test_threading.ThreadTests.test_ident_of_no_threading_threads": _DUMMY,
+    "test.test_threading.InterruptMainTests.test_can_interrupt_tight_loops": _NO_SWITCH,
+    "test.test_threading.InterruptMainTests.test_interrupt_main_subthread": (
+        "KeyboardInterrupt comes at main's next wait; there is none before the assertion, and it would hit a later test"
+    ),
+    "test.test_signal.StressTest.test_stress_modifying_handlers": _NO_SWITCH,
+    "test.test_threading_local.ThreadLocalTest.test_cycle_collection": (
+        "an attribute of a local that refers to the local itself is freed when the thread ends, not by the collector"
+    ),
+    "test.test_asyncio.test_base_events.BaseEventLoopTests.test_check_thread": _LOOP,
+}
+"""Patterns of test names (optionally "3.12:" before them), and why they fail."""
+
+
+def reason_for(test: str, version: str) -> str | None:
+    """Why a test may fail; None: it may not."""
+    for pattern, reason in EXCLUSIONS.items():
+        only, _, name = pattern.rpartition(":")
+        if (not only or only == version) and fnmatchcase(test, name):
+            return reason
+    return None
