@@ -43,18 +43,10 @@ class Answer(Protocol):
 
 
 class AccessLog:
-    """Writes to standard output (`-`) or appends to a file. Raises ConfigurationError when that cannot be opened."""
+    """Makes a line of each request, and gives it to `_write`."""
 
-    def __init__(self, target: str, style: str) -> None:
-        self._path = None if target == "-" else target
+    def __init__(self, style: str = "combined") -> None:
         self._format = FORMATS[style]
-        self._failed = False
-        try:
-            self._fd = 1 if self._path is None else _open(self._path)
-        except OSError as error:
-            raise ConfigurationError(
-                f"access_log = {target!r}: {error.strerror}; name a file in a writable directory"
-            ) from error
 
     def write(self, client: Client, answer: Answer, seconds: float) -> None:
         """Log a request that was answered."""
@@ -65,6 +57,41 @@ class AccessLog:
     def write_refusal(self, client: Client, status: int) -> None:
         """Log a request whose head was wrong: what it asked for is not known."""
         self._write(self._format(client.peer_address, None, str(status), 0, 0.0))
+
+    def check(self) -> None:
+        """Called once a second."""
+
+    def close(self) -> None:
+        """The server has stopped."""
+
+    def _write(self, line: str) -> None:
+        raise NotImplementedError
+
+
+class CallLog(AccessLog):
+    """Gives each line, which ends with a newline, to a function of the program's; that must not block."""
+
+    def __init__(self, call: Callable[[str], object], style: str = "combined") -> None:
+        super().__init__(style)
+        self._call = call
+
+    def _write(self, line: str) -> None:
+        self._call(line)
+
+
+class FileLog(AccessLog):
+    """Writes to standard output (`-`) or appends to a file. Raises ConfigurationError when that cannot be opened."""
+
+    def __init__(self, target: str, style: str) -> None:
+        super().__init__(style)
+        self._path = None if target == "-" else target
+        self._failed = False
+        try:
+            self._fd = 1 if self._path is None else _open(self._path)
+        except OSError as error:
+            raise ConfigurationError(
+                f"access_log = {target!r}: {error.strerror}; name a file in a writable directory"
+            ) from error
 
     def check(self) -> None:
         """Reopen the file if its path means another one by now."""

@@ -68,6 +68,7 @@ class Host(wire.Host, Protocol):
     upgradable: Application  # the same for requests that ask for an upgrade
     date: bytes
     draining: bool
+    each_is_last: bool  # no request is followed by another one on its connection
     restarting: bool
     now: float  # of the hub's clock, at the last sweep: fine enough for who is idle for a minute
     header_timeout: float
@@ -309,7 +310,7 @@ class Connection(Wire):
         host = self.host
         self.request = request
         self.deadline = NEVER
-        self.keep_alive = request.keep_alive and not host.draining
+        self.keep_alive = request.keep_alive and not host.each_is_last
         exchange = Exchange(self, request)
         body = EMPTY
         if request.content_length or request.chunked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _socket
+import contextlib
 import logging
 import os
 import signal
@@ -10,12 +11,14 @@ import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Any, Self
+from typing import Any, Self, overload
 
 from greenserve.errors import HubError
+from greenserve.green.streamserver import serve as serve_sockets
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
 from greenserve.hub.timers import Token
+from greenserve.server.accesslog import AccessLog
 from greenserve.server.listener import bound_address, open_listener, remove_path
 from greenserve.server.service import Service, State
 from greenserve.settings import Address, Settings
@@ -50,6 +53,7 @@ class Server:
         self._service: Service | None = None
         self._waiters: list[Token] = []  # who waits for the end
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
+        self.access_log: AccessLog | None = None  # in the place of the one that the settings name
 
     @property
     def addresses(self) -> list[Address]:
@@ -80,18 +84,19 @@ class Server:
             self._close_sockets()
             raise
 
-    def serve_forever(self, ready: Callable[[], None] | None = None) -> int:
+    def serve_forever(self, ready: Callable[[], None] | None = None, *, signals: bool = True) -> int:
         """Serve in this thread until SIGTERM or SIGINT (in the main thread), or `stop`. Returns an exit status.
 
         The first signal stops gracefully: requests in progress finish, within `graceful_timeout`. The second kills
         them. The status is GRACEFUL (0), or FORCED (1) when requests were killed. Raises BindError.
 
         ready: called once when connections are accepted and signals are handled. Who announces the server does it
-        there: a signal sent on reading an earlier announcement would kill the process.
+        there: a signal sent on reading an earlier announcement would kill the process. signals: False leaves them to
+        the program.
         """
         self.listen()
         service = self._make_service()
-        with _Signals(self._on_signal):
+        with _Signals(self._on_signal) if signals else contextlib.nullcontext():
             if ready is not None:
                 ready()
             self._run(service)
@@ -143,7 +148,7 @@ class Server:
         self.stop()
 
     def _make_service(self) -> Service:
-        self._service = service = Service(current_hub(), self.application, self.settings)
+        self._service = service = Service(current_hub(), self.application, self.settings, self.access_log)
         return service
 
     def _run(self, service: Service) -> None:
@@ -231,11 +236,27 @@ class _Signals:
         self._handle(signum)
 
 
-def serve(application: Application, **options: Any) -> int:
+@overload
+def serve(application: Application, **options: Any) -> int: ...
+
+
+@overload
+def serve(application: Any, handle: Callable[[Any, Any], object], concurrency: int = 1000) -> None: ...
+
+
+def serve(application: Any, *handler: Any, **options: Any) -> int | None:
     """Serve `application` until SIGTERM or SIGINT; see docs/settings.md for the options. Returns an exit status.
 
     For example `greenserve.serve(app, bind="0.0.0.0:8000")`. Raises ConfigurationError, BindError.
+
+    With a listening socket and a function it is Eventlet's `serve`, `greenserve.net.serve`: it calls
+    `handle(sock, address)` for each connection, and returns None. A socket is no application, so no call can mean both.
     """
+    if hasattr(application, "accept") and not callable(application):
+        serve_sockets(application, *handler, **options)
+        return None
+    if handler:
+        raise TypeError("serve(app, **options) takes the options by keyword; serve(sock, handle) a listening socket")
     server = Server(application, **options)
 
     def announce() -> None:

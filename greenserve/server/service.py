@@ -23,7 +23,7 @@ from greenserve.http.request import Inbound
 from greenserve.hub.event import Flag
 from greenserve.hub.hub import Hub, running, wake
 from greenserve.hub.timers import Timer, Token
-from greenserve.server.accesslog import AccessLog
+from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection
 from greenserve.server.listener import Listener, Peer
 from greenserve.server.wire import Phase
@@ -55,7 +55,9 @@ class Service:
     It is what connections call their host (connection.Host).
     """
 
-    def __init__(self, hub: Hub, application: Application, settings: Settings) -> None:
+    def __init__(
+        self, hub: Hub, application: Application, settings: Settings, access_log: AccessLog | None = None
+    ) -> None:
         self.hub = hub
         self.application = application
         self.upgradable = upgradable(application)
@@ -65,11 +67,12 @@ class Service:
         self.write_timeout = settings.write_timeout
         self.date = _date()
         self.now = hub.clock()
-        self.access_log = (
-            None if settings.access_log is None else AccessLog(settings.access_log, settings.access_log_format)
-        )
+        if access_log is None and settings.access_log is not None:
+            access_log = FileLog(settings.access_log, settings.access_log_format)
+        self.access_log = access_log
         self.state = State.SERVING
         self.draining = False
+        self.each_is_last = not settings.keepalive_timeout
         self.restarting = False
         self.tails = 0  # see wire.py
         self.killed = 0  # requests
@@ -121,7 +124,7 @@ class Service:
             return
         self.restarting = restarting
         self.state = State.DRAINING
-        self.draining = True
+        self.draining = self.each_is_last = True
         self.stopping.set()
         for listener in self._listeners:
             listener.accept_rest()

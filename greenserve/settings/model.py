@@ -114,7 +114,10 @@ class Settings:
     )
     body_timeout: float = _option(30.0, duration(), "The longest wait for the next bytes of a request body.", unit="s")
     keepalive_timeout: float = _option(
-        75.0, duration(), "How long an idle connection is kept open for its next request.", unit="s"
+        75.0,
+        duration(zero=True),
+        "How long an idle connection is kept open for its next request; 0 closes it after each response.",
+        unit="s",
     )
     write_timeout: float = _option(
         60.0, duration(), "The longest wait for a client to take the next bytes of a response.", unit="s"

@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from greenserve.errors import ConfigurationError
-from greenserve.server.accesslog import AccessLog
+from greenserve.server.accesslog import FileLog
 from tests.server.live import Client, hello, serving
 from tests.wsgi.fakes import head_of
 
 
 def logged(tmp_path, raw, style, *, status="200 OK", sent=5, seconds=0.25):
     path = tmp_path / "access.log"
-    log = AccessLog(str(path), style)
+    log = FileLog(str(path), style)
     log.write(
         SimpleNamespace(peer_address="10.0.0.1", request=head_of(raw)),
         SimpleNamespace(status=status, sent=sent),
@@ -64,12 +64,12 @@ def test_json(tmp_path):
 
 def test_a_file_that_cannot_be_opened_is_a_clear_error(tmp_path):
     with pytest.raises(ConfigurationError, match="access_log"):
-        AccessLog(str(tmp_path / "missing" / "log"), "combined")
+        FileLog(str(tmp_path / "missing" / "log"), "combined")
 
 
 def test_a_rotated_file_is_reopened(tmp_path):
     path = tmp_path / "access.log"
-    log = AccessLog(str(path), "json")
+    log = FileLog(str(path), "json")
     os.rename(path, tmp_path / "access.log.1")
     log.check()
     log.write_refusal(SimpleNamespace(peer_address="a", request=None), 400)
