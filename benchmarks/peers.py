@@ -35,6 +35,10 @@ class Launch:
         """The command that runs servers/run_NAME.py."""
         return [self.python, str(SERVERS / f"run_{name}.py"), self.app, str(self.port), *more]
 
+    def program(self, name: str, *more: str) -> list[str]:
+        """The command that runs a program which a package has installed."""
+        return [str(Path(self.python).parent / name), *more]
+
     def module(self, name: str, *more: str) -> list[str]:
         """The command that runs a package's own command line."""
         return [self.python, "-m", name, *more]
@@ -91,6 +95,15 @@ def granian(launch: Launch) -> list[str]:
     )
 
 
+def uwsgi(launch: Launch) -> list[str]:
+    """uWSGI alone, without a web server in front. `http-socket` would end each connection after one response."""
+    return launch.program(
+        "uwsgi",
+        *("--http11-socket", launch.address, "--wsgi", launch.app, "--processes", "1"),
+        *("--threads", str(launch.threads or 8), "--listen", "1024", "--tcp-nodelay", "--disable-logging"),
+    )
+
+
 PEERS = (
     Peer("greenserve", (), greenserve, "from this checkout, its own defaults"),
     Peer(
@@ -121,6 +134,13 @@ PEERS = (
     ),
     Peer(
         "granian", ("granian",), granian, "--interface wsgi, its default threads (500 blocking ones for the sleepers)"
+    ),
+    Peer(
+        "uwsgi",
+        ("uwsgi",),
+        uwsgi,
+        "http11-socket, 8 threads (500 for the sleepers); a connection keeps a thread until it ends, so 8 get all",
+        {"idle": "a thread for each connection"},
     ),
     Peer("bjoern", ("bjoern",), lambda it: it.launcher("bjoern"), "no threads", {"sleepers": ONE_AT_A_TIME}),
     Peer(
