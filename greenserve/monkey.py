@@ -1,6 +1,4 @@
-"""`python -m greenserve.monkey program.py`: run a program patched from its first line. The patching is in
-greenserve.green.monkey.
-"""
+"""`python -m greenserve.monkey program.py`, which is `greenserve run program.py`; greenserve.green.monkey patches."""
 
 from __future__ import annotations
 
@@ -10,12 +8,10 @@ from greenserve.green.monkey import (
     LatePatchWarning,
     import_patched,
     is_monkey_patched,
-    main,
     monkey_patch,
     original,
-    run_module,
-    run_script,
 )
+from greenserve.green.program import main, run_module, run_script
 
 __all__ = [
     "LatePatchWarning",

@@ -1,4 +1,4 @@
-"""The commands: `serve` (the default), `demo` and `check`."""
+"""The commands: `serve` (the default), `demo`, `check` and `run`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from greenserve.cli.check import as_json, as_text, examine
 from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
 from greenserve.cli.options import resolve_options, settings_options
 from greenserve.cli.startup import load, prepare, serve, warn
+from greenserve.green import program
 from greenserve.loading import FORMS
 from greenserve.version import VERSION
 
@@ -84,6 +85,28 @@ def check_command(context: click.Context, /, app: str, json: bool, **_: object) 
         report = examine(app, resolve_options(context))
     click.echo(as_json(report) if json else as_text(report))
     sys.exit(ExitCode.STOPPED if report.ok else ExitCode.FORCED)
+
+
+class ProgramCommand(click.Command):
+    """A command whose arguments are a program's: only a leading -h or --help is ours."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep all arguments as they are."""
+        if args[:1] in (["-h"], ["--help"]):
+            return super().parse_args(ctx, args)
+        ctx.params = {"arguments": tuple(args)}
+        return []
+
+
+@main.command("run", cls=ProgramCommand, options_metavar="", epilog="The exit code is the program's.")
+@click.argument("arguments", nargs=-1, metavar="(PROGRAM.py | -m MODULE) [ARGUMENTS]...")
+def run_command(arguments: tuple[str, ...]) -> None:
+    """Run any program with the standard library patched from its first line."""
+    try:
+        program.run(arguments)
+    except program.NoProgram as error:
+        click.echo(f"greenserve run: {error}", err=True)
+        sys.exit(error.code)
 
 
 def _run(context: click.Context, reference: str) -> NoReturn:

@@ -1,19 +1,16 @@
 """Monkey-patching: the standard library's blocking modules made green in place, so that ordinary code is concurrent.
 
 ONE table, TABLE, says what replaces what. `monkey_patch` should be the program's first act: a module that has
-imported a real primitive by name before keeps it, and is named in a warning. `python -m greenserve.monkey
-program.py` does it for a program.
+imported a real primitive by name before keeps it, and is named in a warning. `greenserve run program.py` does it for a
+program (program.py).
 """
 
 from __future__ import annotations
 
 import importlib
-import runpy
 import sys
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -190,34 +187,3 @@ def _is_copied(name: str) -> bool:
 
 
 _imported = Copies(_twin, _is_copied)
-
-
-# -- programs
-
-
-def run_script(path: str, arguments: Sequence[str] = ()) -> None:
-    """Run a program's file as `python path arguments...` does, patched from its first line."""
-    monkey_patch()
-    sys.argv[:] = [path, *arguments]
-    sys.path[0] = str(Path(path).resolve().parent)
-    runpy.run_path(path, run_name="__main__")
-
-
-def run_module(name: str, arguments: Sequence[str] = ()) -> None:
-    """Run a module as `python -m name arguments...` does, patched from its first line."""
-    monkey_patch()
-    sys.argv[:] = [name, *arguments]
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
-
-
-def main(arguments: Sequence[str]) -> int:
-    """`program.py [arguments]` or `-m module [arguments]`. Returns the exit code."""
-    if len(arguments) >= 2 and arguments[0] == "-m":
-        sys.path[0] = ""
-        run_module(arguments[1], arguments[2:])
-        return 0
-    if arguments and not arguments[0].startswith("-"):
-        run_script(arguments[0], arguments[1:])
-        return 0
-    sys.stderr.write("usage: python -m greenserve.monkey (program.py | -m module) [arguments]\n")
-    return 2
