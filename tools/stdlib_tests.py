@@ -1,37 +1,28 @@
-"""Run the standard library's own tests for the patched modules, unpatched and patched, and write a table of the
-outcomes.
+"""The standard library's own tests for the patched modules: unpatched, patched by greenserve, and patched by gevent for
+comparison. Writes docs/stdlib-tests.md.
 
-    python tools/stdlib_tests.py                                  # with this interpreter, all modules
-    python tools/stdlib_tests.py --module test_queue --module test_socket
-    python tools/stdlib_tests.py --python 3.11=/path/to/python3.11 --python 3.13=... --table docs/stdlib-tests.md
+    python tools/stdlib_tests.py                                   # this interpreter, all modules
+    python tools/stdlib_tests.py --module test_queue --details     # what has failed there
+    make stdlib-tests                                              # every interpreter, and the table
 
-Strategy: each module is run in a process of its own, which reports every test's outcome as it comes. A test during
-which nothing is reported for a while is noted as hung and the process killed; another one goes on with the tests that
-are left. So one bad test costs itself only. A test that passes unpatched and not patched must be in EXCLUSIONS, with
-its reason.
+What has been run is kept in .stdlib-tests/ and not run again unless --again says so. A test that passes unpatched and
+not patched must be in EXCLUSIONS, with its reason; those are not tried, and count as lost. gevent is left out where it
+is not installed. The exit code is 1 if a test is lost that is not in the list.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib
-import json
-import os
-import selectors
-import signal
 import subprocess
 import sys
-import time
-import unittest
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from stdlib_exclusions import EXCLUSIONS, reason_for
+from stdlib_runs import Cache, Run, run_module
 
 ROOT = Path(__file__).resolve().parent.parent
 SILENCE = 60.0  # seconds without a report after which a test counts as hung
@@ -43,263 +34,65 @@ MODULES = (
     *("test_os", "test_time", "test_context", "test_logging", "test_sched", "test_wsgiref", "test_xmlrpc"),
     *("test_poplib", "test_imaplib", "test_nntplib"),
 )
-OUTCOMES = ("passed", "failed", "skipped", "hung", "excluded")
-
-
-# -- the child: runs one module's tests and reports
-
-
-class Reporter(unittest.TestResult):
-    """Writes a line for each test that begins or ends."""
-
-    def __init__(self, fd: int) -> None:
-        super().__init__()
-        self._fd = fd
-        self._write = os.write  # before any patch, so that a report never waits
-
-    def report(self, outcome: str, test: Any, detail: str = "") -> None:
-        """One line: JSON."""
-        line = json.dumps([outcome, test if isinstance(test, str) else test.id(), detail[-4000:]]) + "\n"
-        self._write(self._fd, line.encode())
-
-    def startTest(self, test: unittest.TestCase) -> None:
-        """It begins."""
-        super().startTest(test)
-        self.report("began", test)
-
-    def addSuccess(self, test: unittest.TestCase) -> None:
-        """It has passed."""
-        self.report("passed", test)
-
-    def addSkip(self, test: unittest.TestCase, reason: str) -> None:
-        """It does not apply."""
-        self.report("skipped", test, reason)
-
-    def addExpectedFailure(self, test: unittest.TestCase, err: Any) -> None:
-        """It has failed as it should."""
-        self.report("passed", test)
-
-    def addFailure(self, test: unittest.TestCase, err: Any) -> None:
-        """An assertion has failed."""
-        self.report("failed", test, self._exc_info_to_string(err, test))  # type: ignore[attr-defined]  # as unittest does
-
-    addError = addFailure
-
-    def addUnexpectedSuccess(self, test: unittest.TestCase) -> None:
-        """It should have failed."""
-        self.report("failed", test, "unexpected success")
-
-    def addSubTest(self, test: unittest.TestCase, subtest: unittest.TestCase, err: Any) -> None:
-        """A part of it has ended; the whole is reported as failed if one part is."""
-        if err is not None:
-            self.report("failed", test, self._exc_info_to_string(err, test))  # type: ignore[attr-defined]
-
-
-def child(module: str, patch: str, skip: frozenset[str], fd: int) -> int:
-    """Run the tests of `module` but those in `skip`, reporting to the descriptor."""
-    reporter = Reporter(fd)
-    if patch == "greenserve":
-        sys.path.insert(0, str(ROOT))
-        importlib.import_module("greenserve.green.monkey").monkey_patch()
-    elif patch == "gevent":
-        importlib.import_module("gevent.monkey").patch_all()
-    support: Any = importlib.import_module("test.support")
-    # No internet, no gigabytes; but what test_socketserver calls network is this machine's own.
-    support.use_resources = {"network": None} if module == "test_socketserver" else {}
-    support.verbose = False
-    suite = unittest.TestSuite(
-        test for test in _flat(unittest.defaultTestLoader.loadTestsFromName(f"test.{module}")) if test.id() not in skip
-    )
-    suite.run(reporter)
-    reporter.report("ended", module)
-    sys.stdout.flush()
-    # Not an ordinary exit: whether threads that a hung test has left keep the process from ending is not the question
-    # here.
-    os._exit(0)
-
-
-def _flat(suite: Any) -> Iterator[unittest.TestCase]:
-    for test in suite:
-        if isinstance(test, unittest.TestSuite):
-            yield from _flat(test)
-        else:
-            yield test
-
-
-# -- the parent
-
-
-@dataclass
-class Run:
-    """The outcomes of one module's tests, by test."""
-
-    outcomes: dict[str, str] = field(default_factory=dict)
-    details: dict[str, str] = field(default_factory=dict)
-    problem: str = ""
-
-    def count(self) -> Counter[str]:
-        """How many of each outcome."""
-        return Counter(self.outcomes.values())
-
-
-def run_module(python: str, module: str, patch: str, silence: float, without: Sequence[str] = ()) -> Run:
-    """All tests of a module but those `without`, in as many processes as it needs."""
-    run = Run()
-    run.outcomes.update(dict.fromkeys(without, "excluded"))
-    for _ in range(50):
-        before = len(run.outcomes)
-        if _run_process(python, module, patch, run, silence) or len(run.outcomes) == before:
-            break
-    return run
-
-
-def _run_process(python: str, module: str, patch: str, run: Run, silence: float) -> bool:
-    """One process. Returns whether it came to the end."""
-    read_fd, write_fd = os.pipe()
-    command = [python, __file__, "--child", module, "--patch", patch, "--fd", str(write_fd)]
-    skip = json.dumps(sorted(run.outcomes)).encode()
-    # A home of its own: the tests write into the working directory.
-    work = Path(os.environ.get("TMPDIR", "/tmp")) / f"stdlib-tests-{os.getpid()}"
-    work.mkdir(exist_ok=True)
-    process = subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        pass_fds=[write_fd],
-        cwd=work,
-        start_new_session=True,
-    )
-    os.close(write_fd)
-    assert process.stdin is not None
-    process.stdin.write(skip)
-    process.stdin.close()
-    try:
-        return _Listener(process, read_fd, run).listen(silence)
-    finally:
-        os.close(read_fd)
-        try:
-            os.killpg(process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-        process.wait()
-
-
-class _Listener:
-    """Hears one child's reports, and what it prints."""
-
-    def __init__(self, process: subprocess.Popen[bytes], fd: int, run: Run) -> None:
-        self._process = process
-        self._fd = fd
-        self._run = run
-        self._current = ""
-        self._buffer = b""
-        self._output = b""
-
-    def listen(self, silence: float) -> bool:
-        """Until the end, a death or too long a silence. Returns whether it came to the end."""
-        assert self._process.stdout is not None
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._fd, selectors.EVENT_READ)
-            selector.register(self._process.stdout, selectors.EVENT_READ)
-            deadline = time.monotonic() + silence
-            while ready := selector.select(max(0.0, deadline - time.monotonic())):
-                for key, _ in ready:
-                    data = os.read(key.fd, 65536)
-                    if key.fd == self._fd:
-                        deadline = time.monotonic() + silence
-                        ended = self._hear(data)
-                        if ended is not None:
-                            return ended
-                    elif data:
-                        self._output = (self._output + data)[-20000:]
-                    else:
-                        selector.unregister(self._process.stdout)
-        self._broken("hung")
-        return False
-
-    def _hear(self, data: bytes) -> bool | None:
-        """Reports; none at all means that the child has died. Returns whether it has come to its end; None: it goes
-        on.
-        """
-        if not data:
-            self._broken("failed")
-            return False
-        self._buffer += data
-        *lines, self._buffer = self._buffer.split(b"\n")
-        for line in lines:
-            outcome, test, detail = json.loads(line)
-            if outcome == "ended":
-                return True
-            self._current = test if outcome == "began" else ""
-            if outcome != "began" and self._run.outcomes.get(test) != "failed":
-                self._run.outcomes[test] = outcome
-                self._run.details[test] = detail
-        return None
-
-    def _broken(self, outcome: str) -> None:
-        said = f"{outcome}: {self._output[-4000:].decode(errors='replace')}"
-        if self._current:
-            self._run.outcomes[self._current] = outcome
-            self._run.details[self._current] = said
-        else:
-            self._run.problem = said
+OURS, THEIRS = "greenserve", "gevent"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One module under one interpreter."""
+    """One module under one interpreter. gevent: None where it was not run."""
 
     module: str
-    unpatched: Run
-    patched: Run
     version: str
+    unpatched: Run
+    greenserve: Run
+    gevent: Run | None
 
     @property
-    def lost(self) -> list[str]:
-        """What passes unpatched and does not patched."""
+    def passed(self) -> int:
+        """How many pass unpatched."""
+        return self.unpatched.count()["passed"]
+
+    def lost(self, run: Run) -> list[str]:
+        """What passes unpatched and does not in `run`."""
         return sorted(
             test
             for test, outcome in self.unpatched.outcomes.items()
-            if outcome == "passed" and self.patched.outcomes.get(test, "not run") not in ("passed", "skipped")
+            if outcome == "passed" and run.outcomes.get(test, "not run") not in ("passed", "skipped")
         )
 
     @property
     def unexplained(self) -> list[str]:
-        """What is lost and not in the list of exclusions."""
-        return [test for test in self.lost if reason_for(test, self.version) is None]
+        """What is lost with greenserve and not in the list of exclusions."""
+        return [test for test in self.lost(self.greenserve) if reason_for(test, self.version) is None]
 
 
-def compare(python: str, version: str, module: str, patch: str, silence: float) -> Comparison | None:
-    """Both runs; None when this interpreter has no such tests."""
-    unpatched = run_module(python, module, "none", silence)
-    if not unpatched.outcomes:
-        return None
-    # Those that are known to fail are not tried: some of them would hang, and each take its time.
-    excluded = [test for test in unpatched.outcomes if patch == "greenserve" and reason_for(test, version) is not None]
-    return Comparison(module, unpatched, run_module(python, module, patch, silence, excluded), version)
+@dataclass(frozen=True)
+class Runner:
+    """Runs what is not in the cache."""
 
+    cache: Cache
+    silence: float
+    again: bool
 
-def table(comparisons: Sequence[Comparison]) -> str:
-    """A table in Markdown."""
-    lines = [
-        "| Python | tests of | pass unpatched | of these pass patched | fail or hang | explained | patched, all: "
-        + ", ".join(OUTCOMES)
-        + " |",
-        "|---|---|--:|--:|--:|--:|---|",
-    ]
-    total, lost, explained = 0, 0, 0
-    for one in comparisons:
-        passed = one.unpatched.count()["passed"]
-        counts = one.patched.count()
-        total, lost, explained = total + passed, lost + len(one.lost), explained + len(one.lost) - len(one.unexplained)
-        lines.append(
-            f"| {one.version} | {one.module} | {passed} | {passed - len(one.lost)} | {len(one.lost)} | "
-            f"{len(one.lost) - len(one.unexplained)} | {', '.join(str(counts[outcome]) for outcome in OUTCOMES)} |"
-        )
-    share = 100 * (total - lost) / total if total else 100.0
-    lines.append(f"| all | | {total} | {total - lost} ({share:.2f} %) | {lost} | {explained} | |")
-    return "\n".join(lines)
+    def compare(self, python: str, module: str, patches: Sequence[str]) -> Comparison | None:
+        """All runs of one module; None when this interpreter has no such tests."""
+        version = version_of(python)
+        unpatched = self._run(python, version, module, "none", ())
+        if not unpatched.outcomes:
+            return None
+        excluded = [test for test in unpatched.outcomes if reason_for(test, version) is not None]
+        ours = self._run(python, version, module, OURS, excluded)
+        theirs = None
+        if THEIRS in patches and _has(python, THEIRS):
+            theirs = self._run(python, version, module, THEIRS, ())
+        return Comparison(module, version, unpatched, ours, theirs)
+
+    def _run(self, python: str, version: str, module: str, patch: str, without: Sequence[str]) -> Run:
+        run = None if self.again and patch == OURS else self.cache.get(version, module, patch)
+        if run is None:
+            run = run_module(python, module, patch, self.silence, without)
+            self.cache.put(version, module, patch, run)
+        return run
 
 
 def version_of(python: str) -> str:
@@ -308,57 +101,100 @@ def version_of(python: str) -> str:
     return subprocess.run([python, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
 
 
+def _has(python: str, package: str) -> bool:
+    return subprocess.run([python, "-c", f"import {package}"], capture_output=True, check=False).returncode == 0
+
+
+def table(comparisons: Sequence[Comparison]) -> str:
+    """A table in Markdown, with a row of sums for each interpreter."""
+    lines = [
+        "| Python | tests of | pass unpatched | pass with greenserve | with gevent "
+        "| greenserve: passed, failed, skipped, hung, excluded |",
+        "|---|---|--:|--:|--:|---|",
+    ]
+    for version in dict.fromkeys(one.version for one in comparisons):
+        rows = [one for one in comparisons if one.version == version]
+        lines += [_row(one) for one in rows]
+        lines.append(_sums(version, rows))
+    return "\n".join(lines)
+
+
+def _row(one: Comparison) -> str:
+    counts = one.greenserve.count()
+    outcomes = ", ".join(str(counts[outcome]) for outcome in ("passed", "failed", "skipped", "hung", "excluded"))
+    theirs = "–" if one.gevent is None else str(one.passed - len(one.lost(one.gevent)))
+    ours = one.passed - len(one.lost(one.greenserve))
+    return f"| {one.version} | {one.module} | {one.passed} | {ours} | {theirs} | {outcomes} |"
+
+
+def _sums(version: str, rows: Sequence[Comparison]) -> str:
+    ours = _share((one.passed, len(one.lost(one.greenserve))) for one in rows)
+    theirs = _share((one.passed, len(one.lost(one.gevent))) for one in rows if one.gevent is not None)
+    return f"| **{version}** | **all** | **{sum(one.passed for one in rows)}** | **{ours}** | **{theirs}** | |"
+
+
+def _share(counts: Iterable[tuple[int, int]]) -> str:
+    pairs = list(counts)
+    total, lost = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+    return f"{total - lost} ({100 * (total - lost) / total:.2f} %)" if total else "–"
+
+
+def document(comparisons: Sequence[Comparison]) -> str:
+    """docs/stdlib-tests.md."""
+    reasons = "\n".join(f"- `{pattern.removeprefix('test.')}`: {reason}" for pattern, reason in EXCLUSIONS.items())
+    return f"""# The standard library's own tests under patching
+
+`make stdlib-tests` runs them and writes this page. Each module's tests run in a process of their own, first as they
+are, then after `greenserve.monkey_patch()`, then after `gevent.monkey.patch_all()`. The columns count, of the tests that
+pass unpatched, those that pass patched; what is excluded below counts as not passed. Modules that an interpreter has no
+tests of are left out.
+
+{table(comparisons)}
+
+## What is excluded, and why
+
+{reasons}
+"""
+
+
+def tell(one: Comparison, *, details: bool) -> None:
+    """What one module's comparison has shown."""
+    lost = one.lost(one.greenserve)
+    print(f"{one.version} {one.module}: {one.passed - len(lost)} of {one.passed}", end="")
+    print("" if one.gevent is None else f"; gevent {one.passed - len(one.lost(one.gevent))}", flush=True)
+    if one.greenserve.problem:
+        print(one.greenserve.problem)
+    for test in lost:
+        reason = reason_for(test, one.version)
+        print(f"  {one.greenserve.outcomes.get(test, 'not run')} {test}" + (f" ({reason})" if reason else ""))
+        if details and reason is None:
+            print("    " + one.greenserve.details.get(test, "").replace("\n", "\n    "))
+
+
 def main() -> int:
     """The command."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("--module", action="append", help="test module (default: all)")
-    parser.add_argument("--python", action="append", help="interpreter (default: this one)")
-    parser.add_argument("--patch", default="greenserve", choices=["greenserve", "gevent", "none"])
+    parser.add_argument("--python", action="append", help="interpreter with greenserve's dependencies (default: this)")
+    parser.add_argument("--patch", action="append", choices=[OURS, THEIRS], help="default: both")
     parser.add_argument("--silence", type=float, default=SILENCE, help="seconds after which a silent test has hung")
+    parser.add_argument("--cache", type=Path, default=ROOT / ".stdlib-tests", help="where runs are kept")
+    parser.add_argument("--again", action="store_true", help="run with greenserve again what has been run")
     parser.add_argument("--table", type=Path, help="file to write the table into")
     parser.add_argument("--details", action="store_true", help="print what the tests that are lost have said")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
-    parser.add_argument("--fd", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        return child(options.child, options.patch, frozenset(json.load(sys.stdin)), options.fd)
+    runner = Runner(Cache(options.cache), options.silence, options.again)
     comparisons = []
     for python in options.python or [sys.executable]:
-        version = version_of(python)
         for module in options.module or MODULES:
-            one = compare(python, version, module, options.patch, options.silence)
-            if one is None:
-                continue
-            comparisons.append(one)
-            _tell(one, details=options.details)
-    text = table(comparisons)
-    print("\n" + text)
+            one = runner.compare(python, module, options.patch or (OURS, THEIRS))
+            if one is not None:
+                comparisons.append(one)
+                tell(one, details=options.details)
     if options.table is not None:
-        options.table.write_text(_document(text), encoding="utf-8")
+        options.table.write_text(document(comparisons), encoding="utf-8")
+    print("\n" + table(comparisons))
     return 1 if any(one.unexplained for one in comparisons) else 0
-
-
-def _tell(one: Comparison, *, details: bool) -> None:
-    passed = one.unpatched.count()["passed"]
-    print(
-        f"{one.version} {one.module}: {passed - len(one.lost)} of {passed}; patched {dict(one.patched.count())}",
-        flush=True,
-    )
-    if one.patched.problem:
-        print(one.patched.problem)
-    for test in one.lost:
-        reason = reason_for(test, one.version)
-        print(f"  {one.patched.outcomes.get(test, 'not run')} {test}" + (f" ({reason})" if reason else ""), flush=True)
-        if details:
-            print("    " + one.patched.details.get(test, "").replace("\n", "\n    "))
-
-
-def _document(text: str) -> str:
-    reasons = "\n".join(f"* `{pattern}`: {reason}" for pattern, reason in EXCLUSIONS.items())
-    return (
-        "# The standard library's own tests under patching\n\nMade by `python tools/stdlib_tests.py --table "
-        f"docs/stdlib-tests.md`.\n\n{text}\n\n## Exclusions\n\n{reasons}\n"
-    )
 
 
 if __name__ == "__main__":
