@@ -5,16 +5,19 @@
 #   make lint    ruff and mypy
 #   make bench   the comparison with other servers, in an environment of its own; bench-hub with other green threads
 #   make docs    docs/settings.md from the code
+#   make stdlib-tests  docs/stdlib-tests.md: the standard library's own tests under patching, an hour for each Python
 #   make clean   removes what the others made
 #
 # PYTHON=python3.13 chooses the interpreter, VENV=DIR where its environment is.
 
 VENV ?= .venv
 BENCH_VENV ?= .venv-bench
+# Which interpreters `stdlib-tests` is for; they must have the package `test`, which Debian's lack.
+PYTHONS ?= $(or $(wildcard $(HOME)/.pyenv/versions/3.1[1-3]*/bin/python),$(abspath $(BIN)/python))
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint format bench bench-hub docs clean
+.PHONY: demo test lint format bench bench-hub docs stdlib-tests clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -43,8 +46,21 @@ docs: $(VENV)/.demo
 	$(BIN)/python tools/settings_reference.py > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
 
+stdlib-tests: $(VENV)/.demo
+	set -e; chosen=; \
+	for python in $(PYTHONS); do \
+		venv=.venv-stdlib-$$($$python -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		if [ ! -e $$venv/.made ]; then \
+			$$python -m venv $$venv; \
+			$$venv/bin/python -m pip install --quiet --disable-pip-version-check --editable . gevent; \
+			touch $$venv/.made; \
+		fi; \
+		chosen="$$chosen --python $$venv/bin/python"; \
+	done; \
+	$(BIN)/python tools/stdlib_tests.py $$chosen --table docs/stdlib-tests.md $(ARGS)
+
 clean:
-	rm -rf .venv .venv-* .autobahn .node build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-* .stdlib-tests .autobahn .node build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp says that an environment has what its target needs; it is made again when pyproject.toml changes. Packages are

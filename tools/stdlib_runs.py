@@ -92,6 +92,8 @@ def _run_process(python: str, module: str, patch: str, run: Run, silence: float)
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+            assert process.stdout is not None
+            process.stdout.close()
             process.wait()
 
 

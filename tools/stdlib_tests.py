@@ -144,8 +144,8 @@ def document(comparisons: Sequence[Comparison]) -> str:
     reasons = "\n".join(f"- `{pattern.removeprefix('test.')}`: {reason}" for pattern, reason in EXCLUSIONS.items())
     return f"""# The standard library's own tests under patching
 
-`make stdlib-tests` runs them and writes this page. Each module's tests run in a process of their own, first as they
-are, then after `greenserve.monkey_patch()`, then after `gevent.monkey.patch_all()`. The columns count, of the tests that
+`make stdlib-tests` runs them and writes this page. Each module's tests run in a process of their own: as they are,
+after `greenserve.monkey_patch()`, and after `gevent.monkey.patch_all()`. The columns count, of the tests that
 pass unpatched, those that pass patched; what is excluded below counts as not passed. Modules that an interpreter has no
 tests of are left out.
 
