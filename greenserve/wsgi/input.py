@@ -102,6 +102,9 @@ class Input:
     def close(self) -> None:
         """Nothing: the body belongs to the server, which skips what is left."""
 
+    def flush(self) -> None:
+        """Nothing: the io module's wrappers call it at their end (since Python 3.13, and complain where it is not)."""
+
     def readable(self) -> bool:
         """True, as io.BufferedReader and io.TextIOWrapper ask."""
         return True

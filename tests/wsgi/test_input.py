@@ -64,7 +64,9 @@ def test_readinto_fills_a_buffer():
 
 def test_io_wrappers_take_it():
     assert TextIOWrapper(Input(Pieces("grün\nzwei".encode())), "utf-8").readlines() == ["grün\n", "zwei"]
-    assert BufferedReader(Input(Pieces(b"ab", b"cd"))).read() == b"abcd"
+    reader = BufferedReader(Input(Pieces(b"ab", b"cd")))
+    assert reader.read() == b"abcd"
+    reader.close()
 
 
 def test_an_error_of_the_peer_reaches_the_application():
