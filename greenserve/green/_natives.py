@@ -2,7 +2,7 @@
 
 Strategy: a patched module's original attributes are laid over the module; modules written in Python, whose functions
 would find green ones among their globals, are executed once more over native ones. `KEEPERS` get these by their
-import statements: a finder sees to those imported from now on, and the module globals of those imported already are
+import statements: a hook sees to those imported from now on, and the module globals of those imported already are
 exchanged.
 """
 
@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import builtins
 import sys
-from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
 from types import ModuleType
 from typing import Any
 
 from greenserve.green import threading as green_threading
 from greenserve.green._copies import Copies, Overlay
+from greenserve.green._imports import ImportHook
 
 KEEPERS = frozenset({"asyncio"})
 """Packages whose blocking calls must block: an event loop has its OS thread, and so have its executors and watchers."""
@@ -70,47 +68,18 @@ _copies = Copies(_simple)  # a copy of concurrent.futures.thread imports the pac
 _keepers = Copies(_substitute)
 
 
-class _Finder(MetaPathFinder):
-    """Finds the keepers' modules, and has them executed over native ones."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """The ordinary spec, with our loader."""
-        if fullname.partition(".")[0] not in KEEPERS:
-            return None
-        spec = PathFinder.find_spec(fullname, path, target)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
-        return spec
+_hook = ImportHook(lambda name: name.partition(".")[0] in KEEPERS, before=_keepers.prepare)
 
 
-class _Loader(Loader):
-    """The ordinary loader, but for the module's `__import__`."""
-
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        """As the ordinary one."""
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        """Execute the module, whose import statements find native modules."""
-        _keepers.prepare(module)
-        self._loader.exec_module(module)
-
-    def __getattr__(self, name: str) -> Any:  # get_source and its like, for tracebacks
-        return getattr(self._loader, name)
-
-
-_finder = _Finder()
+def is_native(kind: type) -> bool:
+    """Whether a class is one of a module that was executed once more over native primitives."""
+    module = _copies.modules.get(kind.__module__)
+    return module is not None and vars(module).get(kind.__name__) is kind
 
 
 def keep_natives() -> None:
     """Give the keepers native modules: those imported already, and those to come."""
-    if _finder not in sys.meta_path:
-        sys.meta_path.insert(0, _finder)
+    _hook.install()
     for name, module in list(sys.modules.items()):
         if name.partition(".")[0] in KEEPERS and isinstance(module, ModuleType):
             for attribute, value in list(vars(module).items()):

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from types import BuiltinMethodType, ModuleType
 from typing import Any
 
+from greenserve.green import _natives
 from greenserve.green import _thread as green_thread
 from greenserve.hub import native
 from greenserve.hub.lock import Lock
@@ -100,10 +101,11 @@ def _namespaces(candidates: list[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
 def _kept(holder: Any) -> bool:
     if isinstance(holder, ModuleType):
         module = holder.__name__
-    elif isinstance(holder, type):
-        module = holder.__module__
     else:
-        module = type(holder).__module__
+        kind = holder if isinstance(holder, type) else type(holder)
+        if _natives.is_native(kind):
+            return True
+        module = kind.__module__
     return isinstance(module, str) and (module.partition(".")[0] in KEEPERS or module == "_thread")
 
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.green import COPIED, _natives, _upgrade
+from greenserve.green import COPIED, _natives, _upgrade, drivers
 from greenserve.green._copies import Copies
 
 _RESOLVER = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
@@ -31,7 +32,15 @@ class Patch:
     names: tuple[str, ...]
 
 
-TABLE: dict[str, tuple[Patch, ...]] = {
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """A driver's `module` is passed to `adapt` if it is imported, or when it is."""
+
+    module: str
+    adapt: Callable[[Any], None]
+
+
+TABLE: dict[str, tuple[Patch | Adapter, ...]] = {
     "socket": (
         # What is written in Python (create_connection, fromfd, ...) looks these up in the module, and turns green.
         Patch("socket", ("socket", *_RESOLVER)),
@@ -75,8 +84,15 @@ TABLE: dict[str, tuple[Patch, ...]] = {
     ),
     "os": (Patch("os", ("waitpid", "wait", "wait3", "wait4", "waitid", "read", "readv", "write")),),
     "subprocess": (Patch("subprocess", ("Popen",)),),
+    "psycopg": (  # Eventlet's name for it
+        Adapter("psycopg2.extensions", drivers.set_wait_callback),
+        Adapter("psycopg.waiting", drivers.wait_by_poll),
+    ),
 }
 """What `monkey_patch(**which)` may name, and what each does."""
+
+_adapted: set[str] = set()
+"""The modules of drivers that are, or will be, adapted."""
 
 _MISSING = object()
 
@@ -93,12 +109,15 @@ def monkey_patch(**which: bool) -> None:
     of what holds something that has just been replaced. Raises ConfigurationError for a name that is not in TABLE.
     """
     groups = [group for group in _chosen(which) if not is_monkey_patched(group)]
-    patches = [patch for group in groups for patch in TABLE[group]]
+    patches = [patch for group in groups for patch in TABLE[group] if isinstance(patch, Patch)]
     # All twins first: they are made of what is still real.
     twins = {patch.module: importlib.import_module(f"greenserve.green.{patch.module}") for patch in patches}
     replaced: dict[int, tuple[str, Any]] = {}
     for patch in patches:
         replaced |= _apply(patch, importlib.import_module(patch.module), twins[patch.module])
+    for adapter in [each for group in groups for each in TABLE[group] if isinstance(each, Adapter)]:
+        _adapted.add(adapter.module)
+        drivers.adapt(adapter.module, adapter.adapt)
     if not replaced:
         return
     _natives.keep_natives()
@@ -152,7 +171,7 @@ def _green(twin: ModuleType, name: str) -> Any:
 def is_monkey_patched(name: str) -> bool:
     """Whether a group of TABLE, or a module that one of them patches, is patched."""
     modules = [patch.module for patch in TABLE.get(name, ())] or [name]
-    return all(module in _natives.originals for module in modules)
+    return all(module in _natives.originals or module in _adapted for module in modules)
 
 
 def original(name: str) -> Any:
@@ -165,7 +184,7 @@ def original(name: str) -> Any:
 # -- modules imported afresh over green ones
 
 
-_TWINS = frozenset(patch.module for patches in TABLE.values() for patch in patches)
+_TWINS = frozenset(patch.module for patches in TABLE.values() for patch in patches if isinstance(patch, Patch))
 
 
 def import_patched(name: str) -> ModuleType:

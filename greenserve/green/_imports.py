@@ -1,0 +1,69 @@
+"""Being there when a module is imported: a finder that gives chosen modules their ordinary loader, and looks on."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec, PathFinder
+from types import ModuleType
+from typing import Any
+
+
+def _nothing(_: ModuleType) -> None:
+    """For a hook that only wants to know of the other moment."""
+
+
+class ImportHook(MetaPathFinder):
+    """Calls `before` and `after` with each module whose name is `wanted`, around its execution."""
+
+    def __init__(
+        self,
+        wanted: Callable[[str], bool],
+        *,
+        before: Callable[[ModuleType], None] = _nothing,
+        after: Callable[[ModuleType], None] = _nothing,
+    ) -> None:
+        self._wanted = wanted
+        self._before = before
+        self._after = after
+
+    def install(self) -> None:
+        """From now on; twice is harmless."""
+        if self not in sys.meta_path:
+            sys.meta_path.insert(0, self)
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """The ordinary spec, with our loader."""
+        if not self._wanted(fullname):
+            return None
+        spec = PathFinder.find_spec(fullname, path, target)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self._before, self._after)
+        return spec
+
+
+class _Loader(Loader):
+    """The ordinary loader, and what is to be done before and after it."""
+
+    def __init__(
+        self, loader: Loader, before: Callable[[ModuleType], None], after: Callable[[ModuleType], None]
+    ) -> None:
+        self._loader = loader
+        self._before = before
+        self._after = after
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """As the ordinary one."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """As the ordinary one, in between."""
+        self._before(module)
+        self._loader.exec_module(module)
+        self._after(module)
+
+    def __getattr__(self, name: str) -> Any:  # get_source and its like, for tracebacks
+        return getattr(self._loader, name)
