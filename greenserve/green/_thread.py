@@ -93,8 +93,7 @@ def _run(
     except (SystemExit, _GreenletExit):
         pass
     except BaseException as error:
-        arguments = (type(error), error, error.__traceback__, "Exception ignored in thread started by", function)
-        _sys.unraisablehook(_unraisable_type()(arguments))
+        _sys.unraisablehook(_unraisable_type()((type(error), error, error.__traceback__, *_who(function))))
     finally:
         _Running.count -= 1
         del function, args, kwargs
@@ -103,6 +102,12 @@ def _run(
         sentinel = _sentinels.pop(get_ident(), None)
         if sentinel is not None:
             sentinel.set()
+
+
+def _who(function: object) -> tuple[str, object]:
+    """The message and the object of the report; since Python 3.13 the message has it all."""
+    text = "Exception ignored in thread started by"
+    return (text, function) if _sys.version_info < (3, 13) else (f"{text} {function!r}", None)
 
 
 def _unraisable_type() -> Any:

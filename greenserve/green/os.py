@@ -9,6 +9,7 @@ Files never block in this sense.
 from __future__ import annotations
 
 import errno as _errno
+import fcntl as _fcntl
 import os as _real
 import select as _select
 import stat as _stat
@@ -159,7 +160,9 @@ def _await(fd: int, events: int) -> None:
         return
     poller = _poll()
     poller.register(fd, events)
-    while not poller.poll(0):
+    # The wrong end of a pipe is never ready: the call itself says what is wrong with it.
+    wrong = _real.O_RDONLY if events & _select.POLLOUT else _real.O_WRONLY
+    while not poller.poll(0) and _fcntl.fcntl(fd, _fcntl.F_GETFL) & _real.O_ACCMODE != wrong:
         hub: Any = _running().hub
         if events & _select.POLLOUT:
             hub.wait_writable(fd)

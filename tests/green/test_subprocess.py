@@ -117,6 +117,19 @@ def test_a_pipe_keeps_its_flags_and_blocks_only_its_reader():
     real_os.close(write_fd)
 
 
+def test_the_wrong_end_of_a_pipe_is_an_error_at_once():
+    read_fd, write_fd = real_os.pipe()
+    for call in (
+        lambda: os.write(read_fd, b"x"),
+        lambda: os.read(write_fd, 1),
+        lambda: os.readv(write_fd, [bytearray(1)]),
+    ):
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            call()
+    real_os.close(read_fd)
+    real_os.close(write_fd)
+
+
 def test_a_long_write_blocks_only_its_writer():
     read_fd, write_fd = real_os.pipe()
     data = bytes(500_000)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tests.green.test_monkey import run
@@ -290,3 +292,23 @@ def test_multiprocessing_works():
         threading.Timer(0.01, far.send, ["piped"]).start()
         assert near.recv() == "piped"
     """)
+
+
+def test_an_error_of_a_plain_thread_is_reported_as_the_interpreter_does():
+    program = """
+        import _thread, sys
+        if {patched}:
+            from greenserve.green import monkey
+            monkey.monkey_patch()
+        def fail(): raise ValueError("it has failed")
+        def hook(args):
+            print(args.err_msg, args.object is fail, args.exc_value)
+            ended.release()
+        sys.unraisablehook = hook
+        ended = _thread.allocate_lock()
+        ended.acquire()
+        _thread.start_new_thread(fail, ())
+        ended.acquire()
+    """
+    expected, said = (re.sub("0x[0-9a-f]+", "", run(program.format(patched=patched))[0]) for patched in (False, True))
+    assert said == expected
