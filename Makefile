@@ -4,7 +4,7 @@
 #   make test    the tests (ARGS="-k settings" passes options to pytest)
 #   make lint    ruff and mypy
 #   make bench   the comparison with other servers, in an environment of its own; bench-hub with other green threads
-#   make docs    docs/settings.md from the code
+#   make docs    docs/settings.md and docs/drivers.md from the code
 #   make stdlib-tests  docs/stdlib-tests.md: the standard library's own tests under patching, an hour for each Python
 #   make clean   removes what the others made
 #
@@ -45,6 +45,8 @@ bench-hub: $(BENCH_VENV)/bin/python
 docs: $(VENV)/.demo
 	$(BIN)/python tools/settings_reference.py > docs/settings.md.new
 	mv docs/settings.md.new docs/settings.md
+	$(BIN)/python tools/drivers_reference.py > docs/drivers.md.new
+	mv docs/drivers.md.new docs/drivers.md
 
 stdlib-tests: $(VENV)/.demo
 	set -e; chosen=; \

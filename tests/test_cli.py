@@ -278,7 +278,6 @@ def test_check_prints_settings_with_their_origins_and_the_environment(command: C
         assert line in lines
     assert "loaded cli_app.app" in lines
     assert f"greenserve {VERSION}" in lines
-    assert "standard library patched" in lines
     assert lines[-1] == "ok"
     assert started.steps == ["patch"]
 
@@ -290,6 +289,69 @@ def test_check_as_json_is_for_programs(command: Command) -> None:
     assert report["sections"]["settings"]["patch"] == {"value": "false", "note": "--patch"}
     assert set(OPTIONS) < set(report["sections"]["settings"])
     assert any("not patched" in warning for warning in report["warnings"])
+
+
+def checked(directory: Path, *arguments: str, **files: str) -> dict[str, Any]:
+    """The report of `greenserve check` as a process of its own, which patches itself."""
+    for name, text in files.items():
+        (directory / f"{name}.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "greenserve", "check", "site_app:app", "--json", "-b", "127.0.0.1:0", *arguments],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    return report
+
+
+def test_check_names_what_patching_has_not_reached(tmp_path: Path) -> None:
+    drivers = "import sys, types\nfor name in ('pymysql', 'MySQLdb', '_sqlite3'):\n"
+    drivers += "    sys.modules.setdefault(name, types.ModuleType(name))\n"
+    drivers += "import greenserve\nreal = greenserve.original('threading').Lock()\n"
+    report = checked(tmp_path, site_app=drivers + APP)
+    section = report["sections"]["patching"]
+    assert section["standard library"]["value"] == "patched before the application was imported"
+    assert section["still blocking"]["value"] == section["imported before that"]["value"] == "nothing"
+    assert section["PyMySQL"]["value"] == "cooperates"
+    assert section["mysqlclient"]["value"] == "blocks every green thread"
+    assert section["sqlite3"]["value"] == "blocks every green thread, briefly"
+    assert section["locks that stayed real"]["value"] == "site_app.real"
+    blocking, lock = sorted(report["warnings"])
+    assert blocking.startswith("mysqlclient blocks every green thread while it waits; use PyMySQL")
+    assert lock == "site_app.real is a real lock: who waits for it stops every request"
+
+
+def test_check_of_a_plain_application_warns_of_nothing(tmp_path: Path) -> None:
+    report = checked(tmp_path, site_app=APP)
+    assert report["warnings"] == []
+    assert set(report["sections"]["patching"]) == {
+        *("standard library", "imported before that", "still blocking", "locks that stayed real"),
+    }
+    unpatched = checked(tmp_path, "--no-patch")
+    assert list(unpatched["sections"]["patching"]) == ["standard library"]
+
+
+def test_check_names_what_was_imported_before_the_patch(tmp_path: Path) -> None:
+    # An interpreter's start may import anything: here its user's own module does.
+    custom = "import early\n"
+    early = "from threading import Lock\n"
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    for name, text in (("sitecustomize", custom), ("early", early), ("site_app", APP)):
+        (tmp_path / f"{name}.py").write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-m", "greenserve", "check", "site_app:app", "--json", "-b", "127.0.0.1:0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        env=env,
+    )
+    report = json.loads(done.stdout)
+    assert report["sections"]["patching"]["imported before that"]["value"] == "early"
+    assert "early.Lock (threading.Lock) was imported before the patch and still blocks" in report["warnings"]
 
 
 def test_what_an_application_prints_stays_out_of_the_report(command: Command, directory: Path) -> None:

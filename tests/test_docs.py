@@ -13,7 +13,7 @@ from tests.conftest import REPOSITORY
 from tests.e2e.server_process import run_command
 
 DOCS = REPOSITORY / "docs"
-GUIDES = ("hub.md", "rooms.md", "from_eventlet.md", "from_gevent.md")
+GUIDES = ("hub.md", "rooms.md", "drivers.md", "from_eventlet.md", "from_gevent.md")
 
 
 def programs() -> list[object]:
@@ -57,3 +57,8 @@ def test_every_name_of_ours_in_a_guide_exists(guide: str) -> None:
 def test_every_link_of_a_guide_leads_somewhere(guide: str) -> None:
     for target in re.findall(r"\]\(([^)]+)\)", (DOCS / guide).read_text("utf-8")):
         assert "://" in target or (DOCS / target.partition("#")[0]).exists(), target
+
+
+def test_the_page_of_drivers_is_what_the_generator_prints() -> None:
+    printed = run_command(executable=(sys.executable, "tools/drivers_reference.py"), cwd=REPOSITORY)
+    assert printed.stdout == (DOCS / "drivers.md").read_text("utf-8"), "run `make docs`"

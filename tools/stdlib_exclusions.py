@@ -18,6 +18,8 @@ EXCLUSIONS: dict[str, str] = {
     "test.test_socket.NonBlockingTCPTests.testSetBlocking*": _FLAGS,
     "test.test_socket.NonblockConstantTest.test_SOCK_NONBLOCK": _FLAGS,
     "test.test_socket.TestExceptions.test_setblocking_invalidfd": "setblocking makes no system call",
+    "test.test_queue.*.test_shutdown_all_methods_in_many_threads": _NO_SWITCH,
+    "test.test_queue.*.test_shutdown_immediate_all_methods_in_many_threads": _NO_SWITCH,
     "test.test_queue.CSimpleQueueTest.test_many_threads": _FRESH,
     "test.test_queue.CSimpleQueueTest.test_many_threads_timeout": _FRESH,
     "test.test_queue.CSimpleQueueTest.test_order": _FRESH,

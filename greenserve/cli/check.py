@@ -18,6 +18,7 @@ from wsgiref.types import WSGIApplication
 
 from greenserve.cli.startup import load, prepare
 from greenserve.errors import LoadError
+from greenserve.green import drivers, monkey
 from greenserve.server.ports import who_listens
 from greenserve.settings import OPTIONS, Resolution, TcpAddress
 from greenserve.version import VERSION
@@ -134,14 +135,8 @@ def _environment(subject: Subject) -> Section:
         *(Line(name, importlib.metadata.version(name)) for name in _DEPENDENCIES),
         Line("platform", platform.platform()),
         Line("processors", str(os.cpu_count())),
-        Line("standard library", "patched" if settings.patch else "not patched"),
     ]
     warnings = []
-    if not settings.patch:
-        warnings.append(
-            "the standard library is not patched: a blocking call in the application (time.sleep, requests, a database "
-            "driver) stops every request meanwhile"
-        )
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)  # the hard one, to which the server raises the soft one
     wanted = settings.concurrency + _RESERVED_FILES
     lines.append(Line("open files", "unlimited" if limit == resource.RLIM_INFINITY else str(limit)))
@@ -153,7 +148,40 @@ def _environment(subject: Subject) -> Section:
     return Section("environment", tuple(lines), tuple(warnings))
 
 
-SECTIONS: list[Callable[[Subject], Section]] = [_application, _settings, _addresses, _environment]
+def _patching(subject: Subject) -> Section:
+    if not subject.resolution.settings.patch:
+        return Section(
+            "patching",
+            (Line("standard library", "not patched"),),
+            warnings=(
+                "the standard library is not patched: a blocking call in the application (time.sleep, requests, a "
+                "database driver) stops every request meanwhile",
+            ),
+        )
+    groups = ", ".join(group for group in monkey.TABLE if monkey.is_monkey_patched(group))
+    locks = monkey.real_locks()
+    lines = [
+        Line("standard library", "patched before the application was imported", groups),
+        Line("imported before that", ", ".join(monkey.report.early) or "nothing"),
+        Line("still blocking", ", ".join(monkey.report.held) or "nothing"),
+        Line("locks that stayed real", ", ".join(locks) or "none"),
+    ]
+    warnings = [f"{name} was imported before the patch and still blocks" for name in monkey.report.held]
+    warnings += [f"{name} is a real lock: who waits for it stops every request" for name in locks]
+    for name, patched in _OTHER_HUBS.items():
+        if getattr(sys.modules.get(name), patched, lambda _: False)("socket"):
+            warnings.append(f"{name} has patched the standard library, too: two hubs in a thread block each other")
+    for driver in drivers.imported():
+        lines.append(Line(driver.package, driver.waits.value, driver.note))
+        if driver.waits is drivers.Waits.BLOCKING:
+            warnings.append(f"{driver.package} {driver.waits.value} while it waits; {driver.note}")
+    return Section("patching", tuple(lines), tuple(warnings))
+
+
+# Modules of other libraries of green threads, and what each calls the question whether it has patched a module.
+_OTHER_HUBS = {"gevent.monkey": "is_module_patched", "eventlet.patcher": "is_monkey_patched"}
+
+SECTIONS: list[Callable[[Subject], Section]] = [_application, _settings, _addresses, _environment, _patching]
 
 
 def as_text(report: Report) -> str:

@@ -71,6 +71,11 @@ _keepers = Copies(_substitute)
 _hook = ImportHook(lambda name: name.partition(".")[0] in KEEPERS, before=_keepers.prepare)
 
 
+def is_copy(module: ModuleType) -> bool:
+    """Whether a module was executed once more over native primitives."""
+    return any(module is copy for copy in _copies.modules.values())
+
+
 def is_native(kind: type) -> bool:
     """Whether a class is one of a module that was executed once more over native primitives."""
     module = _copies.modules.get(kind.__module__)

@@ -45,7 +45,10 @@ class _Running:
 
 def get_ident() -> int:
     """A number that no other living thread has, green or not."""
-    greenlet: Any = _getcurrent()
+    try:
+        greenlet: Any = _getcurrent()
+    except RuntimeError:  # a finaliser's, while the interpreter ends
+        return _os_ident()
     try:
         job = greenlet.job
     except AttributeError:  # the hub's own greenlet, or one that has never waited

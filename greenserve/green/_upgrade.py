@@ -52,6 +52,17 @@ def upgrade_locks() -> list[str]:
     return left
 
 
+def real_locks() -> list[str]:
+    """The names of what refers to real locks now, apart from what keeps them on purpose."""
+    found = set()
+    for holder, namespace in _namespaces(gc.get_objects()):
+        for name, value in namespace.items():
+            lock = value.__self__ if type(value) is BuiltinMethodType else value
+            if type(lock) is RealLock or type(lock) is RealRLock:
+                found.add(f"{_label(holder)}.{name}")
+    return sorted(found)
+
+
 def _main_thread() -> None:
     """Let green threads join the main thread, and enumerate themselves, without real locks."""
     main: Any = threading.main_thread()
@@ -90,7 +101,7 @@ def _namespaces(candidates: list[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
             continue
         try:
             namespace = vars(candidate)
-        except TypeError:
+        except Exception:  # noqa: S112 - it has none, or is a proxy, which asks somebody who is not there
             continue
         for value in namespace.values():
             if type(value) in wanted or (type(value) is BuiltinMethodType and type(value.__self__) in wanted):
@@ -100,6 +111,8 @@ def _namespaces(candidates: list[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
 
 def _kept(holder: Any) -> bool:
     if isinstance(holder, ModuleType):
+        if _natives.is_copy(holder):
+            return True
         module = holder.__name__
     else:
         kind = holder if isinstance(holder, type) else type(holder)

@@ -23,6 +23,7 @@ class Waits(Enum):
 
     BY_ITSELF = "cooperates"
     TOLD = "cooperates, by an adapter"
+    BRIEFLY = "blocks every green thread, briefly"
     BLOCKING = "blocks every green thread"
 
 
@@ -66,7 +67,7 @@ DRIVERS = (
     Driver("zmq", "pyzmq", Waits.BLOCKING, _POOL),
     Driver("confluent_kafka", "confluent-kafka", Waits.BLOCKING, f"use kafka-python, or {_POOL}"),
     Driver(
-        "_sqlite3", "sqlite3", Waits.BLOCKING, f"for as long as the disk or a lock takes; where that is long: {_POOL}"
+        "_sqlite3", "sqlite3", Waits.BRIEFLY, f"for as long as the disk or a lock takes; where that is long: {_POOL}"
     ),
 )
 

@@ -97,6 +97,19 @@ _adapted: set[str] = set()
 _MISSING = object()
 
 
+@dataclass(slots=True)
+class Report:
+    """What `monkey_patch` has found. early: packages that had been imported before it, and are not the standard
+    library's; held: what still refers to something real, as "module.attribute (name)".
+    """
+
+    early: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+
+
+report = Report()
+
+
 class LatePatchWarning(RuntimeWarning):
     """Something had imported real primitives before they were patched, and still uses them."""
 
@@ -110,6 +123,8 @@ def monkey_patch(**which: bool) -> None:
     """
     groups = [group for group in _chosen(which) if not is_monkey_patched(group)]
     patches = [patch for group in groups for patch in TABLE[group] if isinstance(patch, Patch)]
+    if not _natives.originals:
+        report.early = _foreign_packages()
     # All twins first: they are made of what is still real.
     twins = {patch.module: importlib.import_module(f"greenserve.green.{patch.module}") for patch in patches}
     replaced: dict[int, tuple[str, Any]] = {}
@@ -123,6 +138,7 @@ def monkey_patch(**which: bool) -> None:
     _natives.keep_natives()
     held = _upgrade.upgrade_locks() if "thread" in groups else []
     held += _upgrade.upgrade_holders(replaced)
+    report.held += tuple(sorted(held))
     if held:
         warnings.warn(
             "patched too late for these, which stay blocking: "
@@ -131,6 +147,19 @@ def monkey_patch(**which: bool) -> None:
             LatePatchWarning,
             stacklevel=2,
         )
+
+
+_OURS = frozenset(
+    {"greenserve", "greenlet", "h11", "click", "websockets", "__main__", "sitecustomize", "usercustomize"}
+)
+"""What is imported before a patch by the patch itself, by the command, or by the interpreter's start."""
+
+
+def _foreign_packages() -> tuple[str, ...]:
+    names = {name.partition(".")[0] for name in list(sys.modules)}
+    return tuple(
+        sorted(name for name in names - sys.stdlib_module_names - _OURS if not name.startswith(("_", "distutils")))
+    )
 
 
 def _chosen(which: dict[str, bool]) -> list[str]:
@@ -172,6 +201,11 @@ def is_monkey_patched(name: str) -> bool:
     """Whether a group of TABLE, or a module that one of them patches, is patched."""
     modules = [patch.module for patch in TABLE.get(name, ())] or [name]
     return all(module in _natives.originals or module in _adapted for module in modules)
+
+
+def real_locks() -> list[str]:
+    """The names of what refers to a lock that stayed real, and is not meant to: who waits for it blocks everybody."""
+    return _upgrade.real_locks()
 
 
 def original(name: str) -> Any:

@@ -152,7 +152,10 @@ def _may_block(fd: int) -> bool:
     mode = _real.fstat(fd).st_mode
     if _stat.S_ISREG(mode) or _stat.S_ISDIR(mode) or _stat.S_ISBLK(mode):
         return False
-    return _real.get_blocking(fd) and not isinstance(_getcurrent(), _Loop)
+    try:
+        return _real.get_blocking(fd) and not isinstance(_getcurrent(), _Loop)
+    except RuntimeError:  # a finaliser's call, while the interpreter ends
+        return False
 
 
 def _await(fd: int, events: int) -> None:

@@ -58,7 +58,7 @@ class local:
     def __getattribute__(self, name: str) -> Any:
         try:
             attributes = _getcurrent().thread.locals[_key_of(self)]  # type: ignore[attr-defined]
-        except (AttributeError, TypeError, KeyError):  # the first use in this thread, or its first use of any local
+        except (AttributeError, TypeError, KeyError, RuntimeError):  # the first use in this thread, or of any local
             attributes = _attributes(self)
         if name in attributes:
             return attributes[name]
@@ -89,9 +89,22 @@ class local:
 _key_of: Any = local.__dict__["_local__key"].__get__  # the slot, past __getattribute__
 
 
+class _TheLast:
+    """Has `locals` while the interpreter ends."""
+
+    def __init__(self) -> None:
+        self.locals: dict[Any, dict[str, Any]] | None = None
+
+
+_THE_LAST = _TheLast()
+
+
 def _current() -> Any:
     """Who has `locals`: the green thread, or the hub's own greenlet when it makes a call."""
-    greenlet: Any = _getcurrent()
+    try:
+        greenlet: Any = _getcurrent()
+    except RuntimeError:  # a finaliser, while the interpreter ends: what threads had is gone
+        return _THE_LAST
     try:
         thread = greenlet.thread
     except AttributeError:

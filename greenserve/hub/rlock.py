@@ -27,6 +27,9 @@ from greenserve.hub.timers import Token
 HOLD = 0  # the key of the owner's list
 
 
+THE_LAST = "who runs while the interpreter ends"  # finalisers, when the greenlet library has closed already
+
+
 class _Place:
     """A place in the line, with the token of the present park."""
 
@@ -54,12 +57,15 @@ class RLock:
         """
         if timeout != -1:
             check_timeout(blocking, timeout)
-        me: Any = _getcurrent()  # _identity, without a call's cost
-        try:
+        me: Any
+        try:  # _identity, without a call's cost
+            me = _getcurrent()
             if me.job is not None:
                 me = me.job
         except AttributeError:
             pass
+        except RuntimeError:
+            me = THE_LAST
         mine = [me]
         hold: list[Any] | None
         if self._lines and self._lines[0]:
@@ -80,12 +86,15 @@ class RLock:
     def release(self) -> None:
         """Undo one `acquire`. Raises RuntimeError when the lock is not ours."""
         hold = self._hold.get(HOLD)
-        me: Any = _getcurrent()  # _identity, without a call's cost
-        try:
+        me: Any
+        try:  # _identity, without a call's cost
+            me = _getcurrent()
             if me.job is not None:
                 me = me.job
         except AttributeError:
             pass
+        except RuntimeError:
+            me = THE_LAST
         if hold is None or hold[0] is not me:
             raise RuntimeError("cannot release un-acquired lock")
         if len(hold) > 1:
@@ -175,10 +184,11 @@ class RLock:
 
 def _identity() -> Any:
     """Who runs: the job, since its carrier will run others; of an OS thread's own code, the greenlet."""
-    greenlet: Any = _getcurrent()
+    greenlet: Any = THE_LAST
     try:
+        greenlet = _getcurrent()
         job = greenlet.job
-    except AttributeError:  # a hub's own greenlet, or one that has never waited
+    except (AttributeError, RuntimeError):  # a hub's own greenlet, or one that has never waited; or the end
         return greenlet
     return greenlet if job is None else job
 

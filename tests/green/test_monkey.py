@@ -131,3 +131,19 @@ def test_patched_tls_is_green_for_contexts_that_exist_already():
         import requests
         assert requests.get(f"https://localhost:{{port}}/", verify={LOCALHOST!r}).text == "hi"
     """)
+
+
+def test_what_raises_when_it_is_looked_at_does_not_stop_a_late_patch():
+    run("""
+        import threading
+        class Proxy:  # such as a framework's stand-in for the request, when there is none
+            __dict__ = property(lambda self: 1 / 0)
+        class Holder:
+            pass
+        proxy, holder = Proxy(), Holder()
+        holder.lock = threading.Lock()
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        assert type(holder.lock) is threading.Lock
+        assert monkey.real_locks() == []
+    """)
