@@ -38,7 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "loading": {"errors"},
     "hub": {"errors"},
-    "testing": {"errors", "hub"},
+    "testing": {"errors", "hub", "green"},
     "green": {"errors", "hub"},
     "http": {"errors"},
     "wsgi": BASE | {"http"},

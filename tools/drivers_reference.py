@@ -28,9 +28,9 @@ Those in Python need nothing: the sockets, locks and clocks that they use are gr
 psycopg2 and psycopg are written in C, and are told how to wait when they are imported, or at once if they have been
 before. With psycopg2 it is the wait callback that its documentation describes; while a query waits, a
 `greenserve.Timeout` or a kill ends it, and its connection with it, since the answer might come later and be taken for
-that of the next query. A host's name is looked up by libpq itself, which blocks; an address, a Unix socket or a name in
-the hosts file takes no time. psycopg looks names up by Python's `socket`, and its asynchronous connections are asyncio's
-as ever. `greenserve.monkey_patch(psycopg=False)` leaves both as they are.
+that of the next query. A host's name is looked up by libpq itself, which blocks; an address, a Unix socket or a name
+in the hosts file takes no time. psycopg looks names up by Python's `socket`, and its asynchronous connections are
+asyncio's as ever. `greenserve.monkey_patch(psycopg=False)` leaves both as they are.
 
 SQLAlchemy's pools, psycopg_pool and the connection pools of redis-py, pymongo and urllib3 wait by locks and queues that
 are green. A pool is the bound on how many queries run at once: a thousand requests with SQLAlchemy's default pool share

@@ -39,13 +39,21 @@ def listen(
     do so. Raises BindError.
     """
     family, address = _family_and_address(family, address)
+    network = running().hub.network
+    try:
+        if network is not None:
+            made: socket.socket = network.listen(address, backlog)
+            return made
+        return _listening(family, address, backlog, reuse_addr=reuse_addr, reuse_port=reuse_port)
+    except OSError as error:
+        raise BindError(error.errno, f"cannot listen on {address!r}: {os.strerror(error.errno or 0)}") from error
+
+
+def _listening(family: int, address: Any, backlog: int, *, reuse_addr: bool, reuse_port: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         _bind(sock, address, reuse_addr=reuse_addr, reuse_port=reuse_port)
         sock.listen(backlog)
-    except OSError as error:
-        sock.close()
-        raise BindError(error.errno, f"cannot listen on {address!r}: {os.strerror(error.errno or 0)}") from error
     except BaseException:
         sock.close()
         raise
@@ -101,7 +109,11 @@ def connect(
     socket that is returned has none. Raises TimeoutError, OSError (of the last address that failed).
     """
     family, target = _family_and_address(family, address, guess=False)
-    deadline = None if timeout is None else running().hub.clock() + timeout
+    hub = running().hub
+    deadline = None if timeout is None else hub.clock() + timeout
+    if hub.network is not None:
+        made: socket.socket = hub.network.connect(target, bind, deadline)
+        return made
     if family == getattr(socket, "AF_UNIX", None):
         return _attempt(family, target, bind, deadline)
     host, port = target[:2]

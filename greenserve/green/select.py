@@ -12,7 +12,6 @@ from __future__ import annotations
 import math as _math
 import select as _real
 from collections.abc import Callable, Iterable
-from time import monotonic as _clock
 from typing import Any, TypeVar
 
 from greenserve.green._twin import complete
@@ -65,6 +64,10 @@ def _deadline(timeout: float | None, negative: str | None = None) -> float | Non
             raise ValueError(negative)
         return None
     return _clock() + timeout
+
+
+def _clock() -> float:
+    return _running().hub.clock()
 
 
 def _until(

@@ -12,7 +12,6 @@ import _socket
 import errno as _errno
 import os as _os
 import socket as _real
-import time as _time
 from math import isnan as _isnan
 from typing import Any
 
@@ -49,7 +48,6 @@ _bind = _socket.socket.bind
 _close = _socket.socket.close
 _family_of = _socket.socket.family.__get__  # the plain int: an Enum costs a microsecond
 _type_of = _socket.socket.type.__get__
-_clock = _time.monotonic
 _getdefaulttimeout = _real.getdefaulttimeout
 _sendfile_method: Any = _real.socket._sendfile_use_sendfile  # type: ignore[attr-defined]
 
@@ -110,7 +108,7 @@ class socket(_real.socket):
 
     def _deadline(self) -> float | None:
         timeout = self._timeout
-        return None if timeout is None else _clock() + timeout
+        return None if timeout is None else running().hub.clock() + timeout
 
     # -- waiting
 
@@ -333,8 +331,9 @@ class socket(_real.socket):
         there is.
         """
         pause, longest = _CONNECT_PAUSE
+        clock = running().hub.clock
         while True:
-            if deadline is not None and _clock() >= deadline:
+            if deadline is not None and clock() >= deadline:
                 raise TimeoutError("timed out")
             _sleep(pause)
             error = _connect_ex(self, address)

@@ -153,6 +153,8 @@ class StreamServer(_Server):
     ) -> None:
         sock = listener if isinstance(listener, socket.socket) else net.listen(listener, backlog=backlog)
         super().__init__(sock, handle, pool)
+        # Never a TLS socket's own accept: it would shake hands in the loop, with everybody waiting behind.
+        self._accept: Any = socket.socket.accept if isinstance(sock, ssl.SSLSocket) else type(sock).accept
         self._ssl_context = ssl_context or (sock.context if isinstance(sock, ssl.SSLSocket) else None)
         self._handshake_timeout = handshake_timeout
         self._threads: set[GreenThread[Any]] = set()
@@ -168,8 +170,7 @@ class StreamServer(_Server):
         accepted = 0
         while self.state is State.SERVING:
             try:
-                # Never the TLS socket's own accept: it would shake hands here, with everybody waiting behind.
-                connection, address = socket.socket.accept(self.socket)
+                connection, address = self._accept(self.socket)
             except OSError as error:
                 self._cope(error)
                 continue
@@ -179,7 +180,10 @@ class StreamServer(_Server):
             except BaseException:  # killed while it waited for room
                 connection.close()
                 raise
-            if not thread.dead:
+            if self.state is not State.SERVING:  # stopped while it waited for room: too late to begin
+                thread.kill()
+                connection.close()
+            elif not thread.dead:
                 self._threads.add(thread)
                 thread.link(self._threads.discard)
             accepted += 1

@@ -13,7 +13,6 @@ import os as _real_os
 import subprocess as _real
 import time as _real_time
 import warnings as _warnings
-from time import monotonic as _clock
 from types import FunctionType as _FunctionType
 from types import ModuleType
 from types import SimpleNamespace as _SimpleNamespace
@@ -24,6 +23,7 @@ from greenserve.green import selectors as _selectors
 from greenserve.green import threading as _threading
 from greenserve.green import time as _time
 from greenserve.green._twin import complete, rebind
+from greenserve.hub.hub import running as _running
 
 
 class _Pipe(_io.FileIO):
@@ -111,7 +111,7 @@ class Popen(type("_Popen", (_real.Popen,), _methods())):  # type: ignore[misc]  
 
     def _wait(self, timeout: float | None) -> int:
         """Wait for the child to end, at most `timeout` seconds. Raises TimeoutExpired."""
-        deadline = None if timeout is None else _clock() + timeout
+        deadline = None if timeout is None else _running().hub.clock() + timeout
         while self.returncode is None:
             try:
                 _os.wait_for_child(self.pid, deadline)

@@ -320,6 +320,8 @@ def stand_in(hub: Hub) -> Iterator[Hub]:
             adopt(main, before.hub)
             main.pending = pending
             interrupt.claim(before.hub)
+        else:
+            del main.hub  # or main would go on to park in the one that is closed
 
 
 def all_hubs() -> list[Hub]:

@@ -44,6 +44,16 @@ class Job(Protocol):
         """Do the work."""
 
 
+class Network(Protocol):
+    """Makes stream sockets that are not the system's. Both raise OSError."""
+
+    def listen(self, address: Any, backlog: int) -> Any:
+        """A listening socket."""
+
+    def connect(self, address: Any, source: Any, deadline: float | None) -> Any:
+        """A connected socket."""
+
+
 class Greenlet(_greenlet.greenlet):
     """A greenlet that the hub can park: the attributes that every greenlet has which runs under a hub."""
 
@@ -120,6 +130,7 @@ class Parking:
         self.external = 0  # operations under way elsewhere that will call back (an OS thread pool's)
         self.sleeping = False  # in the poller, for long: whoever makes something ready must use `wakeup`
         self.closed = False
+        self.network: Network | None = None  # of a test's, in the place of the system's; see greenserve.testing
         self.rounds = 0  # ended so far
         self.poll_round = 0  # the poller's turn, however many are ready: at this round
         self.poll_time = 0.0  # or at this time

@@ -103,6 +103,27 @@ def test_stopping_kills_what_is_left_after_its_time():
         server.start()
 
 
+def test_a_connection_that_waits_for_room_is_not_served_after_the_stop():
+    served = []
+
+    def hold(connection, address):
+        served.append(address)
+        connection.recv(1)
+
+    server = StreamServer(("127.0.0.1", 0), hold, pool=1)
+    server.start()
+    first, second = net.connect(server.address), net.connect(server.address)
+    while not server.pool.waiting():  # the second is accepted then, and waits for room
+        sleep(0)
+    server.stop(timeout=0)
+    assert second.recv(1) == b""
+    assert first.recv(1) == b""
+    sleep(0)
+    assert len(served) == 1
+    first.close()
+    second.close()
+
+
 def test_serving_for_ever_ends_by_stop():
     server = StreamServer(ANY, echo)
     serving = spawn(server.serve_forever)

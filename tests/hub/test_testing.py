@@ -181,3 +181,18 @@ def test_an_os_thread_can_have_virtual_time_of_its_own():
     thread.start()
     thread.join()
     assert times == [50]
+
+
+def test_a_thread_that_had_no_hub_before_gets_one_of_its_own_afterwards():
+    done = run("""
+        from greenserve import sleep, spawn
+        from greenserve.testing import virtual_time
+        with virtual_time():
+            sleep(10)
+        assert spawn(lambda: sleep(0.01) or 5).wait() == 5
+        with virtual_time(start=3.0) as clock:
+            sleep(1)
+            assert clock() == 4.0
+        sleep(0.01)
+    """)
+    assert (done.returncode, done.stderr) == (0, "")
