@@ -97,7 +97,7 @@ def test_a_thousand_requests_of_ab_are_all_answered(front: str) -> None:
 
 
 def test_a_body_that_the_application_does_not_read_breaks_nothing(front: str) -> None:
-    # A connection for each: nginx, when it is answered before it has passed on the body, ends that to us, and the client's.
+    # A connection for each: nginx ends its own, and the client's, when the answer comes before the body has passed.
     for _ in range(20):
         assert requests.post(front + "/", data=b"x" * 50_000, timeout=20).text == "hello"
         assert requests.get(front + "/", timeout=20).text == "hello"
