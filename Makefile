@@ -6,6 +6,7 @@
 #   make bench   the comparison with other servers, in an environment of its own; bench-hub with other green threads
 #   make docs    docs/settings.md and docs/drivers.md from the code
 #   make stdlib-tests  docs/stdlib-tests.md: the standard library's own tests under patching, an hour for each Python
+#   make autobahn      docs/autobahn.md: the whole Autobahn suite, most of an hour
 #   make clean   removes what the others made
 #
 # PYTHON=python3.13 chooses the interpreter, VENV=DIR where its environment is.
@@ -17,7 +18,7 @@ PYTHONS ?= $(or $(wildcard $(HOME)/.pyenv/versions/3.1[1-3]*/bin/python),$(abspa
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint format bench bench-hub docs stdlib-tests clean
+.PHONY: demo test lint format bench bench-hub docs stdlib-tests autobahn clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -60,6 +61,11 @@ stdlib-tests: $(VENV)/.demo
 		chosen="$$chosen --python $$venv/bin/python"; \
 	done; \
 	$(BIN)/python tools/stdlib_tests.py $$chosen --table docs/stdlib-tests.md $(ARGS)
+
+autobahn: $(VENV)/.test
+	wstest=$$(sh tests/e2e/autobahn/install.sh "$$PWD/.autobahn" | tail -n 1) && \
+	$(BIN)/python tools/autobahn.py "$$wstest" > docs/autobahn.md.new
+	mv docs/autobahn.md.new docs/autobahn.md
 
 clean:
 	rm -rf .venv .venv-* .stdlib-tests .autobahn .node build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
