@@ -1,9 +1,10 @@
 """WebSockets (RFC 6455, RFC 7692) for WSGI applications: `accept` one in a request, or make a `handler`; and `connect`
-to other servers.
+to other servers. `WebSocketWSGI` is Eventlet's decorator.
 """
 
 from greenserve.websocket.client import connect
 from greenserve.websocket.closing import CloseCode
+from greenserve.websocket.compat import WebSocketWSGI
 from greenserve.websocket.errors import (
     ConnectionClosed,
     HandshakeFailed,
@@ -21,6 +22,7 @@ __all__ = [
     "Policy",
     "WebSocket",
     "WebSocketError",
+    "WebSocketWSGI",
     "accept",
     "connect",
     "handler",
