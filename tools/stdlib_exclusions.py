@@ -11,6 +11,8 @@ _ONE_THREAD = "counts OS threads: green threads share one"
 _NO_SWITCH = "needs a switch in the middle of a loop that never waits: green threads give way only where they wait"
 _FRESH = "imports the C module afresh behind the patch's back"
 _LOOP = "needs a green thread beside an event loop, which keeps the real selector and so blocks its OS thread"
+_MOCK = "puts a mock into a module of which asyncio keeps the real functions"
+_INTERRUPT = "interrupts in the middle of a step of the event loop, where the test expects the interrupt to wait"
 _DUMMY = "expects a dummy thread to outlive the thread that it stands for, as up to Python 3.12; ours go with it"
 
 EXCLUSIONS: dict[str, str] = {

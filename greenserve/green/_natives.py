@@ -13,12 +13,15 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from greenserve.green import signal as green_signal
 from greenserve.green import threading as green_threading
 from greenserve.green._copies import Copies, Overlay
 from greenserve.green._imports import ImportHook
 
-KEEPERS = frozenset({"asyncio"})
-"""Packages whose blocking calls must block: an event loop has its OS thread, and so have its executors and watchers."""
+KEEPERS = frozenset({"asyncio", "concurrent.futures.process"})
+"""Packages and modules whose blocking calls must block: an event loop has its OS thread, and so have its executors and
+watchers; and a pool of processes has one that hands out the work, also while such a loop blocks everybody else.
+"""
 
 EXECUTED_AGAIN = ("threading", "queue", "selectors", "concurrent.futures.thread")
 
@@ -61,6 +64,10 @@ def _simple(name: str) -> ModuleType | None:
 
 
 def _substitute(name: str) -> ModuleType | None:
+    if name == "signal":
+        return green_signal
+    if name == "os":  # green, it blocks nobody whose descriptors do not block, and in another OS thread has a hub there
+        return None
     return native(name) if name in ("concurrent", "concurrent.futures") else _simple(name)
 
 
@@ -68,7 +75,11 @@ _copies = Copies(_simple)  # a copy of concurrent.futures.thread imports the pac
 _keepers = Copies(_substitute)
 
 
-_hook = ImportHook(lambda name: name.partition(".")[0] in KEEPERS, before=_keepers.prepare)
+def _keeps(name: str) -> bool:
+    return name in KEEPERS or name.partition(".")[0] in KEEPERS
+
+
+_hook = ImportHook(_keeps, before=_keepers.prepare)
 
 
 def is_copy(module: ModuleType) -> bool:
@@ -86,7 +97,7 @@ def keep_natives() -> None:
     """Give the keepers native modules: those imported already, and those to come."""
     _hook.install()
     for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] in KEEPERS and isinstance(module, ModuleType):
+        if _keeps(name) and isinstance(module, ModuleType):
             for attribute, value in list(vars(module).items()):
                 if isinstance(value, ModuleType) and value is sys.modules.get(value.__name__):
                     setattr(module, attribute, _substitute(value.__name__) or value)

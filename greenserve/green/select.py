@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from greenserve.green._twin import complete
 from greenserve.hub import threadpool as _threadpool
 from greenserve.hub.greenthread import sleep as _sleep
+from greenserve.hub.hub import current_hub as _current_hub
 from greenserve.hub.hub import running as _running
 
 _T = TypeVar("_T")
@@ -67,7 +68,7 @@ def _deadline(timeout: float | None, negative: str | None = None) -> float | Non
 
 
 def _clock() -> float:
-    return _running().hub.clock()
+    return _current_hub().clock()
 
 
 def _until(

@@ -19,7 +19,7 @@ from greenserve.green import dns as _dns
 from greenserve.green import selectors  # noqa: F401 - for sendfile, built again over these globals
 from greenserve.green._twin import complete, rebind
 from greenserve.hub.greenthread import sleep as _sleep
-from greenserve.hub.hub import Descriptor, Hub, running
+from greenserve.hub.hub import Descriptor, Hub, current_hub, running
 from greenserve.hub.native import get_ident as _get_ident
 
 getaddrinfo = _dns.getaddrinfo
@@ -108,7 +108,7 @@ class socket(_real.socket):
 
     def _deadline(self) -> float | None:
         timeout = self._timeout
-        return None if timeout is None else running().hub.clock() + timeout
+        return None if timeout is None else current_hub().clock() + timeout
 
     # -- waiting
 

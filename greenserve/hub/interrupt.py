@@ -39,6 +39,11 @@ def release(hub: Parking) -> None:
         _hub.clear()
 
 
+def claimed() -> bool:
+    """Whether a hub has taken SIGINT, or would have if nobody else had a handler."""
+    return bool(_hub)
+
+
 def on_sigint(signum: int, frame: FrameType | None) -> None:
     """The handler."""
     hub = _hub[0] if _hub else None

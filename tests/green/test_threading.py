@@ -312,3 +312,57 @@ def test_an_error_of_a_plain_thread_is_reported_as_the_interpreter_does():
     """
     expected, said = (re.sub("0x[0-9a-f]+", "", run(program.format(patched=patched))[0]) for patched in (False, True))
     assert said == expected
+
+
+def test_asyncio_cancels_its_task_on_an_interrupt_and_the_hub_has_its_handler_again():
+    out, error = run("""
+        from greenserve.green import monkey
+        monkey.monkey_patch()
+        import asyncio, os, signal, time
+        time.sleep(0)  # a hub, which has SIGINT now
+        handler = signal.getsignal(signal.SIGINT)
+        async def main():
+            asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGINT)
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                print("cancelled")
+                raise
+        try:
+            asyncio.run(main())
+        except KeyboardInterrupt:
+            print("interrupted")
+        assert signal.getsignal(signal.SIGINT) is handler
+        assert handler is not signal.default_int_handler
+    """)
+    assert (out, error) == ("cancelled\ninterrupted\n", "")
+
+
+def test_a_pool_of_processes_works_beside_an_event_loop_and_for_green_threads():
+    program = """
+        import greenserve
+        if __name__ == "__main__":
+            greenserve.monkey_patch()
+        import asyncio, multiprocessing, threading
+        from concurrent.futures import ProcessPoolExecutor
+
+        async def main(pool):
+            loop = asyncio.get_running_loop()
+            return await asyncio.gather(*(loop.run_in_executor(pool, abs, -n) for n in range(5)))
+
+        def tick():
+            while True:
+                ticks.append(1)
+                greenserve.sleep(0.001)
+
+        if __name__ == "__main__":
+            ticks = []
+            context = multiprocessing.get_context("forkserver")
+            with ProcessPoolExecutor(2, mp_context=context) as pool:
+                assert asyncio.run(main(pool)) == [0, 1, 2, 3, 4]
+                threading.Thread(target=tick, daemon=True).start()
+                assert pool.submit(abs, -7).result(30) == 7
+                assert list(pool.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
+                assert ticks
+    """
+    run(program)
