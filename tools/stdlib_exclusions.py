@@ -10,9 +10,6 @@ _CLASS = "a lock, or a poll object, is of a class that can be instantiated, not 
 _ONE_THREAD = "counts OS threads: green threads share one"
 _NO_SWITCH = "needs a switch in the middle of a loop that never waits: green threads give way only where they wait"
 _FRESH = "imports the C module afresh behind the patch's back"
-_LOOP = "needs a green thread beside an event loop, which keeps the real selector and so blocks its OS thread"
-_MOCK = "puts a mock into a module of which asyncio keeps the real functions"
-_INTERRUPT = "interrupts in the middle of a step of the event loop, where the test expects the interrupt to wait"
 _DUMMY = "expects a dummy thread to outlive the thread that it stands for, as up to Python 3.12; ours go with it"
 
 EXCLUSIONS: dict[str, str] = {
@@ -44,7 +41,11 @@ EXCLUSIONS: dict[str, str] = {
     "test.test_threading_local.ThreadLocalTest.test_cycle_collection": (
         "an attribute of a local that refers to the local itself is freed when the thread ends, not by the collector"
     ),
-    "test.test_asyncio.test_base_events.BaseEventLoopTests.test_check_thread": _LOOP,
+    "test.test_asyncio.test_base_events.BaseEventLoopTests.test_check_thread": (
+        "has an event loop with a mock for a selector: it never waits, so nobody else runs"
+    ),
+    "test.test_asyncio.test_events.*.test_add_signal_handler": "the hub handles SIGINT in the place of the default",
+    "test.test_asyncio.test_events.*.test_create_server_trsock": "asyncio's own sockets are of the real class",
 }
 """Patterns of test names (optionally "3.12:" before them), and why they fail."""
 

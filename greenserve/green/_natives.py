@@ -9,10 +9,15 @@ exchanged.
 from __future__ import annotations
 
 import builtins
+import functools
+import signal
 import sys
+from abc import ABCMeta
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from greenserve.green import loops
 from greenserve.green import signal as green_signal
 from greenserve.green import threading as green_threading
 from greenserve.green._copies import Copies, Overlay
@@ -27,6 +32,9 @@ EXECUTED_AGAIN = ("threading", "queue", "selectors", "concurrent.futures.thread"
 
 originals: dict[str, dict[str, Any]] = {}
 """What monkey-patching has replaced: by module, by name (with a dot: of a class's attribute)."""
+
+greens: dict[str, dict[str, Any]] = {}
+"""And by what."""
 
 
 def native(name: str) -> ModuleType:
@@ -50,8 +58,31 @@ def _make(name: str) -> ModuleType:
         return Overlay(module, {"futures": native("concurrent.futures")})
     if name == "concurrent.futures":
         thread = native("concurrent.futures.thread")
-        return Overlay(module, {"thread": thread, "ThreadPoolExecutor": thread.ThreadPoolExecutor})
-    return Overlay(module, {key: value for key, value in originals.get(name, {}).items() if "." not in key})
+        # One whose threads are green will do for an event loop as well: isinstance is what asyncio asks.
+        executor: Any = ABCMeta("ThreadPoolExecutor", (thread.ThreadPoolExecutor,), {})
+        executor.register(_import("concurrent.futures.thread").ThreadPoolExecutor)
+        return Overlay(module, {"thread": thread, "ThreadPoolExecutor": executor})
+    return _Native(module, originals.get(name, {}), greens.get(name, {}))
+
+
+class _Native(ModuleType):
+    """A patched module as it was. What somebody else has put there since, such as a test's mock, is seen."""
+
+    def __init__(self, base: ModuleType, real: Mapping[str, Any], green: Mapping[str, Any]) -> None:
+        super().__init__(base.__name__, base.__doc__)
+        self.__dict__.update(__overlaid__=base, __real__=real, __green__=green)
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(self.__dict__["__overlaid__"], name)
+        if value is self.__dict__["__green__"].get(name, _nothing):
+            return self.__dict__["__real__"][name]
+        return value
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *dir(self.__dict__["__overlaid__"])})
+
+
+_nothing = object()
 
 
 def _import(name: str) -> ModuleType:
@@ -64,13 +95,26 @@ def _simple(name: str) -> ModuleType | None:
 
 
 def _substitute(name: str) -> ModuleType | None:
-    if name == "signal":
-        return green_signal
+    if name in _for_loops:
+        return _for_loops[name]()
     if name == "os":  # green, it blocks nobody whose descriptors do not block, and in another OS thread has a hub there
         return None
     return native(name) if name in ("concurrent", "concurrent.futures") else _simple(name)
 
 
+@functools.cache
+def _selectors() -> ModuleType:
+    real = native("selectors")
+    return Overlay(real, loops.selectors_for_loops(real))
+
+
+@functools.cache
+def _signal() -> ModuleType:
+    names = ("getsignal", "signal", "set_wakeup_fd")
+    return Overlay(signal, {name: getattr(green_signal, name) for name in names})
+
+
+_for_loops: dict[str, Callable[[], ModuleType]] = {"selectors": _selectors, "signal": _signal}
 _copies = Copies(_simple)  # a copy of concurrent.futures.thread imports the package that we make of it
 _keepers = Copies(_substitute)
 

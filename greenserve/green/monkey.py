@@ -186,6 +186,7 @@ def _apply(patch: Patch, module: ModuleType, twin: ModuleType) -> dict[int, tupl
         if green is _MISSING or green is real:
             continue
         saved[name] = real
+        _natives.greens.setdefault(patch.module, {})[name] = green
         setattr(holder, attribute, green)
         replaced.setdefault(id(real), (f"{patch.module}.{name}", green))
     return replaced

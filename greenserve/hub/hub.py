@@ -281,6 +281,15 @@ def current_hub() -> Hub:
         return use_hub(Hub())
 
 
+def hub_here() -> Hub | None:
+    """This OS thread's hub, if it has one and its code may wait in it: so not in the hub's own greenlet."""
+    try:
+        hub = _threads.holder.hub
+    except AttributeError:
+        return None
+    return None if _getcurrent() is hub.loop else hub
+
+
 def use_hub(hub: Hub) -> Hub:
     """Make `hub` this OS thread's, e.g. one with a virtual clock. The one before it is closed, and its green threads
     end.

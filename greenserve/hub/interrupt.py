@@ -39,6 +39,12 @@ def release(hub: Parking) -> None:
         _hub.clear()
 
 
+def watch_again() -> None:
+    """Let signals wake the hub, after somebody else has had them for a while. The main OS thread's only."""
+    for hub in _hub:
+        hub.wakeup.watch_signals()
+
+
 def claimed() -> bool:
     """Whether a hub has taken SIGINT, or would have if nobody else had a handler."""
     return bool(_hub)

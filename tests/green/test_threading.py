@@ -238,7 +238,7 @@ def test_asyncio_imported_before_the_patch_keeps_them_too():
         async def main():
             return await asyncio.to_thread(lambda: 5)
         assert asyncio.run(main()) == 5
-        assert asyncio.selector_events.selectors is monkey.original("selectors")
+        assert asyncio.base_events.threading is monkey.original("threading")
     """)
 
 
