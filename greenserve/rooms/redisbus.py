@@ -173,7 +173,7 @@ class RedisBus(Reconnecting):
             self._commands.put(_packed(self._hearing, "SUBSCRIBE", self._prefix + channel.encode()))
         self._helpers = [
             spawn(self._ask, self._hearing, self._commands),
-            spawn(self._speak, self._speaking, self._outbox),
+            spawn(self._speak, self._speaking, self._hearing, self._outbox),
         ]
 
     def serve(self) -> None:
@@ -209,7 +209,7 @@ class RedisBus(Reconnecting):
         except OSError:
             shut(hearing.wire)  # `serve` learns of it that way
 
-    def _speak(self, speaking: Any, outbox: Outbox) -> None:
+    def _speak(self, speaking: Any, hearing: Any, outbox: Outbox) -> None:
         """Publish what waits, all at a time."""
         try:
             while True:
@@ -218,8 +218,9 @@ class RedisBus(Reconnecting):
                 for _ in commands:
                     speaking.read_response()  # by how many it was heard, which does not tell whether they are ours
         except self.failures as error:
-            self.failure = error
-            shut(self._hearing.wire)
+            if self._speaking is speaking:  # else it is `disconnect` that has ended it
+                self.failure = error
+                shut(hearing.wire)
 
 
 def _packed(connection: Any, *words: str | bytes) -> bytes:

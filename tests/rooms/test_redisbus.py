@@ -12,6 +12,7 @@ from greenserve.errors import ConfigurationError
 from greenserve.green.monkey import is_monkey_patched
 from greenserve.hub.hub import Hub, use_hub
 from greenserve.rooms.buses import make_bus
+from greenserve.rooms.redisbus import Outbox
 from tests.conftest import REPOSITORY
 from tests.rooms.listening import Recorder, until
 from tests.rooms.redis_server import RedisServer
@@ -174,3 +175,18 @@ def test_a_parameter_that_redis_py_does_not_know_is_refused_at_once(url: str) ->
 def test_an_address_of_another_kind_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="use unix:PATH or redis://"):
         make_bus("amqp://127.0.0.1")
+
+
+def test_the_end_of_a_connection_that_was_given_up_is_no_failure_of_the_next(redis: RedisServer) -> None:
+    class Gone:
+        wire = property(lambda self: self)
+
+        def sendall(self, _: bytes) -> None:
+            raise OSError("closed by disconnect")
+
+    bus = make_bus(redis.url)
+    outbox = Outbox()
+    outbox.put(b"something")
+    before = bus.failure
+    bus._speak(Gone(), Gone(), outbox)
+    assert bus.failure is before
