@@ -76,7 +76,7 @@ class GreenThread(Generic[T]):
         self._args = args
         self._kwargs = kwargs
         self._state = _NEW
-        self._result: T | None = None
+        self._result: Any = None  # once it has ended by an error: the traceback with which that came
         self._error: BaseException | None = None  # what ended it; before the end, what it is being killed with
         self._carrier: Any = None
         self._timer: Timer | None = None
@@ -138,7 +138,7 @@ class GreenThread(Generic[T]):
             raise TimeoutError(f"{self.name} did not end within {timeout} seconds")
         if self._error is not None:
             try:
-                raise self._error
+                raise self._error.with_traceback(self._result)  # the same each time: not longer by each who waits
             finally:
                 del self  # the traceback refers to this frame, and would keep itself alive through us
         return cast("T", self._result)
@@ -232,6 +232,8 @@ class GreenThread(Generic[T]):
             self._result = function(*self._args, **self._kwargs)
         except GreenletExit as exit_:
             error = exit_
+            # What was killed has nothing to explain, and its frames' sockets and locks must not live as long as we.
+            exit_.__traceback__ = exit_.__context__ = None
         except (SystemExit, KeyboardInterrupt) as for_main:
             error = for_main
             self.hub.throw_into_main(for_main)
@@ -245,6 +247,8 @@ class GreenThread(Generic[T]):
 
     def _finish(self, error: BaseException | None) -> None:
         self._error = error
+        if error is not None:
+            self._result = error.__traceback__
         self._state = _DONE
         self._carrier = self._function = self.locals = None
         self._args, self._kwargs = (), {}

@@ -299,7 +299,7 @@ def raise_pending(greenlet: Greenlet) -> None:
     pending = greenlet.pending
     assert pending
     greenlet.pending = pending[1:] or None
-    raise pending[0]
+    raise pending.pop(0)  # so that our frame, which will be in its traceback, does not hold it: that would be a circle
 
 
 def adopt(greenlet: Any, hub: Parking) -> None:

@@ -45,7 +45,7 @@ class Call(Generic[T]):
         self._function: Callable[..., T] | None = function
         self._args = args
         self._kwargs = kwargs
-        self._result: T | None = None
+        self._result: Any = None  # of a call that has failed: the traceback of its error
         self._error: BaseException | None = None
         self._done = False
         self._waiters: list[Token] = []
@@ -64,7 +64,7 @@ class Call(Generic[T]):
             self._park(deadline)
         if self._error is not None:
             try:
-                raise self._error
+                raise self._error.with_traceback(self._result)  # the same each time: not longer by each who waits
             finally:
                 del self  # the traceback refers to this frame, and would keep itself alive through us
         return cast("T", self._result)
@@ -94,6 +94,7 @@ class Call(Generic[T]):
             try:
                 self._result = function(*args, **kwargs) if context is None else context.run(function, *args, **kwargs)
             except BaseException as error:
+                self._result = error.__traceback__
                 self._error = error
         self._done = True
         for token in self._waiters:

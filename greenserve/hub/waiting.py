@@ -46,7 +46,7 @@ def joinall(
         return ended
     for thread in iwait(threads, timeout):
         if raise_error and thread.error is not None:
-            raise thread.error
+            thread.wait()
         ended.append(thread)
         if len(ended) == count:
             break

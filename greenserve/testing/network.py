@@ -156,7 +156,11 @@ class Network:
         ours, theirs = connection.ends()
         listening.queue.append((theirs, client))
         listening.arrived.open()
-        self._travel(conditions, deadline)
+        try:
+            self._travel(conditions, deadline)
+        except BaseException:  # nobody will have it, and the server is to know
+            ours.close()
+            raise
         return ours
 
     def _travel(self, conditions: Conditions, deadline: float | None) -> None:

@@ -11,7 +11,7 @@ import pytest
 from greenlet import GreenletExit
 
 from greenserve.errors import BlockingInHub, HubError
-from greenserve.hub import getcurrent, kill, sleep, spawn, spawn_after, spawn_after_local, use_hub
+from greenserve.hub import getcurrent, joinall, kill, sleep, spawn, spawn_after, spawn_after_local, use_hub
 from greenserve.hub.hub import Hub, running, wake
 from tests.hub.support import VirtualTime, run
 
@@ -97,6 +97,47 @@ def test_kill_with_an_exception_makes_wait_raise_it_and_prints_nothing(hub: Hub,
         with pytest.raises(KeyError, match="x"):
             thread.wait()
     assert capsys.readouterr().err == ""
+
+
+def test_the_end_of_a_killed_thread_frees_what_it_used_though_its_object_is_kept(hub: Hub):
+    class Thing:
+        pass
+
+    things: list[weakref.ref[Thing]] = []
+
+    def user() -> None:
+        thing = Thing()
+        things.append(weakref.ref(thing))
+        try:
+            raise ValueError("whose traceback has the frame, too")
+        except ValueError:
+            sleep(1000)
+
+    thread = spawn(user)
+    sleep(0)
+    thread.kill()
+    assert thread.dead
+    assert things[0]() is None
+    for _ in range(2):
+        with pytest.raises(GreenletExit):
+            thread.wait()
+
+
+def test_an_errors_traceback_does_not_grow_by_each_who_waits(hub: Hub):
+    def fail() -> None:
+        raise ValueError
+
+    thread = spawn(fail)
+    thread.quiet = True
+    lengths = set()
+    for _ in range(5):
+        with pytest.raises(ValueError) as caught:
+            thread.wait()
+        lengths.add(len(caught.traceback))
+        with pytest.raises(ValueError) as caught:
+            joinall([thread], raise_error=True)
+        assert len(caught.traceback) < 10
+    assert len(lengths) == 1
 
 
 def test_an_error_after_a_survived_kill_is_printed(hub: Hub, capsys: pytest.CaptureFixture[str]):

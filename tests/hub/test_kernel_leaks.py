@@ -29,6 +29,23 @@ def kill_unbegun(hub: Hub) -> None:
     sleep(0)  # its carrier is in the ready queue, and finds out that there is nothing to do
 
 
+def kill_claimed(hub: Hub) -> None:
+    tokens: list[list[object]] = []
+
+    def park_twice() -> None:
+        me = running()
+        tokens.append([me])
+        hub.park(me, tokens[0])
+        sleep(1000)
+
+    thread = spawn(park_twice)
+    sleep(0)
+    wake(tokens[0])
+    thread.kill(KeyError("which comes at its next park"))
+    sleep(0)
+    assert thread.dead
+
+
 def fail(hub: Hub) -> None:
     thread = spawn(int, "not a number")
     thread.quiet = True
@@ -98,6 +115,7 @@ CYCLES = [
     spawn_and_wait,
     kill_parked,
     kill_unbegun,
+    kill_claimed,
     fail,
     link,
     later,

@@ -234,6 +234,17 @@ def test_a_refusal_and_a_silence(clock: testing.VirtualClock, network: testing.N
             assert clock() == before + timeout
 
 
+def test_who_gives_up_while_connecting_leaves_nobody_waiting(
+    clock: testing.VirtualClock, network: testing.Network
+) -> None:
+    network.to(("far", 1), latency=10.0)
+    with greenserve.listen(("far", 1)) as listener:
+        connecting = greenserve.spawn(greenserve.connect, ("far", 1))
+        connection, _ = listener.accept()
+        connecting.kill()
+        assert connection.recv(1) == b""
+
+
 def test_closing_is_seen_and_heard(network: testing.Network) -> None:
     client, server = pair()
     client.sendall(b"last words")
