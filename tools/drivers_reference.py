@@ -46,13 +46,14 @@ of these.
 What has no other driver is called on an OS thread, where it blocks nobody else:
 
 ```python
+import contextlib
 import sqlite3
 
 from greenserve import tpool
 
 
 def count(path):
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         return connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
 
