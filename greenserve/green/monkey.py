@@ -120,6 +120,13 @@ def monkey_patch(**which: bool) -> None:
     which: names of TABLE. None given: all. Some True: these alone. Some False: all but these. `all` stands for the
     rest. Twice is harmless. Locks that exist already are made green where that is possible; warns (LatePatchWarning)
     of what holds something that has just been replaced. Raises ConfigurationError for a name that is not in TABLE.
+
+    >>> greenserve.monkey_patch()
+    >>> import time
+    >>> thread = greenserve.spawn(time.sleep, 60)
+    >>> time.sleep(0.01)  # the other one sleeps meanwhile
+    >>> greenserve.is_monkey_patched("time"), thread.dead
+    (True, False)
     """
     groups = [group for group in _chosen(which) if not is_monkey_patched(group)]
     patches = [patch for group in groups for patch in TABLE[group] if isinstance(patch, Patch)]
@@ -199,7 +206,11 @@ def _green(twin: ModuleType, name: str) -> Any:
 
 
 def is_monkey_patched(name: str) -> bool:
-    """Whether a group of TABLE, or a module that one of them patches, is patched."""
+    """Whether a group of TABLE, or a module that one of them patches, is patched.
+
+    >>> greenserve.is_monkey_patched("socket")
+    False
+    """
     modules = [patch.module for patch in TABLE.get(name, ())] or [name]
     return all(module in _natives.originals or module in _adapted for module in modules)
 
@@ -212,6 +223,10 @@ def real_locks() -> list[str]:
 def original(name: str) -> Any:
     """The module `name` with its real primitives, whether it is patched or not; e.g. `original("threading").Thread`, or
     `original("concurrent.futures").ThreadPoolExecutor` for real OS threads.
+
+    >>> import threading
+    >>> threading.Thread is greenserve.original("threading").Thread  # as long as nothing is patched
+    True
     """
     return _natives.native(name) if _natives.originals else importlib.import_module(name)
 
@@ -227,6 +242,11 @@ def import_patched(name: str) -> ModuleType:
 
     What it imports is afresh too: the standard library's network modules, and whatever is not the standard library's.
     The same object each time.
+
+    >>> import http.client
+    >>> green = greenserve.import_patched("http.client")
+    >>> green.HTTPConnection is http.client.HTTPConnection, green is greenserve.import_patched("http.client")
+    (False, True)
     """
     return _imported.get(name)
 

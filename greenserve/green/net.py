@@ -37,6 +37,12 @@ def listen(
     family: by the address when not given. reuse_addr: do not wait for connections of a former listener to time out;
     of a Unix socket: remove the path when nobody listens there. reuse_port: share the port with other listeners that
     do so. Raises BindError.
+
+    >>> with greenserve.listen(("127.0.0.1", 0)) as listener:
+    ...     with greenserve.connect(listener.getsockname()) as client:
+    ...         sock, address = listener.accept()
+    ...         address == client.getsockname(), sock.close()
+    (True, None)
     """
     family, address = _family_and_address(family, address)
     network = running().hub.network
@@ -88,7 +94,12 @@ def _remove_stale_socket(path: str | bytes) -> None:
 
 
 def bind(address: AddressLike, family: int | None = None, reuse_port: bool = False) -> socket.socket:
-    """A green datagram socket bound to `address`. Raises BindError."""
+    """A green datagram socket bound to `address`. Raises BindError.
+
+    >>> with greenserve.net.bind(("127.0.0.1", 0)) as one, greenserve.net.bind(("127.0.0.1", 0)) as other:
+    ...     one.sendto(b"datagram", other.getsockname()), other.recv(100)
+    (8, b'datagram')
+    """
     family, address = _family_and_address(family, address)
     sock = socket.socket(family, socket.SOCK_DGRAM)
     try:
@@ -107,6 +118,10 @@ def connect(
     When a host has several addresses, of IPv6 and IPv4, the attempts overlap: a dead one costs a quarter of a second,
     not the time-out of TCP (RFC 8305, "happy eyeballs"). bind: the local address. timeout: seconds for all; the
     socket that is returned has none. Raises TimeoutError, OSError (of the last address that failed).
+
+    >>> greenserve.connect(("127.0.0.1", 1), timeout=5)  # where nobody listens
+    Traceback (most recent call last):
+    ConnectionRefusedError: [Errno 111] Connection refused
     """
     family, target = _family_and_address(family, address, guess=False)
     hub = running().hub
@@ -212,6 +227,14 @@ def wrap_ssl(
     context: by default a new one with the standard library's defaults: a server's with `certfile` and `keyfile`; a
     client's that verifies `server_hostname` against `cafile` or the system's authorities. Shakes hands at once, or in
     `accept`, unless `do_handshake_on_connect` is False. Raises ssl.SSLError, OSError.
+
+    >>> listener = greenserve.listen(("127.0.0.1", 0))
+    >>> listener = greenserve.wrap_ssl(listener, certfile=certfile, keyfile=keyfile, server_side=True)
+    >>> with greenserve.StreamServer(listener, lambda sock, address: sock.sendall(b"secret")) as server:
+    ...     with greenserve.connect(server.address) as plain:
+    ...         with greenserve.wrap_ssl(plain, server_hostname="localhost", cafile=certfile) as sock:
+    ...             sock.recv(100)
+    b'secret'
     """
     if context is None:
         purpose = ssl.Purpose.CLIENT_AUTH if server_side else ssl.Purpose.SERVER_AUTH

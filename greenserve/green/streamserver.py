@@ -36,7 +36,16 @@ _CLOSED = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
 
 
 class StopServe(Exception):
-    """Raised by a handler: ends `serve`, as soon as the connections that are open have ended."""
+    """Raised by a handler: ends `serve`, as soon as the connections that are open have ended.
+
+    >>> def goodbye(sock, address):
+    ...     raise greenserve.StopServe
+    >>> listener = greenserve.listen(("127.0.0.1", 0))
+    >>> serving = greenserve.spawn(greenserve.net.serve, listener, goodbye)
+    >>> greenserve.connect(listener.getsockname()).close()
+    >>> serving.wait()
+    >>> listener.close()
+    """
 
 
 class State(Enum):
@@ -135,10 +144,16 @@ class StreamServer(_Server):
     listener: a listening green socket, or an address for `listen`. pool: a GreenPool, or how many connections at a
     time. ssl_context: for TLS; not needed with a listener that `wrap_ssl` has wrapped. handshake_timeout: seconds.
     What a handler raises is logged: a peer's going away as information, anything else as an error with its traceback;
-    StopServe ends the server. Example::
+    StopServe ends the server.
 
-        with StreamServer(("127.0.0.1", 0), echo) as server:
-            client = connect(server.address)
+    >>> def echo(sock, address):
+    ...     while data := sock.recv(4096):
+    ...         sock.sendall(data)
+    >>> with greenserve.StreamServer(("127.0.0.1", 0), echo) as server:
+    ...     with greenserve.connect(server.address) as client:
+    ...         client.sendall(b"hello")
+    ...         client.recv(100)
+    b'hello'
     """
 
     def __init__(
@@ -263,6 +278,13 @@ class DatagramServer(_Server):
     """Calls `handle(data, address)` for each datagram, in a green thread of its own; answer with `sendto`.
 
     sock: a bound green socket, or an address to bind one to. pool: a GreenPool, or how many datagrams at a time.
+
+    >>> def shout(data, address):
+    ...     server.sendto(data.upper(), address)
+    >>> with greenserve.DatagramServer(("127.0.0.1", 0), shout) as server:
+    ...     with greenserve.net.bind(("127.0.0.1", 0)) as client:
+    ...         client.sendto(b"hello", server.address), client.recv(100)
+    (5, b'HELLO')
     """
 
     def __init__(
@@ -312,6 +334,16 @@ def serve(sock: socket.socket, handle: Handle, concurrency: int | GreenPool = CO
 
     concurrency: how many at a time. Ends when a handler raises StopServe, and the connections that are open have
     ended; raises OSError when the listener is closed or fails.
+
+    >>> def greet(sock, address):
+    ...     sock.sendall(b"hello")
+    >>> listener = greenserve.listen(("127.0.0.1", 0))
+    >>> serving = greenserve.spawn(greenserve.net.serve, listener, greet)
+    >>> with greenserve.connect(listener.getsockname()) as client:
+    ...     client.recv(100)
+    b'hello'
+    >>> serving.kill()
+    >>> listener.close()
     """
     server = StreamServer(sock, handle, pool=concurrency)
     server.start()

@@ -36,6 +36,18 @@ class Condition:
     A waiter leaves `wait` with the lock, whatever happens. A kill or a Timeout that meets it after it was
     notified, while it waits for the lock, is raised at its next wait: so a notification is never lost with the one
     who got it.
+
+    >>> condition, basket = greenserve.Condition(), []
+    >>> def take():
+    ...     with condition:
+    ...         condition.wait_for(lambda: basket)
+    ...         return basket.pop()
+    >>> taker = greenserve.spawn(take)
+    >>> with condition:
+    ...     basket.append("apple")
+    ...     condition.notify()
+    >>> taker.wait()
+    'apple'
     """
 
     __slots__ = ("__weakref__", "_line", "_lock", "acquire", "release")
@@ -165,6 +177,10 @@ class Barrier:
     """A point that `parties` threads pass together, as `threading.Barrier`.
 
     action: called by the last to come, before the others go on. timeout: seconds, the default of `wait`.
+
+    >>> barrier = greenserve.Barrier(2)
+    >>> greenserve.waitall([greenserve.spawn(barrier.wait) for _ in range(2)]) in ([0, 1], [1, 0])
+    True
     """
 
     def __init__(self, parties: int, action: Callable[[], object] | None = None, timeout: float | None = None) -> None:

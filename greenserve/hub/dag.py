@@ -15,12 +15,11 @@ K = TypeVar("K", bound=Hashable)
 def run_dag(nodes: Mapping[K, tuple[Iterable[K], Callable[..., Any]]]) -> dict[K, Any]:
     """Call each node's function with the results of the nodes that it names, in their order. Returns all results.
 
-    ::
-
-        run_dag({"page": ((), fetch), "links": (("page",), parse), "index": (("page", "links"), store)})
-
     Raises ValueError for a name that no node has, graphlib.CycleError for a circle, and the functions' errors as an
     ExceptionGroup, as TaskGroup does: the first one ends the others.
+
+    >>> greenserve.run_dag({"price": ((), int), "count": ((), int), "all": (("price", "count"), max)})["all"]
+    0
     """
     needs = {name: tuple(names) for name, (names, _) in nodes.items()}
     unknown = {needed for names in needs.values() for needed in names} - nodes.keys()

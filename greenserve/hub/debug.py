@@ -27,7 +27,14 @@ SAMPLES = 4  # in the time of the limit: a report comes at most a quarter of it 
 
 
 def dump(file: TextIO | None = None) -> str:
-    """Every green thread of every OS thread with its stack, as text; also written to `file` if one is given."""
+    """Every green thread of every OS thread with its stack, as text; also written to `file` if one is given.
+
+    >>> thread = greenserve.spawn(greenserve.sleep, 60)
+    >>> greenserve.sleep(0)
+    >>> "in sleep" in greenserve.debug.dump()
+    True
+    >>> thread.kill()
+    """
     running = sys._current_frames()
     sections = [_dump_hub(hub, running.get(hub.thread_id)) for hub in all_hubs()]
     text = "\n".join(sections) or "no hub, and so no green threads\n"
@@ -62,6 +69,9 @@ def dump_on_signal(signum: int | None = None) -> None:
     """Write `dump()` to standard error at each signal `signum` (SIGUSR1 by default). In the main OS thread only.
 
     Raises ValueError elsewhere. No handler interrupts a program that is stuck in a C function.
+
+    >>> import signal
+    >>> greenserve.debug.dump_on_signal(signal.SIGUSR2)  # and then, in a shell: kill -USR2 PID
     """
     signal.signal(signal.SIGUSR1 if signum is None else signum, _dump_handler)
 
@@ -143,6 +153,14 @@ def watch_blocking(limit: float = 0.1, report: Callable[[str], object] | None = 
 
     report: is called with the text, in an OS thread of its own; by default it is logged as a warning. Returns the
     watcher, whose `stop` ends it.
+
+    >>> reports = []
+    >>> watcher = greenserve.debug.watch_blocking(0.05, reports.append)
+    >>> while not reports:  # computes, and lets nobody else run
+    ...     pass
+    >>> watcher.stop()
+    >>> "has been blocked for" in reports[0]
+    True
     """
     watcher = BlockingWatcher(limit, report or (lambda text: logger.warning("%s", text)))
     watcher.start()

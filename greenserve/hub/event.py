@@ -37,7 +37,14 @@ class _Outcome:
 
 
 class Event(Generic[T]):
-    """A value or an error that one sends, once, and any number wait for. In any OS threads."""
+    """A value or an error that one sends, once, and any number wait for. In any OS threads.
+
+    >>> event = greenserve.Event()
+    >>> waiting = greenserve.spawn(event.wait)
+    >>> event.send("now")
+    >>> waiting.wait(), event.ready()
+    ('now', True)
+    """
 
     __slots__ = ("__weakref__", "_crowd", "_outcomes")
 
@@ -122,6 +129,11 @@ class Event(Generic[T]):
 class AsyncResult(Event[T]):
     """A result that will be there later: `Event` with gevent's names. `thread.link(result)` gives it a green thread's
     result.
+
+    >>> result = greenserve.AsyncResult()
+    >>> greenserve.spawn(pow, 2, 10).link(result)
+    >>> result.get(timeout=5)
+    1024
     """
 
     __slots__ = ()
@@ -157,7 +169,15 @@ class AsyncResult(Event[T]):
 
 
 class Flag:
-    """Up or down: what `threading` calls Event, with its methods."""
+    """Up or down: what `threading` calls Event, with its methods.
+
+    >>> flag = greenserve.Flag()
+    >>> flag.wait(timeout=0)
+    False
+    >>> flag.set()
+    >>> flag.wait()
+    True
+    """
 
     __slots__ = ("__weakref__", "_crowd", "_up")
 

@@ -47,6 +47,13 @@ class GreenThread(Generic[T]):
     It goes on whether or not anybody keeps this object, as an OS thread would: one that waits for what nobody else
     refers to is not collected, but stays, and is named in a deadlock's report. A hub that is closed, as it is with its
     OS thread, kills those that are left; the interpreter's exit does not, and runs none of their `finally` blocks.
+
+    >>> thread = greenserve.spawn(greenserve.sleep, 60)
+    >>> thread.dead
+    False
+    >>> thread.kill()
+    >>> thread.dead
+    True
     """
 
     __slots__ = (
@@ -295,6 +302,9 @@ def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenT
     """Run `function(*args, **kwargs)` in a new green thread, soon: when the caller waits for something.
 
     It inherits a copy of the caller's contextvars. Returns the `GreenThread`.
+
+    >>> greenserve.spawn(pow, 2, 10).wait()
+    1024
     """
     greenlet: Any = _getcurrent()
     try:
@@ -319,12 +329,25 @@ spawn_n = spawn
 
 
 def spawn_after(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
-    """Like `spawn`, after `seconds`. `cancel` on what is returned forgets it."""
+    """Like `spawn`, after `seconds`. `cancel` on what is returned forgets it.
+
+    >>> thread = greenserve.spawn_after(60, print, "a minute later")
+    >>> thread.cancel()
+    >>> thread.dead
+    True
+    """
     return _spawn_later(seconds, function, args, kwargs)
 
 
 def spawn_after_local(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
-    """Like `spawn_after`, but forgotten when the green thread that calls this has ended before."""
+    """Like `spawn_after`, but forgotten when the green thread that calls this has ended before.
+
+    >>> def request():
+    ...     greenserve.spawn_after_local(60, print, "the request takes long")
+    ...     return "done"
+    >>> greenserve.spawn(request).wait()  # whose end forgets the message
+    'done'
+    """
     thread = _spawn_later(seconds, function, args, kwargs)
     getcurrent().link(lambda _: thread.cancel())
     return thread
@@ -349,7 +372,14 @@ def _spawn_later(
 
 
 def sleep(seconds: float = 0) -> None:
-    """Let others run, for `seconds` at least; with 0, all that are ready run once."""
+    """Let others run, for `seconds` at least; with 0, all that are ready run once.
+
+    >>> order = []
+    >>> thread = greenserve.spawn(order.append, "other")
+    >>> greenserve.sleep(0)
+    >>> order
+    ['other']
+    """
     greenlet = running()
     hub = greenlet.hub
     if seconds <= 0:
@@ -367,7 +397,12 @@ def sleep(seconds: float = 0) -> None:
 
 
 def getcurrent() -> GreenThread[Any]:
-    """The running green thread. For an OS thread's own code, and for a server's jobs, one that stands for it."""
+    """The running green thread. For an OS thread's own code, and for a server's jobs, one that stands for it.
+
+    >>> thread = greenserve.spawn(greenserve.getcurrent)
+    >>> thread.wait() is thread
+    True
+    """
     greenlet = running()
     thread = greenlet.thread
     if thread is None:
@@ -377,12 +412,22 @@ def getcurrent() -> GreenThread[Any]:
 
 
 def get_ident() -> int:
-    """A number that no other living green thread has, in any OS thread."""
+    """A number that no other living green thread has, in any OS thread.
+
+    >>> greenserve.get_ident() != greenserve.spawn(greenserve.get_ident).wait()
+    True
+    """
     return id(getcurrent())
 
 
 def kill(thread: GreenThread[Any], *throw_args: Any) -> None:
-    """`thread.kill(*throw_args)`."""
+    """`thread.kill(*throw_args)`.
+
+    >>> thread = greenserve.spawn(greenserve.sleep, 60)
+    >>> greenserve.kill(thread)
+    >>> thread.dead
+    True
+    """
     thread.kill(*throw_args)
 
 

@@ -274,7 +274,13 @@ def _adopt(greenlet: Any) -> None:
 
 
 def current_hub() -> Hub:
-    """This OS thread's hub, made at the first call."""
+    """This OS thread's hub, made at the first call.
+
+    >>> event = greenserve.Event()
+    >>> timer = greenserve.current_hub().call_later(0.01, event.send, "called back")
+    >>> event.wait()
+    'called back'
+    """
     try:
         return _threads.holder.hub
     except AttributeError:

@@ -68,6 +68,14 @@ class LightQueue(Generic[T]):
 
     maxsize: how many items it holds at most before put waits; None: without limit; 0: put waits until a get takes
     the item.
+
+    >>> queue = greenserve.LightQueue(1)
+    >>> queue.put("item")
+    >>> queue.put("one too many", timeout=0.01)
+    Traceback (most recent call last):
+    queue.Full
+    >>> queue.get()
+    'item'
     """
 
     def __init__(self, maxsize: int | None = None) -> None:

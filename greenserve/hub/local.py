@@ -39,6 +39,11 @@ class local:
     """Attributes of which each green thread, and each OS thread, has its own; they die with it. As `threading.local`.
 
     A subclass's `__init__` is called in each thread that uses the object, with the arguments that it was made with.
+
+    >>> request = greenserve.local()
+    >>> request.user = "Ada"
+    >>> greenserve.spawn(hasattr, request, "user").wait()
+    False
     """
 
     __slots__ = ("__weakref__", "_local__key")

@@ -80,7 +80,13 @@ class _Gate:
 
 
 class Lock(_Gate):
-    """A lock as `threading.Lock`: not reentrant, and released by whoever likes to. Fair: first come, first served."""
+    """A lock as `threading.Lock`: not reentrant, and released by whoever likes to. Fair: first come, first served.
+
+    >>> lock = greenserve.Lock()
+    >>> with lock:
+    ...     lock.locked(), lock.acquire(timeout=0.01)
+    (True, False)
+    """
 
     __slots__ = ()
 
@@ -147,7 +153,13 @@ class Lock(_Gate):
 
 
 class Semaphore(_Gate):
-    """A number of permits, as `threading.Semaphore`. Fair: first come, first served."""
+    """A number of permits, as `threading.Semaphore`. Fair: first come, first served.
+
+    >>> permits = greenserve.Semaphore(2)
+    >>> with permits, permits:
+    ...     permits.acquire(blocking=False)
+    False
+    """
 
     __slots__ = ("_reserve",)
 
@@ -214,7 +226,12 @@ class Semaphore(_Gate):
 
 
 class BoundedSemaphore(Semaphore):
-    """A semaphore that refuses to take back more permits than it was made with, as `threading.BoundedSemaphore`."""
+    """A semaphore that refuses to take back more permits than it was made with, as `threading.BoundedSemaphore`.
+
+    >>> greenserve.BoundedSemaphore(1).release()
+    Traceback (most recent call last):
+    ValueError: Semaphore released too many times
+    """
 
     __slots__ = ("_initial",)
 

@@ -26,6 +26,12 @@ class GreenPool:
 
     Spawning from within, when the pool is full, runs the function in place: waiting there for room could wait for
     oneself.
+
+    >>> pool = greenserve.GreenPool(100)
+    >>> thread = pool.spawn(pow, 2, 5)
+    >>> thread.wait(), list(pool.imap(abs, [-1, -2]))
+    (32, [1, 2])
+    >>> pool.waitall()
     """
 
     def __init__(self, size: int = DEFAULT_SIZE) -> None:
@@ -216,6 +222,12 @@ class GreenPile:
     """Green threads of a pool whose results are fetched by iterating, in the order of the spawning.
 
     size_or_pool: a GreenPool that others may use too, or the size of one of its own.
+
+    >>> pile = greenserve.GreenPile(10)
+    >>> for number in (1, 2, 3):
+    ...     pile.spawn(pow, number, 2)
+    >>> list(pile)
+    [1, 4, 9]
     """
 
     def __init__(self, size_or_pool: GreenPool | int = DEFAULT_SIZE) -> None:

@@ -18,10 +18,16 @@ class Pool(Generic[T]):
     min_size: how many are made at once. order_as_stack: hand out the item that was given back last, not the one
     that has been idle longest. create: makes an item; or override `create`. check: whether an idle item is still
     good, asked before it is handed out; if it returns something false or raises an Exception, the item is disposed
-    of and the next one tried. dispose: called with an item that is dropped::
+    of and the next one tried. dispose: called with an item that is dropped.
 
-    with pool.item() as connection:
-            connection.execute("...")
+    >>> import sqlite3
+    >>> connections = greenserve.Pool(max_size=4, create=lambda: sqlite3.connect(":memory:"))
+    >>> with connections.item(timeout=5) as connection:
+    ...     connection.execute("select 40 + 2").fetchone()
+    (42,)
+    >>> connections.get() is connection  # which is idle again
+    True
+    >>> connection.close()
     """
 
     def __init__(
@@ -172,7 +178,13 @@ class Token:
 
 
 class TokenPool(Pool[Any]):
-    """A pool of tokens: a way to say that at most `max_size` do something at a time."""
+    """A pool of tokens: a way to say that at most `max_size` do something at a time.
+
+    >>> licences = greenserve.TokenPool(max_size=2)
+    >>> with licences.item(), licences.item():
+    ...     licences.free()
+    0
+    """
 
     def create(self) -> Any:
         """A new token."""

@@ -34,7 +34,18 @@ COUNT = sys.maxsize  # more than anybody puts
 
 
 class Queue(LightQueue[T]):
-    """A queue that knows when everything that was put has been dealt with: first in, first out."""
+    """A queue that knows when everything that was put has been dealt with: first in, first out.
+
+    >>> queue = greenserve.Queue()
+    >>> def work():
+    ...     for item in queue:
+    ...         queue.task_done()
+    >>> worker = greenserve.spawn(work)
+    >>> queue.put("a job")
+    >>> queue.join()
+    True
+    >>> queue.shutdown()
+    """
 
     def __init__(self, maxsize: int | None = None) -> None:
         super().__init__(maxsize)
@@ -73,7 +84,12 @@ class Queue(LightQueue[T]):
 
 
 class LifoQueue(Queue[T]):
-    """A queue of which the last item put is the first got."""
+    """A queue of which the last item put is the first got.
+
+    >>> queue = greenserve.LifoQueue()
+    >>> queue.put("first"), queue.put("second"), queue.get()
+    (None, None, 'second')
+    """
 
     def _init(self, maxsize: int | None) -> None:
         self.queue: list[T] = []
@@ -86,7 +102,12 @@ ATOMIC_HOOKS.add((LifoQueue._init, LifoQueue._qsize, LifoQueue._put, LifoQueue._
 
 
 class PriorityQueue(Queue[T]):
-    """A queue of which the least item is the first got; typically they are tuples (priority, data)."""
+    """A queue of which the least item is the first got; typically they are tuples (priority, data).
+
+    >>> queue = greenserve.PriorityQueue()
+    >>> queue.put((2, "later")), queue.put((1, "sooner")), queue.get()
+    (None, None, (1, 'sooner'))
+    """
 
     def _init(self, maxsize: int | None) -> None:
         self.queue: list[T] = []
@@ -104,6 +125,11 @@ TRANSPARENT_HOOKS.add((PriorityQueue._init, PriorityQueue._qsize, PriorityQueue.
 class SimpleQueue(LightQueue[T]):
     """A queue without limit, as `queue.SimpleQueue`. put never waits, and may be called in finalisers and signal
     handlers.
+
+    >>> queue = greenserve.SimpleQueue()
+    >>> queue.put("item")
+    >>> queue.get(), queue.empty()
+    ('item', True)
     """
 
     def __init__(self) -> None:
@@ -111,7 +137,14 @@ class SimpleQueue(LightQueue[T]):
 
 
 class Channel(LightQueue[T]):
-    """A rendezvous: put waits until a get takes the item."""
+    """A rendezvous: put waits until a get takes the item.
+
+    >>> channel = greenserve.Channel()
+    >>> getter = greenserve.spawn(channel.get)
+    >>> channel.put("hand to hand")
+    >>> getter.wait()
+    'hand to hand'
+    """
 
     def __init__(self) -> None:
         super().__init__(0)

@@ -40,7 +40,13 @@ class _Place:
 
 
 class RLock:
-    """A reentrant lock as `threading.RLock`, owned by the green thread that took it. Fair: first come, first served."""
+    """A reentrant lock as `threading.RLock`, owned by the green thread that took it. Fair: first come, first served.
+
+    >>> lock = greenserve.RLock()
+    >>> with lock, lock:
+    ...     greenserve.spawn(lock.acquire, blocking=False).wait()
+    False
+    """
 
     __slots__ = ("__weakref__", "_hold", "_lines")
 

@@ -44,17 +44,25 @@ class _BlockCancelled(GreenletExit):
 
 
 class TaskGroup:
-    """A block whose end waits for all green threads that were spawned in it::
-
-    with greenserve.TaskGroup() as group:
-            group.spawn(fetch, "a")
-            group.spawn(fetch, "b")
+    """A block whose end waits for all green threads that were spawned in it.
 
     When a child fails, or the block does, the others are killed, and when all have ended the errors are raised as
     one ExceptionGroup (a BaseExceptionGroup when one is no Exception). A kill or a Timeout that arrives in the
     block kills the children, waits for them, and goes on as it is; an exception that kill or Timeout was told to
     raise instead counts, in the block, as the block's own. A child that was killed by somebody else has not
     failed.
+
+    >>> with greenserve.TaskGroup() as group:
+    ...     square, cube = group.spawn(pow, 5, 2), group.spawn(pow, 5, 3)
+    >>> square.wait(), cube.wait()
+    (25, 125)
+    >>> try:
+    ...     with greenserve.TaskGroup() as group:
+    ...         forever = group.spawn(greenserve.sleep, 3600)
+    ...         failing = group.spawn(int, "five")
+    ... except* ValueError:
+    ...     forever.dead
+    True
     """
 
     def __init__(self) -> None:

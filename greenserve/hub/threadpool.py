@@ -106,6 +106,10 @@ class ThreadPool:
 
     name: of the threads, with a number behind, as Linux shows it in `top -H` and debuggers in their lists.
     idle_seconds: after this long without work a thread ends.
+
+    >>> files = greenserve.ThreadPool(4, name="files")
+    >>> files.execute(len, "four")
+    4
     """
 
     def __init__(
@@ -235,14 +239,23 @@ def thread_count() -> int:
 
 
 def default_pool() -> ThreadPool:
-    """The process's pool, made at first use."""
+    """The process's pool, made at first use.
+
+    >>> greenserve.tpool.default_pool().execute(len, "four")
+    4
+    """
     if not _default:
         _default.append(ThreadPool())
     return _default[0]
 
 
 def execute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """`ThreadPool.execute` on the process's default pool."""
+    """`ThreadPool.execute` on the process's default pool.
+
+    >>> import hashlib
+    >>> greenserve.tpool.execute(hashlib.sha256, b"data").hexdigest()[:8]
+    '3a6eb079'
+    """
     return default_pool().execute(function, *args, **kwargs)
 
 
@@ -261,6 +274,11 @@ class Proxy:
 
     pool: the default one when not given. wrap: classes whose instances, when a method returns one, come back as
     proxies too (a database connection's cursor). Attributes that are not callable are read here and now.
+
+    >>> import io
+    >>> file = greenserve.tpool.Proxy(io.StringIO("a line"))
+    >>> file.readline()
+    'a line'
     """
 
     __slots__ = ("_proxied", "_proxy_pool", "_proxy_wrap")

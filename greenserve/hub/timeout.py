@@ -26,10 +26,14 @@ class Timeout(BaseException):
 
     seconds: None never fires. exception: what to raise instead of this object (an exception or its class); False makes
     the `with` form end silently when this very timeout fires. Starts at once; `cancel` stops it, `start` starts it
-    again::
+    again.
 
-        with greenserve.Timeout(5, False):
-            data = sock.recv(100)
+    >>> with greenserve.Timeout(0.01, False):
+    ...     greenserve.sleep(60)
+    >>> with greenserve.Timeout(0.01):
+    ...     greenserve.sleep(60)
+    Traceback (most recent call last):
+    greenserve.hub.timeout.Timeout: 0.01 seconds
     """
 
     __slots__ = ("_error", "_greenlet", "_job", "_token", "exception", "seconds")
@@ -141,6 +145,9 @@ def with_timeout(
 ) -> T:
     """Call `function` with a deadline of `seconds`. When it passes, return `timeout_value` if given, else raise
     Timeout.
+
+    >>> greenserve.with_timeout(0.01, greenserve.sleep, 60, timeout_value="late")
+    'late'
     """
     timeout = Timeout(seconds)
     try:
@@ -154,5 +161,13 @@ def with_timeout(
 
 
 def is_timeout(error: object) -> bool:
-    """Whether an error says that time has run out: a Timeout, or a TimeoutError (as sockets raise)."""
+    """Whether an error says that time has run out: a Timeout, or a TimeoutError (as sockets raise).
+
+    >>> try:
+    ...     with greenserve.Timeout(0.01):
+    ...         greenserve.sleep(60)
+    ... except BaseException as error:
+    ...     greenserve.is_timeout(error)
+    True
+    """
     return isinstance(error, Timeout | TimeoutError)

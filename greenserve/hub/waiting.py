@@ -15,6 +15,10 @@ T = TypeVar("T")
 def iwait(threads: Iterable[GreenThread[T]], timeout: float | None = None) -> Iterator[GreenThread[T]]:
     """The threads in the order of their ends; those that have ended already come first. Ends early after `timeout`
     seconds.
+
+    >>> slow, quick = greenserve.spawn(greenserve.sleep, 0.02), greenserve.spawn(greenserve.sleep, 0)
+    >>> [thread is quick for thread in greenserve.iwait([slow, quick])]
+    [True, False]
     """
     waited_for = list(dict.fromkeys(threads))
     ended: LightQueue[GreenThread[T]] = LightQueue()
@@ -40,6 +44,11 @@ def joinall(
     ended.
 
     raise_error: raise the error of the first that ends with one, at once.
+
+    >>> threads = [greenserve.spawn(greenserve.sleep, seconds) for seconds in (0, 60)]
+    >>> len(greenserve.joinall(threads, timeout=0.05))
+    1
+    >>> threads[1].kill()
     """
     ended: list[GreenThread[T]] = []
     if count is not None and count <= 0:
@@ -58,6 +67,9 @@ def waitall(threads: Iterable[GreenThread[Any]], timeout: float | None = None) -
 
     Raises the error of the first that ends with one, at once, and TimeoutError after `timeout` seconds; the others
     go on.
+
+    >>> greenserve.waitall([greenserve.spawn(pow, 2, number) for number in (1, 2, 3)])
+    [2, 4, 8]
     """
     threads = list(threads)
     ended = joinall(threads, timeout, raise_error=True)

@@ -1,16 +1,5 @@
 """Rooms: WebSockets under one name, to which a message is broadcast; in one process, and across processes.
 
-::
-
-    from greenserve import rooms, websocket
-
-    @websocket.handler
-    def chat(ws):
-        room = rooms.get("lobby")
-        with room.joined(ws, {"name": "Ada"}):
-            for message in ws:
-                room.broadcast(message, exclude=ws)
-
 - `room.py`      a room: its members, what they are sent
 - `registry.py`  all rooms of a process, callbacks
 - `delivery.py`  a message on its way to many
@@ -40,7 +29,11 @@ on_leave = _rooms.on_leave
 
 
 def occupied() -> list[Room]:
-    """The rooms that have members in this process."""
+    """The rooms that have members in this process.
+
+    >>> greenserve.rooms.occupied()
+    []
+    """
     return _rooms.occupied
 
 

@@ -61,7 +61,20 @@ class Rooms:
     # -- for applications
 
     def get(self, name: str) -> Room:
-        """The room of this name. Raises ValueError when it is empty, or longer than MAX_NAME bytes."""
+        """The room of this name. Raises ValueError when it is empty, or longer than MAX_NAME bytes.
+
+        >>> @greenserve.websocket.handler
+        ... def chat(ws):
+        ...     room = greenserve.rooms.get("lobby")
+        ...     with room.joined(ws, {"name": "Ada"}):
+        ...         for message in ws:
+        ...             room.broadcast(f"Ada says {message}")
+        >>> with greenserve.Server(chat, bind="127.0.0.1:0") as server:
+        ...     with greenserve.websocket.connect(server.url.replace("http", "ws")) as ws:
+        ...         ws.send("hello")
+        ...         ws.receive(timeout=5)
+        'Ada says hello'
+        """
         room = self._known.get(name)
         if room is not None:
             return room

@@ -36,10 +36,15 @@ class Server:
     """Serves `application` as `settings` (or its options as keywords, see docs/settings.md) say.
 
     As a context manager, and with `start` and `stop`, it serves from an OS thread of its own, so it can be used in
-    tests and beside other code; `serve_forever` serves from the thread that calls it::
+    tests and beside other code; `serve_forever` serves from the thread that calls it.
 
-        with greenserve.Server(app, bind="127.0.0.1:0") as server:
-            requests.get(server.url)
+    >>> import urllib.request
+    >>> def app(environ, start_response):
+    ...     start_response("200 OK", [("Content-Type", "text/plain")])
+    ...     return [b"hello"]
+    >>> with greenserve.Server(app, bind="127.0.0.1:0") as server:
+    ...     urllib.request.urlopen(server.url).read()
+    b'hello'
     """
 
     def __init__(self, application: Application, settings: Settings | None = None, **options: Any) -> None:
@@ -251,6 +256,14 @@ def serve(application: Any, *handler: Any, **options: Any) -> int | None:
 
     With a listening socket and a function it is Eventlet's `serve`, `greenserve.net.serve`: it calls
     `handle(sock, address)` for each connection, and returns None. A socket is no application, so no call can mean both.
+
+    >>> import os, signal
+    >>> def app(environ, start_response):
+    ...     start_response("204 No Content", [])
+    ...     return []
+    >>> stop = greenserve.spawn_after(0.1, os.kill, os.getpid(), signal.SIGTERM)
+    >>> greenserve.serve(app, bind="127.0.0.1:0")
+    0
     """
     if hasattr(application, "accept") and not callable(application):
         serve_sockets(application, *handler, **options)

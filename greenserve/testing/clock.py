@@ -120,6 +120,11 @@ def virtual_time(seed: int | None = None, start: float = 0.0) -> Iterator[Virtua
     wait for them.
 
     To be used in an OS thread's own code, not in a green thread: raises HubError there.
+
+    >>> with greenserve.testing.virtual_time(seed=1) as clock:
+    ...     greenserve.sleep(3600)
+    ...     clock()
+    3600.0
     """
     clock = VirtualClock(start)
     poller = _JumpingPoller(clock)

@@ -15,6 +15,12 @@ class Conditions:
     after which the connection is reset. refuse: connecting fails at once. silent: connecting never ends.
 
     Raises ValueError for a number that makes no sense.
+
+    >>> with greenserve.testing.virtual_time(), greenserve.testing.network() as network:
+    ...     network.to(("server", 80), refuse=True)
+    ...     greenserve.connect(("server", 80))
+    Traceback (most recent call last):
+    ConnectionRefusedError: [Errno 111] Connection refused
     """
 
     latency: float = 0.0

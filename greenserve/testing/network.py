@@ -199,6 +199,14 @@ def network(seed: int | None = None, **conditions: Any) -> Iterator[Network]:
     seed: decides about all that is random in it. conditions: those of every connection (see `Conditions`). Yields the
     network. Inside it there is neither TLS nor `select`, and there are no datagrams; names are not looked up, each is
     a host.
+
+    >>> def echo(sock, address):
+    ...     sock.sendall(sock.recv(100))
+    >>> with greenserve.testing.virtual_time() as clock, greenserve.testing.network(latency=1.5):
+    ...     with greenserve.StreamServer(("server", 80), echo), greenserve.connect(("server", 80)) as sock:
+    ...         sock.sendall(b"hello")
+    ...         sock.recv(100), clock()
+    (b'hello', 6.0)
     """
     hub = current_hub()
     if hub.network is not None:

@@ -71,6 +71,16 @@ def connect(  # noqa: PLR0913 - options, each by its name
     Redirects are not followed, and proxies are not used (connect to what stands behind them). Raises HandshakeFailed
     when the server does not accept; OSError (TimeoutError, ConnectionRefusedError, ssl.SSLError) when it cannot be
     reached; ValueError for a URL or a header that will not do.
+
+    >>> @greenserve.websocket.handler
+    ... def echo(ws):
+    ...     for message in ws:
+    ...         ws.send(message)
+    >>> with greenserve.Server(echo, bind="127.0.0.1:0") as server:
+    ...     with greenserve.websocket.connect(server.url.replace("http", "ws")) as ws:
+    ...         ws.send("hello")
+    ...         ws.receive(timeout=5)
+    'hello'
     """
     target = parse_url(url)
     if ssl is not None and not target.secure:

@@ -217,6 +217,16 @@ class WebSocketWSGI:
 
     In place of `from eventlet.websocket import WebSocketWSGI`. max_frame_length: bytes of a message. An origin_checker
     (`configured`) decides instead of the server's --ws-origin.
+
+    >>> @greenserve.websocket.WebSocketWSGI
+    ... def echo(ws):
+    ...     while (message := ws.wait()) is not None:
+    ...         ws.send(message)
+    >>> with greenserve.Server(echo, bind="127.0.0.1:0") as server:
+    ...     with greenserve.websocket.connect(server.url.replace("http", "ws")) as ws:
+    ...         ws.send("hello")
+    ...         ws.receive(timeout=5)
+    'hello'
     """
 
     def __init__(

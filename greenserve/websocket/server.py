@@ -59,7 +59,11 @@ class Upgradable(Protocol):
 
 
 def is_upgrade(environ: dict[str, Any]) -> bool:
-    """Whether a request asks for a WebSocket."""
+    """Whether a request asks for a WebSocket.
+
+    >>> greenserve.websocket.is_upgrade({"REQUEST_METHOD": "GET"})
+    False
+    """
     return wants_websocket([("upgrade", environ.get("HTTP_UPGRADE", ""))])
 
 
@@ -82,6 +86,16 @@ def accept(
 
     Raises HandshakeRejected, a ProtocolError: let it pass and the server answers with its status (426, 403, 400); or
     catch it and answer otherwise. Raises HubError when the server is not greenserve.
+
+    >>> def app(environ, start_response):
+    ...     ws = greenserve.websocket.accept(environ, subprotocols=["chat"])
+    ...     ws.send(f"you speak {ws.subprotocol}")
+    ...     return []
+    >>> with greenserve.Server(app, bind="127.0.0.1:0") as server:
+    ...     url = server.url.replace("http", "ws")
+    ...     with greenserve.websocket.connect(url, subprotocols=["chat"]) as ws:
+    ...         ws.receive(timeout=5)
+    'you speak chat'
     """
     connection = _connection_of(environ)
     request, host = connection.request, connection.host
@@ -123,14 +137,18 @@ def accept(
 def handler(function: Callable[[WebSocket], object] | None = None, **options: Any) -> Any:
     """Make a WSGI application of `function(ws)`: accepts, calls, closes.
 
-    options: those of `accept`. Use it plain or with options::
+    options: those of `accept`. Use it plain, or with options as here. When the function returns, the WebSocket closes
+    with 1000; when it raises, with 1011, and the error is logged.
 
-        @greenserve.websocket.handler(subprotocols=["chat"])
-        def chat(ws):
-            for message in ws:
-                ws.send(message)
-
-    When the function returns, the WebSocket closes with 1000; when it raises, with 1011, and the error is logged.
+    >>> @greenserve.websocket.handler(max_message=100)
+    ... def shout(ws):
+    ...     for message in ws:
+    ...         ws.send(message.upper())
+    >>> with greenserve.Server(shout, bind="127.0.0.1:0") as server:
+    ...     with greenserve.websocket.connect(server.url.replace("http", "ws")) as ws:
+    ...         ws.send("hello")
+    ...         ws.receive(timeout=5)
+    'HELLO'
     """
     if function is None:
         return functools.partial(handler, **options)

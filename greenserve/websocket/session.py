@@ -21,10 +21,17 @@ class WebSocket:
     """One open WebSocket. Any green thread or OS thread may send; one may receive while others send.
 
     path: path and query of the request. origin: the page's, or None. subprotocol: the agreed one, or None. Iterating
-    gives the messages (str for text, bytes for binary) until it is closed in order, by either side::
+    gives the messages (str for text, bytes for binary) until it is closed in order, by either side.
 
-        for message in ws:
-            ws.send(message)
+    >>> @greenserve.websocket.handler
+    ... def count(ws):
+    ...     for number, message in enumerate(ws, 1):
+    ...         ws.send_json({"messages": number, "path": ws.path})
+    >>> with greenserve.Server(count, bind="127.0.0.1:0") as server:
+    ...     with greenserve.websocket.connect(server.url.replace("http", "ws") + "/chat?room=1") as ws:
+    ...         ws.send("one")
+    ...         ws.receive_json(timeout=5)
+    {'messages': 1, 'path': '/chat?room=1'}
     """
 
     __slots__ = ("__weakref__", "_link", "origin", "path", "subprotocol")
