@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # what __getattr__ gives; tests/test_public.py holds this and
     from greenserve.green.net import connect, listen, wrap_ssl
     from greenserve.green.streamserver import DatagramServer, StopServe, StreamServer
     from greenserve.server import Server, serve
+    from greenserve.wsgi.callbacks import Request, Response
 
 __all__ = [
     "AsyncResult",
@@ -86,6 +87,8 @@ __all__ = [
     "PriorityQueue",
     "Queue",
     "RLock",
+    "Request",
+    "Response",
     "Semaphore",
     "Server",
     "ShutDown",
@@ -131,6 +134,8 @@ __all__ = [
 
 _HOMES = {
     "DatagramServer": "greenserve.green.streamserver",
+    "Request": "greenserve.wsgi.callbacks",
+    "Response": "greenserve.wsgi.callbacks",
     "Server": "greenserve.server",
     "StopServe": "greenserve.green.streamserver",
     "StreamServer": "greenserve.green.streamserver",

@@ -23,6 +23,7 @@ IN_A_PROCESS = ("greenserve.monkey_patch", "greenserve.serve", "greenserve.debug
 # What a program does not call or make itself: it gets them, catches them, or implements them.
 WITHOUT = {
     *("greenserve.BrokenBarrierError", "greenserve.Empty", "greenserve.Full", "greenserve.ShutDown"),
+    "greenserve.Request",
     *("greenserve.websocket.CloseCode", "greenserve.websocket.ConnectionClosed", "greenserve.websocket.Policy"),
     *("greenserve.websocket.HandshakeFailed", "greenserve.websocket.HandshakeRejected"),
     *("greenserve.websocket.WebSocketError", "greenserve.debug.BlockingWatcher"),

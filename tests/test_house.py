@@ -105,6 +105,8 @@ PUBLIC = {
     "PriorityQueue",
     "Queue",
     "RLock",
+    "Request",
+    "Response",
     "Semaphore",
     "Server",
     "ShutDown",

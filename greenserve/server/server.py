@@ -22,6 +22,7 @@ from greenserve.server.accesslog import AccessLog
 from greenserve.server.listener import bound_address, open_listener, remove_path
 from greenserve.server.service import Service, State
 from greenserve.settings import Address, Settings
+from greenserve.wsgi.callbacks import HandleError, HandleRequest, application_of
 from greenserve.wsgi.gateway import Application
 
 logger = logging.getLogger("greenserve.server")
@@ -47,8 +48,10 @@ class Server:
     b'hello'
     """
 
-    def __init__(self, application: Application, settings: Settings | None = None, **options: Any) -> None:
-        if not callable(application):
+    def __init__(
+        self, application: Application | None = None, settings: Settings | None = None, **options: Any
+    ) -> None:
+        if application is not None and not callable(application):
             raise TypeError(f"a WSGI application is callable; {application!r} is not")
         if settings is not None and options:
             raise TypeError("give either Settings or options by keyword, not both")
@@ -77,6 +80,29 @@ class Server:
         """The first address as a URL, e.g. "http://127.0.0.1:8000"."""
         return self.address.url
 
+    def on_request(self, handle: HandleRequest, handle_error: HandleError | None = None) -> HandleRequest:
+        """Have `handle(request)` answer each request, in the place of a WSGI application. A decorator, if you like.
+
+        handle: gets a `Request`; returns a `Response`, or what is one's body: str, bytes, an iterable of bytes; None
+        is answered as 204. It runs in a green thread and may wait. handle_error: `handle_error(request, error)`
+        answers, in the same way, when `handle` raises an Exception; without it the client gets a 500, and the log the
+        traceback.
+        Raises HubError when the server runs already.
+
+        >>> server = greenserve.Server(bind="127.0.0.1:0")
+        >>> @server.on_request
+        ... def greet(request):
+        ...     return f"hello {request.query['name'][0]}"
+        >>> import urllib.request
+        >>> with server:
+        ...     urllib.request.urlopen(server.url + "/?name=Ada").read()
+        b'hello Ada'
+        """
+        if self._service is not None:
+            raise HubError("the server is running already")
+        self.application = application_of(handle, handle_error)
+        return handle
+
     def listen(self) -> None:
         """Open the listening sockets. Raises BindError. Harmless when they are open."""
         if self._sockets:
@@ -99,7 +125,7 @@ class Server:
         there: a signal sent on reading an earlier announcement would kill the process. signals: False leaves them to
         the program.
         """
-        self.listen()
+        self._prepare()
         service = self._make_service()
         with _Signals(self._on_signal) if signals else contextlib.nullcontext():
             if ready is not None:
@@ -111,7 +137,7 @@ class Server:
         """Serve from an OS thread of its own. Returns when it listens. Raises BindError."""
         if self._service is not None:
             raise HubError("the server is running already")
-        self.listen()
+        self._prepare()
         greenlet = running()
         token: Token = [greenlet]
         greenlet.hub.external += 1  # until the thread has begun, nothing shows that somebody will wake us
@@ -152,7 +178,13 @@ class Server:
     ) -> None:
         self.stop()
 
+    def _prepare(self) -> None:
+        if self.application is None:
+            raise HubError("the server has no application: give it one, or a function by on_request")
+        self.listen()
+
     def _make_service(self) -> Service:
+        assert self.application is not None  # _prepare has seen to it
         self._service = service = Service(current_hub(), self.application, self.settings, self.access_log)
         return service
 

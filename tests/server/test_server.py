@@ -48,6 +48,44 @@ def test_an_address_is_known_only_once_it_listens():
         _ = server.address
 
 
+def test_a_server_calls_back_for_each_request():
+    server = Server(bind="127.0.0.1:0")
+
+    @server.on_request
+    def upload(request):
+        if request.method == "GET":
+            return (str(number).encode() for number in range(3))
+        return greenserve.Response(request.body.upper(), 201, {"Content-Type": "text/plain"})
+
+    with server:
+        assert requests.get(server.url, timeout=10).text == "012"
+        answer = requests.post(server.url, data=b"x" * 100_000, timeout=10)
+        assert (answer.status_code, answer.content) == (201, b"X" * 100_000)
+        with pytest.raises(HubError, match="running already"):
+            server.on_request(upload)
+
+
+def test_a_function_that_raises_is_an_applications_error_unless_another_one_answers(capfd):
+    def fail(request):
+        raise RuntimeError("the function's")
+
+    server = Server(bind="127.0.0.1:0")
+    server.on_request(fail)
+    with server:
+        assert requests.get(server.url, timeout=10).status_code == 500
+    server.on_request(fail, lambda request, error: f"{error} error")
+    with server:
+        assert requests.get(server.url, timeout=10).text == "the function's error"
+
+
+def test_a_server_without_an_application_says_so_and_binds_nothing():
+    server = Server(bind="127.0.0.1:0")
+    for begin in (server.start, server.serve_forever):
+        with pytest.raises(HubError, match="no application: give it one, or a function by on_request"):
+            begin()
+    assert server.addresses == []
+
+
 def test_two_servers_live_side_by_side():
     def other(environ, start_response):
         start_response("200 OK", [])
