@@ -73,6 +73,7 @@ GOALS = (
     Goal("hello: against granian", 1.2, times("hello", "granian")),
     Goal("hello: against bjoern", 0.55, times("hello", "bjoern")),
     Goal("sleepers: against the best of eventlet and gevent", 2, times("sleepers", *GREEN)),
+    Goal("crowd of sleepers: against the best of eventlet and gevent", 2, times("crowd", *GREEN)),
     Goal("sleepers: 99th percentile", 90, own("sleepers", Metric.P99), unit="ms", at_least=False),
     Goal("1 MiB: against the best of eventlet and gevent", 1, times("mebibyte", *GREEN)),
     Goal("upload: against the best of eventlet and gevent", 1, times("upload", *GREEN)),

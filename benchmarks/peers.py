@@ -14,7 +14,7 @@ SERVERS = Path(__file__).parent / "servers"
 KEEP_ALIVE = "75"  # seconds, nginx's default; longer than the idle scenario holds its connections
 MANY_CONNECTIONS = "10000"  # above the 5,000 of the idle scenario
 
-ONE_AT_A_TIME = "serves one request at a time, so 20 a second whatever the load"
+ONE_AT_A_TIME = dict.fromkeys(("sleepers", "crowd"), "serves one request at a time, so 20 a second whatever the load")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,32 +123,35 @@ PEERS = (
         "gunicorn gthread",
         ("gunicorn",),
         gunicorn("gthread"),
-        "--worker-class gthread, 8 threads (500 for the sleepers), keep-alive 75 s",
+        "--worker-class gthread, 8 threads (one for each sleeper), keep-alive 75 s",
     ),
-    Peer("waitress", ("waitress",), waitress, "4 threads, its default (500 for the sleepers), poll"),
+    Peer("waitress", ("waitress",), waitress, "4 threads, its default (one for each sleeper), poll"),
     Peer(
         "cheroot",
         ("cheroot",),
         lambda it: it.launcher("cheroot", str(it.threads or 10)),
-        "10 threads, its default (500 for the sleepers), keep-alive 75 s",
+        "10 threads, its default (one for each sleeper), keep-alive 75 s",
     ),
     Peer(
-        "granian", ("granian",), granian, "--interface wsgi, its default threads (500 blocking ones for the sleepers)"
+        "granian",
+        ("granian",),
+        granian,
+        "--interface wsgi, its default threads (a blocking one for each sleeper)",
     ),
     Peer(
         "uwsgi",
         ("uwsgi",),
         uwsgi,
-        "http11-socket, 8 threads (500 for the sleepers); a connection keeps a thread until it ends, so 8 get all",
+        "http11-socket, 8 threads (one for each sleeper); a connection keeps a thread until it ends, so 8 get all",
         {"idle": "a thread for each connection"},
     ),
-    Peer("bjoern", ("bjoern",), lambda it: it.launcher("bjoern"), "no threads", {"sleepers": ONE_AT_A_TIME}),
+    Peer("bjoern", ("bjoern",), lambda it: it.launcher("bjoern"), "no threads", ONE_AT_A_TIME),
     Peer(
         "fastwsgi",
         ("fastwsgi", "setuptools<81"),  # it imports pkg_resources and does not say so; setuptools 81 warns of its end
         lambda it: it.launcher("fastwsgi"),
         "no threads, TCP_NODELAY, log off",
-        {"sleepers": ONE_AT_A_TIME},
+        ONE_AT_A_TIME,
     ),
 )
 

@@ -42,7 +42,7 @@ def terminal(results: Results) -> str:
     parts = [facts_line(results), *warnings(results)]
     for scenario in results.scenarios:
         columns, rows = table(results, scenario)
-        parts.append(f"{scenario.title}\n{aligned([columns, *rows])}")
+        parts.append("\n".join([scenario.title, *again(results, scenario), aligned([columns, *rows])]))
     parts.append("Goals\n" + "\n".join(f"  {judged.line()}" for judged in judge(results)))
     return "\n\n".join(parts) + "\n"
 
@@ -71,7 +71,7 @@ def markdown(results: Results) -> str:
     ]
     for scenario in results.scenarios:
         columns, rows = table(results, scenario)
-        parts += [f"## {scenario.title}", markdown_table(columns, rows)]
+        parts += [f"## {scenario.title}", *again(results, scenario), markdown_table(columns, rows)]
     goals = [(each.goal.text, each.measured(), each.goal.bound(), each.verdict.value) for each in judge(results)]
     parts += ["## Goals", markdown_table(("goal", "measured", "limit", "verdict"), goals), "## Servers"]
     servers = [
@@ -90,6 +90,14 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
         cells = [cell.replace("|", "\\|") for cell in row]
         lines.append([f"**{cell}**" if cell and row[0] == OURS else cell for cell in cells])
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def again(results: Results, scenario: Scenario) -> list[str]:
+    """Where a scenario is of a later run than the others: when, and how."""
+    facts = results.again.get(scenario.name)
+    if facts is None:
+        return []
+    return [f"Run again: {facts['date']}, medians of {facts['rounds']} interleaved rounds of {facts['seconds']:g} s."]
 
 
 def warnings(results: Results) -> list[str]:

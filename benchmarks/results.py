@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
-from benchmarks.scenarios import Metric, Scenario
+from benchmarks.scenarios import SCENARIOS, Metric, Scenario
 
 OURS = "greenserve"
 CLIENT_BOUND = 0.95  # of its core; above this the number says how fast wrk is
 DISTURBED = 0.15  # of a core, used by processes that are no part of the comparison
+ONE_RUN = ("date", "rounds", "seconds")  # the facts that a scenario that was run again has of its own
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,48 @@ class Cell:
                 said.append(f"{count:,} {name}")
         if (self.median(Metric.CLIENT_CPU) or 0) > CLIENT_BOUND:
             said.append("wrk was the limit")
-        return tuple(said)
+        return tuple(dict.fromkeys(said))  # of an earlier run they are among the samples' own
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """One run. cells: (scenario name, server name) -> what came out."""
+    """One run. cells: (scenario name, server name) -> what came out. again: scenarios of a later run -> its facts."""
 
     facts: Mapping[str, Any]
     scenarios: tuple[Scenario, ...]
     peers: tuple[str, ...]
     cells: dict[tuple[str, str], Cell]
+    again: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """What `to_json` has given. Scenarios and metrics that there are no more are left out."""
+        told = data["scenarios"]
+        scenarios = tuple(scenario for scenario in SCENARIOS if scenario.name in told)
+        cells = {
+            (scenario.name, peer): _cell_from_json(cell)
+            for scenario in scenarios
+            for peer, cell in told[scenario.name]["servers"].items()
+        }
+        again = {
+            scenario.name: told[scenario.name]["again"] for scenario in scenarios if "again" in told[scenario.name]
+        }
+        facts = {name: value for name, value in data.items() if name not in ("scenarios", "other_processes_cpu_share")}
+        return cls(facts, scenarios, tuple(data["servers"]), cells, again)
+
+    def updated(self, newer: Results) -> Results:
+        """With the scenarios of a newer run in the place of their earlier selves, and its facts said of them."""
+        names = {scenario.name for scenario in newer.scenarios}
+        kept = {key: cell for key, cell in self.cells.items() if key[0] not in names}
+        facts = {name: newer.facts[name] for name in ONE_RUN}
+        return replace(
+            self,
+            facts={**self.facts, "servers": {**self.facts["servers"], **newer.facts["servers"]}},
+            scenarios=tuple(each for each in SCENARIOS if each in self.scenarios or each in newer.scenarios),
+            peers=(*self.peers, *(peer for peer in newer.peers if peer not in self.peers)),
+            cells={**kept, **newer.cells},
+            again={**self.again, **dict.fromkeys(names, facts)},
+        )
 
     def cell(self, scenario: str, peer: str) -> Cell:
         """The cell, an empty one that says so when it was not part of the run."""
@@ -108,6 +140,7 @@ class Results:
                 scenario.name: {
                     "title": scenario.title,
                     "connections": scenario.connections,
+                    **({"again": self.again[scenario.name]} if scenario.name in self.again else {}),
                     "servers": {peer: self._cell_json(scenario.name, peer) for peer in self.peers},
                 }
                 for scenario in self.scenarios
@@ -121,3 +154,13 @@ class Results:
         medians = {metric.value: value for metric in Metric if (value := cell.median(metric)) is not None}
         rounds = [{metric.value: value for metric, value in sample.values.items()} for sample in cell.samples]
         return {"median": medians, "notes": list(cell.notes()), "rounds": rounds}
+
+
+def _cell_from_json(told: Mapping[str, Any]) -> Cell:
+    if "missing" in told:
+        return Cell(missing=told["missing"])
+    known = {metric.value: metric for metric in Metric}
+    notes = tuple(told["notes"])
+    return Cell(
+        [Sample({known[name]: value for name, value in one.items() if name in known}, notes) for one in told["rounds"]]
+    )

@@ -47,6 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place = environment(options.venv)
     servers = provided(place, options.peers)
     results = run(options, place.python, servers)
+    if options.update:
+        results = options.update.updated(results)
     name = "latest" if options.whole else "partial"
     write(results, options.output, name)
     print(terminal(results))
@@ -61,19 +63,32 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, help="length of one measurement (default 4)")
     parser.add_argument("--only", help="scenarios, comma-separated: " + ", ".join(each.name for each in SCENARIOS))
     parser.add_argument("--peers", help="servers, comma-separated: " + ", ".join(each.name for each in PEERS))
+    parser.add_argument("--update", action="store_true", help="put the scenarios of --only into the results of before")
     parser.add_argument("--quick", action="store_true", help="one round of one second: does everything work?")
     parser.add_argument("--venv", type=Path, default=ROOT / ".venv-bench", help="where the peers are installed")
     parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="where the results go")
     options = parser.parse_args(arguments)
-    options.whole = not (options.only or options.peers or options.quick)
+    options.whole = not (options.peers or options.quick or (options.only and not options.update))
     options.rounds = options.rounds or (1 if options.quick else 3)
     options.seconds = options.seconds or (1 if options.quick else 4)
     try:
         options.scenarios = tuple(chosen(options.only, {each.name: each for each in SCENARIOS}))
         options.peers = tuple(chosen(options.peers, {each.name: each for each in PEERS}))
+        if options.update:
+            options.update = earlier(options.output / "latest.json", whole=options.whole)
     except ValueError as error:
         parser.error(str(error))
     return options
+
+
+def earlier(path: Path, *, whole: bool) -> Results:
+    """The results that are to be updated. Raises ValueError when there are none, or this run cannot update them."""
+    if not whole:
+        raise ValueError("--update keeps a comparison of all servers: it goes neither with --peers nor with --quick")
+    try:
+        return Results.from_json(json.loads(path.read_text("utf-8")))
+    except FileNotFoundError:
+        raise ValueError(f"there is nothing to update: {path} is missing") from None
 
 
 def provided(place: Environment, peers: Sequence[Peer]) -> dict[Peer, str | None]:

@@ -65,6 +65,15 @@ SCENARIOS = (
         sleeps=True,
     ),
     Scenario(
+        "crowd",
+        "Application that waits 50 ms, 1,500 connections",
+        "plain:sleeper",
+        1500,
+        HELLO,
+        threads=1500,
+        sleeps=True,
+    ),
+    Scenario(
         "stream",
         "Stream of 20 small chunks, 64 connections",
         "plain:stream",

@@ -1,6 +1,7 @@
 """Goals, tables and the chart."""
 
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 
 import pytest
 
@@ -54,6 +55,14 @@ def test_a_disturbed_run_says_so_first(results):
     assert terminal(results).split("\n\n")[1].startswith("Disturbed: other processes")
     assert "Disturbed" in markdown(results)
     assert "Disturbed" in chart(results)
+
+
+def test_a_scenario_that_was_run_again_says_so(results):
+    facts = {"date": "2026-01-02 00:00 UTC", "rounds": 7, "seconds": 4}
+    later = replace(results, again={"hello": facts})
+    line = "Run again: 2026-01-02 00:00 UTC, medians of 7 interleaved rounds of 4 s."
+    assert "Run again" not in terminal(results) + markdown(results)
+    assert (terminal(later).count(line), markdown(later).count(line)) == (1, 1)
 
 
 def test_columns_line_up():

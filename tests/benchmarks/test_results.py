@@ -1,10 +1,11 @@
 """Medians, ratios, ranks, and what is noted beside a number."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from benchmarks.results import Cell, Sample
+from benchmarks.results import Cell, Results, Sample
 from benchmarks.scenarios import SCENARIOS, Metric
 from tests.benchmarks.conftest import rated
 
@@ -71,3 +72,29 @@ def test_a_server_that_had_no_turn_says_so(results):
 
 def test_scenario_names_are_unique():
     assert len({scenario.name for scenario in SCENARIOS}) == len(SCENARIOS)
+
+
+def test_json_gives_the_results_back(results):
+    told = json.loads(json.dumps(results.to_json()))
+    again = Results.from_json(told)
+    assert again.to_json() == told
+    assert again.cell("hello", "bjoern").notes() == results.cell("hello", "bjoern").notes() == ("wrk was the limit",)
+
+
+def test_a_scenario_that_is_run_again_takes_its_own_place_and_says_when(results):
+    facts = {**results.facts, "date": "later", "rounds": 7}
+    cells = {("hello", peer): rated(1) for peer in results.peers}
+    newer = replace(results, facts=facts, scenarios=results.scenarios[:1], cells=cells)
+    updated = Results.from_json(json.loads(json.dumps(results.updated(newer).to_json())))
+    assert updated.median("hello", "eventlet", Metric.RATE) == 1
+    assert updated.median("idle", "gevent", Metric.IDLE_KIB) == 16
+    assert updated.facts["date"] == results.facts["date"]
+    assert updated.again == {"hello": {"date": "later", "rounds": 7, "seconds": 4}}
+
+
+def test_a_scenario_that_is_new_joins_in_the_order_of_the_table(results):
+    crowd = next(scenario for scenario in SCENARIOS if scenario.name == "crowd")
+    newer = replace(results, scenarios=(crowd,), cells={("crowd", "gevent"): rated(5)})
+    updated = results.updated(newer)
+    assert [scenario.name for scenario in updated.scenarios] == ["hello", "crowd", "idle"]
+    assert updated.median("crowd", "gevent", Metric.RATE) == 5
