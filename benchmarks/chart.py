@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
-from benchmarks.report import number, warnings
+from benchmarks.report import again, number, warnings
 from benchmarks.results import OURS, Results
 from benchmarks.scenarios import Metric, Scenario
 
@@ -84,7 +84,7 @@ UNITS = {
 
 def panel(results: Results, scenario: Scenario, metric: Metric) -> Panel:
     """One scenario's bars."""
-    bars, notes = [], []
+    bars, notes = [], again(results, scenario)
     for peer in results.ranked(scenario.name, metric):
         cell = results.cell(scenario.name, peer)
         value = cell.median(metric)

@@ -61,8 +61,8 @@ def test_a_scenario_that_was_run_again_says_so(results):
     facts = {"date": "2026-01-02 00:00 UTC", "rounds": 7, "seconds": 4}
     later = replace(results, again={"hello": facts})
     line = "Run again: 2026-01-02 00:00 UTC, medians of 7 interleaved rounds of 4 s."
-    assert "Run again" not in terminal(results) + markdown(results)
-    assert (terminal(later).count(line), markdown(later).count(line)) == (1, 1)
+    assert "Run again" not in terminal(results) + markdown(results) + chart(results)
+    assert [show(later).count(line) for show in (terminal, markdown, chart)] == [1, 1, 1]
 
 
 def test_columns_line_up():
