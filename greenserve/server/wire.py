@@ -206,9 +206,16 @@ class Wire(PoolJob):
             if self._body is Body.EXPECTED:
                 self._body = Body.OPEN
                 self.send(CONTINUE)
-            while not self._receive(BODY_READ):
+            while not self._receive(self._body_read_size()):
                 self._wait(Phase.BODY, self.host.body_timeout)
             self._give_way()
+
+    def _body_read_size(self) -> int:
+        """How many bytes to ask for. For many, memory has to come from the kernel each time: so no more than are due;
+        and one byte more, for a shorter answer says that nothing else has come.
+        """
+        due = self._unread  # of a chunked body nobody knows; that makes it negative
+        return min(due + 1, BODY_READ) if due > 0 else BODY_READ
 
     def settle_body(self) -> bool:
         """The response begins: say whether what is left of the request's body can be skipped.
