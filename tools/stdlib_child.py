@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import signal
 import sys
 import unittest
 from collections.abc import Iterator
@@ -68,6 +69,8 @@ class Reporter(unittest.TestResult):
 
 def main(module: str, patch: str, fd: int) -> None:
     """Run the tests of `module` but those that standard input names."""
+    # A shell that starts us in the background has us ignore SIGINT (POSIX §2.11); asyncio's tests send it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     skip = frozenset(json.load(sys.stdin))
     reporter = Reporter(fd)
     if patch == "greenserve":

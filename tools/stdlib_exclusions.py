@@ -41,6 +41,13 @@ EXCLUSIONS: dict[str, str] = {
     "test.test_threading_local.ThreadLocalTest.test_cycle_collection": (
         "an attribute of a local that refers to the local itself is freed when the thread ends, not by the collector"
     ),
+    "test.test_concurrent_futures.*.test_python_finalization_error": (
+        "replaces a private function of threading by which a pool of processes does not start its threads here"
+    ),
+    "test.test_concurrent_futures.*.test_idle_process_reuse_one": (
+        "a race: who waits for a result is woken before the pool has counted its process as idle again"
+    ),
+    "test.test_logging.ConfigDictTest.test_config_queue_handler": _NO_SWITCH,
     "test.test_asyncio.test_base_events.BaseEventLoopTests.test_check_thread": (
         "has an event loop with a mock for a selector: it never waits, so nobody else runs"
     ),
