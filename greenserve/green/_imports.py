@@ -67,3 +67,22 @@ class _Loader(Loader):
 
     def __getattr__(self, name: str) -> Any:  # get_source and its like, for tracebacks
         return getattr(self._loader, name)
+
+
+_adapters: dict[str, Callable[[Any], None]] = {}
+
+
+def adapt(module: str, adapter: Callable[[Any], None]) -> None:
+    """Call `adapter` with a module now, or when it is imported."""
+    _adapters[module] = adapter
+    present = sys.modules.get(module)
+    if present is not None:
+        adapter(present)
+    _hook.install()
+
+
+def _adapt_imported(module: ModuleType) -> None:
+    _adapters[module.__name__](module)
+
+
+_hook = ImportHook(_adapters.__contains__, after=_adapt_imported)

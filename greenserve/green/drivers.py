@@ -8,13 +8,10 @@ before: nothing here imports a driver. `DRIVERS` is the table that `greenserve c
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from types import ModuleType
 from typing import Any
 
-from greenserve.green._imports import ImportHook
 from greenserve.hub.hub import running
 
 
@@ -107,25 +104,3 @@ def wait_for_psycopg2(connection: Any) -> None:
 def wait_by_poll(waiting: Any) -> None:
     """Have psycopg wait by `select.poll`, which is green; its faster function waits in C (psycopg.waiting)."""
     waiting.wait = getattr(waiting, "wait_poll", waiting.wait_selector)
-
-
-# -- being there when they are imported
-
-
-_adapters: dict[str, Callable[[Any], None]] = {}
-
-
-def adapt(module: str, adapter: Callable[[Any], None]) -> None:
-    """Call `adapter` with a module now, or when it is imported."""
-    _adapters[module] = adapter
-    present = sys.modules.get(module)
-    if present is not None:
-        adapter(present)
-    _hook.install()
-
-
-def _adapt_imported(module: ModuleType) -> None:
-    _adapters[module.__name__](module)
-
-
-_hook = ImportHook(_adapters.__contains__, after=_adapt_imported)

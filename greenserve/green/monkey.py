@@ -16,8 +16,9 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.green import COPIED, _natives, _upgrade, drivers
+from greenserve.green import COPIED, _natives, _upgrade, drivers, semlock
 from greenserve.green._copies import Copies
+from greenserve.green._imports import adapt
 
 _RESOLVER = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 
@@ -34,7 +35,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Adapter:
-    """A driver's `module` is passed to `adapt` if it is imported, or when it is."""
+    """`module` is passed to `adapt` if it is imported, or when it is."""
 
     module: str
     adapt: Callable[[Any], None]
@@ -81,6 +82,7 @@ TABLE: dict[str, tuple[Patch | Adapter, ...]] = {
             ),
         ),
         Patch("queue", ("SimpleQueue",)),
+        Adapter("multiprocessing.synchronize", semlock.make_green),
     ),
     "os": (Patch("os", ("waitpid", "wait", "wait3", "wait4", "waitid", "read", "readv", "write")),),
     "subprocess": (Patch("subprocess", ("Popen",)),),
@@ -92,7 +94,7 @@ TABLE: dict[str, tuple[Patch | Adapter, ...]] = {
 """What `monkey_patch(**which)` may name, and what each does."""
 
 _adapted: set[str] = set()
-"""The modules of drivers that are, or will be, adapted."""
+"""The modules that are, or will be, adapted."""
 
 _MISSING = object()
 
@@ -139,7 +141,7 @@ def monkey_patch(**which: bool) -> None:
         replaced |= _apply(patch, importlib.import_module(patch.module), twins[patch.module])
     for adapter in [each for group in groups for each in TABLE[group] if isinstance(each, Adapter)]:
         _adapted.add(adapter.module)
-        drivers.adapt(adapter.module, adapter.adapt)
+        adapt(adapter.module, adapter.adapt)
     if not replaced:
         return
     _natives.keep_natives()

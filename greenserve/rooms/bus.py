@@ -141,6 +141,7 @@ class Reconnecting:
         self.disconnect()
 
     def _run(self) -> None:
+        me = self._thread
         while True:
             self.failure = None
             error: BaseException | None = None
@@ -148,7 +149,11 @@ class Reconnecting:
                 self.connect()
                 self._came_up()
                 self.serve()
-            except self.failures as raised:
+            except Exception as raised:
+                if self._thread is not me:
+                    return  # `stop` has ended us; what it has closed makes libraries stumble, each in its own way
+                if not isinstance(raised, self.failures):
+                    raise
                 error = raised
             finally:
                 self.disconnect()

@@ -217,10 +217,13 @@ class RedisBus(Reconnecting):
                 speaking.wire.sendall(b"".join(commands))
                 for _ in commands:
                     speaking.read_response()  # by how many it was heard, which does not tell whether they are ours
-        except self.failures as error:
-            if self._speaking is speaking:  # else it is `disconnect` that has ended it
-                self.failure = error
-                shut(hearing.wire)
+        except Exception as error:
+            if self._speaking is not speaking:
+                return  # `disconnect` has ended it; redis-py stumbles over what that has closed, each time elsewhere
+            if not isinstance(error, self.failures):
+                raise
+            self.failure = error
+            shut(hearing.wire)
 
 
 def _packed(connection: Any, *words: str | bytes) -> bytes:

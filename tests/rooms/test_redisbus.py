@@ -177,12 +177,15 @@ def test_an_address_of_another_kind_is_refused() -> None:
         make_bus("amqp://127.0.0.1")
 
 
-def test_the_end_of_a_connection_that_was_given_up_is_no_failure_of_the_next(redis: RedisServer) -> None:
+@pytest.mark.parametrize("error", [OSError("Bad file descriptor"), ValueError("I/O operation on closed file")])
+def test_the_end_of_a_connection_that_was_given_up_is_no_failure_of_the_next(
+    redis: RedisServer, error: Exception
+) -> None:
     class Gone:
         wire = property(lambda self: self)
 
         def sendall(self, _: bytes) -> None:
-            raise OSError("closed by disconnect")
+            raise error
 
     bus = make_bus(redis.url)
     outbox = Outbox()

@@ -1,0 +1,116 @@
+"""multiprocessing's locks in a patched process: who waits for another process lets the green threads of this one run.
+
+Strategy: they are POSIX semaphores, which have no descriptor to wait for; and who waits for one on an OS thread of its
+own could not be called back. So where there are green threads, a wait asks, and asks again, ever less often. An OS
+thread without a hub waits in the kernel as ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from greenserve.hub.greenthread import sleep
+from greenserve.hub.hub import hub_here
+from greenserve.hub.rlock import RLock
+
+FIRST_WAIT = 0.0005  # seconds between the first two questions; each wait is twice the one before
+LONGEST_WAIT = 0.02
+
+_RECURSIVE_MUTEX = 0  # the kind of an RLock, as _multiprocessing.SemLock has it
+_FOREVER = -1
+
+
+def make_green(synchronize: Any) -> None:
+    """Have the locks that `multiprocessing.synchronize` makes from now on wait greenly."""
+    after_fork = synchronize.util.register_after_fork
+
+    def make_methods(self: Any) -> None:
+        semlock = self._semlock
+        if semlock.kind == _RECURSIVE_MUTEX:
+            recursive = _Recursive(semlock)
+            after_fork(recursive, _Recursive.start_afresh)
+            self.acquire, self.release = recursive.acquire, recursive.release
+        else:
+            self.acquire, self.release = _acquire_of(semlock), semlock.release
+
+    def enter(self: Any) -> bool:
+        taken: bool = self.acquire()
+        return taken
+
+    def leave(self: Any, *_: object) -> None:
+        self.release()
+
+    lock_class = synchronize.SemLock
+    lock_class._make_methods, lock_class.__enter__, lock_class.__exit__ = make_methods, enter, leave
+
+
+def _acquire_of(semlock: Any) -> Callable[..., bool]:
+    def acquire(block: bool = True, timeout: float | None = None) -> bool:
+        """As `_multiprocessing.SemLock.acquire`."""
+        return _acquire(semlock, block, timeout)
+
+    return acquire
+
+
+def _acquire(semlock: Any, block: bool, timeout: float | None) -> bool:
+    hub = hub_here()
+    if hub is None:
+        taken: bool = semlock.acquire(block, timeout)
+        return taken
+    if semlock.acquire(False):
+        return True
+    deadline = None if timeout is None else hub.clock() + timeout
+    wait = FIRST_WAIT
+    while block:
+        if deadline is not None:
+            left = deadline - hub.clock()
+            if left <= 0:
+                break
+            wait = min(wait, left)
+        sleep(wait)
+        if semlock.acquire(False):
+            return True
+        wait = min(2 * wait, LONGEST_WAIT)
+    return False
+
+
+class _Recursive:
+    """A recursive lock. The semaphore knows its owner by the OS thread, which green threads share: so these exclude
+    each other by a lock of their own first.
+    """
+
+    def __init__(self, semlock: Any) -> None:
+        self._semlock = semlock
+        self._among_us = RLock()
+
+    def start_afresh(self) -> None:
+        """In a forked child: whoever held it here is its parent's."""
+        self._among_us = RLock()
+
+    def acquire(self, block: bool = True, timeout: float | None = None) -> bool:
+        """As `_multiprocessing.SemLock.acquire`."""
+        hub = hub_here()
+        started = hub.clock() if hub is not None else 0.0
+        if not (self._among_us.acquire(timeout=_seconds(timeout)) if block else self._among_us.acquire(False)):
+            return False
+        taken = False
+        try:
+            if timeout is not None and hub is not None:
+                timeout -= hub.clock() - started
+            taken = _acquire(self._semlock, block, timeout)
+        finally:
+            if not taken:
+                self._among_us.release()
+        return taken
+
+    def release(self) -> None:
+        """As `_multiprocessing.SemLock.release`. Raises AssertionError when it is not ours."""
+        if not self._among_us._is_owned():
+            raise AssertionError("attempt to release recursive lock not owned by thread")
+        self._semlock.release()
+        self._among_us.release()
+
+
+def _seconds(timeout: float | None) -> float:
+    return _FOREVER if timeout is None else max(0.0, timeout)
