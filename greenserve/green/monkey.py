@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.green import COPIED, _natives, _upgrade, drivers, semlock
+from greenserve.green import COPIED, _natives, _upgrade, drivers, processes
 from greenserve.green._copies import Copies
 from greenserve.green._imports import adapt
 
@@ -82,7 +82,8 @@ TABLE: dict[str, tuple[Patch | Adapter, ...]] = {
             ),
         ),
         Patch("queue", ("SimpleQueue",)),
-        Adapter("multiprocessing.synchronize", semlock.make_green),
+        Adapter("multiprocessing.synchronize", processes.green_locks),
+        Adapter("multiprocessing.resource_sharer", processes.leave_signals),
     ),
     "os": (Patch("os", ("waitpid", "wait", "wait3", "wait4", "waitid", "read", "readv", "write")),),
     "subprocess": (Patch("subprocess", ("Popen",)),),

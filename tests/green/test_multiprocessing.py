@@ -141,3 +141,15 @@ with context.Pool(1) as pool:
     assert ticks
 pool.join()
 """)
+
+
+def test_handing_a_connection_to_another_process_blocks_no_signals():
+    patched("""
+import os, signal
+from multiprocessing import resource_sharer
+near, far = context.Pipe()
+descriptor = resource_sharer.DupFd(near.fileno())  # which starts the thread that serves it
+os.close(descriptor.detach())
+assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
+resource_sharer.stop(timeout=5)
+""")

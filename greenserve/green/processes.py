@@ -1,13 +1,14 @@
-"""multiprocessing's locks in a patched process: who waits for another process lets the green threads of this one run.
+"""multiprocessing in a patched process: who waits for another process lets the green threads of this one run.
 
-Strategy: they are POSIX semaphores, which have no descriptor to wait for; and who waits for one on an OS thread of its
-own could not be called back. So where there are green threads, a wait asks, and asks again, ever less often. An OS
-thread without a hub waits in the kernel as ever.
+Strategy for its locks: they are POSIX semaphores, which have no descriptor to wait for; and who waits for one on an OS
+thread of its own could not be called back. So where there are green threads, a wait asks, and asks again, ever less
+often. An OS thread without a hub waits in the kernel as ever.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from greenserve.hub.greenthread import sleep
@@ -21,7 +22,14 @@ _RECURSIVE_MUTEX = 0  # the kind of an RLock, as _multiprocessing.SemLock has it
 _FOREVER = -1
 
 
-def make_green(synchronize: Any) -> None:
+def leave_signals(resource_sharer: Any) -> None:
+    """Keep the thread that hands descriptors to other processes from blocking all signals: a green thread has no mask
+    of its own, so nobody could end this process any more, nor those that it starts.
+    """
+    resource_sharer.signal = SimpleNamespace()
+
+
+def green_locks(synchronize: Any) -> None:
     """Have the locks that `multiprocessing.synchronize` makes from now on wait greenly."""
     after_fork = synchronize.util.register_after_fork
 
