@@ -146,9 +146,9 @@ def document(comparisons: Sequence[Comparison]) -> str:
 
 `make stdlib-tests` runs them and writes this page. Each module's tests run in a process of their own: as they are,
 after `greenserve.monkey_patch()`, and after `gevent.monkey.patch_all()`. The columns count, of the tests that
-pass unpatched, those that pass patched; what is excluded below counts as not passed. A test that is silent for long has
-hung: its process is ended, and another one goes on; after {MAX_PROCESSES} of these what is left of a module counts as not
-passed. Modules that an interpreter has no tests of are left out.
+pass unpatched, those that pass patched; what is excluded below counts as not passed. A test that is silent for long
+has hung: its process is ended, and another one goes on; after {MAX_PROCESSES} of these what is left of a module counts
+as not passed. Modules that an interpreter has no tests of are left out.
 
 {table(comparisons)}
 
