@@ -126,6 +126,7 @@ def _response_of(answer: Answer) -> Response:
         return answer
     if answer is None:
         return Response(status=204)
-    if isinstance(answer, str | bytes) or hasattr(answer, "__iter__"):
+    # What iterates, but not over the pieces of a body, is a mistake that is better named here.
+    if hasattr(answer, "__iter__") and not isinstance(answer, Mapping | bytearray | memoryview):
         return Response(answer)
     raise TypeError(f"a request is answered by a Response, str, bytes, an iterable of bytes, or None; not {answer!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -97,10 +98,12 @@ def test_an_error_is_answered_by_its_own_function() -> None:
         ask(handle, QUERY_STRING="by=0")
 
 
-def test_what_is_no_answer_is_an_error_that_says_what_is() -> None:
+@pytest.mark.parametrize(("answer", "shown"), [(42, "42"), ({"a": 1}, "{'a': 1}"), (bytearray(b"x"), "bytearray")])
+def test_what_is_no_answer_is_an_error_that_says_what_is(answer: Any, shown: str) -> None:
     def handle(request: Request) -> Any:
-        return 42
+        return answer
 
-    with pytest.raises(TypeError, match="answered by a Response, str, bytes, an iterable of bytes, or None; not 42"):
+    expected = f"answered by a Response, str, bytes, an iterable of bytes, or None; not {shown}"
+    with pytest.raises(TypeError, match=re.escape(expected)):
         ask(handle)
     assert ask(handle, lambda request, error: "mended")[2] == b"mended"
