@@ -8,10 +8,12 @@ signal handlers run.
 from __future__ import annotations
 
 import _thread as _real
+import os as _os
 import sys as _sys
 from collections.abc import Callable as _Callable
 from contextvars import Context as _Context
 from typing import Any
+from weakref import WeakSet as _WeakSet
 
 from greenlet import GreenletExit as _GreenletExit
 from greenlet import getcurrent as _getcurrent
@@ -197,6 +199,7 @@ class _ThreadHandle:
         self._ident = 0
         self._thread: _GreenThread[None] | None = None
         self._ended = _Flag()
+        _handles.add(self)
 
     @property
     def ident(self) -> int:
@@ -221,8 +224,26 @@ class _ThreadHandle:
         _joined_at_exit.discard(self)
         self._ended.set()
 
+    def _start_afresh(self) -> None:
+        """In a forked child, of a thread that is not there any more. Nobody there waits for it."""
+        _joined_at_exit.discard(self)
+        self._ended = _Flag()
+        self._ended.set()
 
+
+_handles: _WeakSet[_ThreadHandle] = _WeakSet()
 _joined_at_exit: set[_ThreadHandle] = set()
+
+
+def _after_fork_in_child() -> None:
+    me = get_ident()
+    for handle in list(_handles):
+        if handle._ident not in (0, me):  # 0: not started
+            handle._start_afresh()
+
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _make_thread_handle(ident: int) -> _ThreadHandle:

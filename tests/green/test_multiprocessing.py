@@ -153,3 +153,21 @@ os.close(descriptor.detach())
 assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == set()
 resource_sharer.stop(timeout=5)
 """)
+
+
+def test_a_forked_child_waits_at_its_exit_for_nobody_who_is_not_there():
+    patched("""
+import os
+go = threading.Event()
+waiting = threading.Thread(target=go.wait)
+waiting.start()
+child = os.fork()
+if child == 0:
+    waiting.join()
+    threading._shutdown()
+    os._exit(10 + waiting.is_alive())
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 10
+assert waiting.is_alive()
+go.set()
+waiting.join()
+""")
