@@ -198,6 +198,19 @@ class Parking:
         if greenlet.pending is not None:
             raise_pending(greenlet)
 
+    def turn_is_over(self) -> bool:
+        """Whether the running code has held the hub for as long as one turn may last: the poller is due.
+
+        A loop over what a peer has sent asks this now and then (it costs one look at the clock), and then gives way:
+        by `give_way` in a green thread, by making itself ready again in a callback of the hub's.
+        """
+        return self.clock() >= self.poll_time
+
+    def give_way(self, greenlet: Greenlet) -> None:
+        """`pause` if the running green thread has held the hub for as long as one turn may last."""
+        if self.clock() >= self.poll_time:
+            self.pause(greenlet)
+
     def switch_away(self) -> None:
         """Run what is next. For a greenlet that somebody already knows to resume."""
         following = self.ready.popleft()

@@ -262,9 +262,9 @@ class Wire(PoolJob):
             self.deadline = NEVER
 
     def _give_way(self) -> None:
-        """Let others run when the hub should look at its descriptors."""
+        """Let others run when this turn is over."""
         hub = self.host.hub
-        if hub.clock() >= hub.poll_time:
+        if hub.turn_is_over():
             worker = self.worker
             if worker is not None and getcurrent() is worker:  # an application may write in a green thread of its own
                 hub.pause(worker)

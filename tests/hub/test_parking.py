@@ -23,6 +23,30 @@ def parked(tokens: list[list[object]]) -> object:
     return me.hub.park(me, tokens[-1])
 
 
+def test_a_computation_gives_way_when_its_turn_is_over_and_not_before(hub: Hub):
+    times: list[float] = []
+
+    def compute() -> None:
+        me = running()
+        sleep(0)  # into a fresh turn
+        while not times:
+            hub.give_way(me)
+
+    thread = spawn(compute)
+    spawn(lambda: (sleep(0.003), times.append(hub.clock())))
+    thread.wait()
+    hub.poll_time = hub.clock() + 60
+    order: list[str] = []
+    spawn(order.append, "other")
+    assert not hub.turn_is_over()
+    hub.give_way(running())
+    assert order == []
+    hub.poll_time = 0.0
+    assert hub.turn_is_over()
+    hub.give_way(running())
+    assert order == ["other"]
+
+
 def test_a_loop_of_sleep_0_starves_neither_descriptors_nor_timers(hub: Hub):
     reader, writer = os.pipe()
     stop: list[str] = []
