@@ -117,6 +117,10 @@ class LatePatchWarning(RuntimeWarning):
     """Something had imported real primitives before they were patched, and still uses them."""
 
 
+class NotPatchedWarning(RuntimeWarning):
+    """A server starts in a program that has made nothing green: its requests will wait for each other."""
+
+
 def monkey_patch(**which: bool) -> None:
     """Make the standard library's blocking calls green, in this whole process.
 
@@ -216,6 +220,19 @@ def is_monkey_patched(name: str) -> bool:
     """
     modules = [patch.module for patch in TABLE.get(name, ())] or [name]
     return all(module in _natives.originals or module in _adapted for module in modules)
+
+
+def is_in_use() -> bool:
+    """Whether this program has made anything green: some of TABLE, or modules of its own by `import_patched`."""
+    return bool(_natives.originals or _adapted or _imported.modules)
+
+
+def users_level() -> int:
+    """The `stacklevel` with which the caller's warning names the innermost line that is not greenserve's."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "greenserve":
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def real_locks() -> list[str]:

@@ -11,6 +11,7 @@ import ssl
 import sys
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from greenserve.errors import ConfigurationError
@@ -71,7 +72,9 @@ def server(  # noqa: PLR0913 - Eventlet's own list
     if url_length_limit:
         options["max_target"] = url_length_limit
     write = _writer(log)
-    serving = Server(_with_environ(site, environ) if environ else site, Settings.from_kwargs(**options))
+    # Not warned when nothing is patched: programs written for Eventlet may import its green modules by name instead.
+    settings = replace(Settings.from_kwargs(**options), patch=False)
+    serving = Server(_with_environ(site, environ) if environ else site, settings)
     if log_output:
         serving.access_log = CallLog(write)
 

@@ -9,11 +9,13 @@ import os
 import signal
 import sys
 import traceback
+import warnings
 from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self, overload
 
 from greenserve.errors import HubError
+from greenserve.green import monkey
 from greenserve.green.streamserver import serve as serve_sockets
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
@@ -30,11 +32,19 @@ logger = logging.getLogger("greenserve.server")
 GRACEFUL = 0  # exit status: every request in progress was finished
 FORCED = 1  # exit status: some were killed
 
+_NOT_PATCHED = (
+    "the standard library is not patched, so a request that waits (time.sleep, requests, a database) stops all others; "
+    "call greenserve.monkey_patch() in the program's first lines, before its other imports"
+)
+
 UNHEARD_SECONDS = 1.0  # after which a hub that has not noticed a signal is blocked
 
 
 class Server:
     """Serves `application` as `settings` (or its options as keywords, see docs/settings.md) say.
+
+    Calls of the standard library that wait let other requests run only in a program that has called `monkey_patch`
+    first; without it, starting warns (NotPatchedWarning).
 
     As a context manager, and with `start` and `stop`, it serves from an OS thread of its own, so it can be used in
     tests and beside other code; `serve_forever` serves from the thread that calls it.
@@ -181,6 +191,8 @@ class Server:
     def _prepare(self) -> None:
         if self.application is None:
             raise HubError("the server has no application: give it one, or a function by on_request")
+        if self.settings.patch and not monkey.is_in_use():  # with --no-patch it is meant so
+            warnings.warn(_NOT_PATCHED, monkey.NotPatchedWarning, stacklevel=monkey.users_level())
         self.listen()
 
     def _make_service(self) -> Service:
@@ -284,11 +296,13 @@ def serve(application: Any, handle: Callable[[Any, Any], object], concurrency: i
 def serve(application: Any, *handler: Any, **options: Any) -> int | None:
     """Serve `application` until SIGTERM or SIGINT; see docs/settings.md for the options. Returns an exit status.
 
-    For example `greenserve.serve(app, bind="0.0.0.0:8000")`. Raises ConfigurationError, BindError.
+    For example `greenserve.serve(app, bind="0.0.0.0:8000")`. Raises ConfigurationError, BindError. The program calls
+    `monkey_patch` first, so that a request that waits lets others run; without it, this warns (NotPatchedWarning).
 
     With a listening socket and a function it is Eventlet's `serve`, `greenserve.net.serve`: it calls
     `handle(sock, address)` for each connection, and returns None. A socket is no application, so no call can mean both.
 
+    >>> greenserve.monkey_patch()
     >>> import os, signal
     >>> def app(environ, start_response):
     ...     start_response("204 No Content", [])

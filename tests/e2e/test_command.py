@@ -105,3 +105,9 @@ def test_sleeping_requests_do_not_wait_for_each_other(start_server: Start, direc
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_no_patch_is_meant_so_and_not_warned_of(start_server: Start, directory: Path) -> None:
+    server = start_server("slow:app", "--no-patch", cwd=directory)
+    assert server.stop() == 0
+    assert "Warning" not in server.output

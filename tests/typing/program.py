@@ -87,6 +87,7 @@ def serving() -> None:
 
 
 if __name__ == "__main__":
+    greenserve.monkey_patch()
     for example in (green_threads, queues_and_events, pools, network, serving):
         example()
     print("typed")
