@@ -461,6 +461,7 @@ class Connection(Wire):
 
     def take_back(self, sock: _socket.socket) -> None:
         """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""
+        sock.setblocking(False)  # its owner may have had it otherwise
         self.socket = sock
         self.owner = self._proxy = None
         self._descriptor = self.host.hub.register(sock.fileno())
@@ -501,18 +502,23 @@ class Connection(Wire):
         self._discard()
 
     def _discard(self) -> None:
+        """Throw away what has come. The socket may be one that an application has made blocking; this never blocks."""
+        hub = self.host.hub
         while self._unread > 0:
             try:
-                data = self.socket.recv(HEAD_READ)
+                data = self.socket.recv(HEAD_READ, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 self._descriptor.reader = self
-                self.host.hub.poller.arm(self._descriptor.fd, READ)
+                hub.poller.arm(self._descriptor.fd, READ)
                 return
             except OSError:
                 break
             if not data:
                 break
             self._unread -= len(data)
+            if hub.turn_is_over():
+                hub.ready.append(self)  # others first
+                return
         self.close()
 
     def _abort(self) -> None:
