@@ -316,7 +316,7 @@ class Connection(Wire):
         if request.content_length or request.chunked:
             self._unread = request.content_length
             self._body = Body.EXPECTED if request.fields.expect_continue else Body.OPEN
-            body = Input(self)
+            body = Input(self, self.give_way)
         environ = self.template.build(request, self.peer_address, self.peer_port, body)
         proxy = self._proxy
         if proxy is None:

@@ -105,7 +105,7 @@ class Wire(PoolJob):
             raise _gone(error) from None
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
-        self._give_way()
+        self.give_way()
 
     def finish(self, data: bytes) -> None:
         """Send the end of a response. What the client does not take at once is left to the time after the
@@ -151,7 +151,7 @@ class Wire(PoolJob):
                 return
             except OSError as error:
                 raise _gone(error) from None
-            self._give_way()
+            self.give_way()
 
     def _leave(self, rest: memoryview) -> None:
         host = self.host
@@ -170,7 +170,7 @@ class Wire(PoolJob):
                 self._wait(Phase.WRITE, self.host.write_timeout)
             except OSError as error:
                 raise _gone(error) from None
-            self._give_way()
+            self.give_way()
 
     # -- from the client
 
@@ -193,6 +193,7 @@ class Wire(PoolJob):
         if self._body is _ENDED:
             return b""
         while True:
+            self.give_way()  # at every event: there may be thousands in what has come
             event = self._inbound.next_event()
             if type(event) is Data:
                 self._body = Body.OPEN
@@ -208,7 +209,6 @@ class Wire(PoolJob):
                 self.send(CONTINUE)
             while not self._receive(self._body_read_size()):
                 self._wait(Phase.BODY, self.host.body_timeout)
-            self._give_way()
 
     def _body_read_size(self) -> int:
         """How many bytes to ask for. For many, memory has to come from the kernel each time: so no more than are due;
@@ -261,7 +261,7 @@ class Wire(PoolJob):
                 self.phase = _BUSY
             self.deadline = NEVER
 
-    def _give_way(self) -> None:
+    def give_way(self) -> None:
         """Let others run when this turn is over."""
         hub = self.host.hub
         if hub.turn_is_over():

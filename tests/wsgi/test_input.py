@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from io import BufferedReader, BytesIO, TextIOWrapper
 
 import pytest
@@ -81,3 +82,81 @@ def test_an_error_of_the_peer_reaches_the_application():
 def test_the_empty_body_is_always_at_its_end():
     assert EMPTY.read() == EMPTY.read(5) == EMPTY.readline() == EMPTY.read1() == b""
     assert list(EMPTY) == EMPTY.readlines() == []
+
+
+def test_a_read_asks_for_no_piece_that_it_does_not_need():
+    source = Pieces(b"ab", b"cd", b"ef")
+    body = Input(source)
+    assert body.read(1) == b"a"
+    assert body.read(1) == b"b"  # all that has come
+    assert body.read(2) == b"cd"  # exactly a piece
+    assert body.read(0) == body.readline(0) == b""
+    assert len(source.pieces) == 1
+    assert body.readline(2) == b"ef"
+    assert body.read(9) == b""
+
+
+def test_after_the_request_a_body_is_closed_also_when_it_was_read_to_its_end():
+    body = Input(Pieces(b"all"))
+    assert body.read() == b"all"
+    assert body.read() == b""
+    body.release()
+    assert body.closed
+    for read in (body.read, body.read1, body.readline, body.readlines):
+        with pytest.raises(ValueError, match="the request is over"):
+            read()
+
+
+class Counted(bytes):
+    """Bytes that count how many of them are copied or searched."""
+
+    looked_at = 0
+
+    def __getitem__(self, index):
+        part = super().__getitem__(index)
+        Counted.looked_at += len(part)
+        return Counted(part)
+
+    def find(self, what, start=0, end=sys.maxsize):
+        found = super().find(what, start, end)
+        Counted.looked_at += (min(end, len(self)) if found < 0 else found + 1) - start
+        return found
+
+
+@pytest.mark.parametrize("line", [b"\n", b"a\n", b"abcdefg\n", b"x" * 5000])
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda body: body.readline(),
+        lambda body: body.readline(1),
+        lambda body: body.readline(100),
+        lambda body: body.read(1),
+        lambda body: body.read(3),
+        lambda body: body.read1(1),
+        lambda body: next(body, b""),
+    ],
+)
+def test_small_reads_look_at_each_byte_of_a_piece_a_few_times_at_most(line, read):
+    piece = line * (20_000 // len(line))
+    Counted.looked_at = 0
+    body = Input(Pieces(Counted(piece), Counted(piece)))
+    got = 0
+    while part := read(body):
+        got += len(part)
+    assert got == 2 * len(piece)
+    assert Counted.looked_at <= 6 * len(piece)
+
+
+def test_many_reads_from_one_piece_give_way_now_and_then():
+    ways_given = []
+    body = Input(Pieces(b"a\n" * 1000), lambda: ways_given.append(1))
+    assert len(list(body)) == 1000
+    assert 10 <= len(ways_given) <= 100
+
+
+def test_what_another_green_thread_reads_meanwhile_is_not_read_twice():
+    others = []
+    body = Input(Pieces(b"".join(b"%d\n" % i for i in range(500))), lambda: others.append(body.readline()))
+    own = list(body)
+    assert others
+    assert sorted([*own, *others], key=int) == [b"%d\n" % i for i in range(500)]
