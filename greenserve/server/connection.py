@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from greenlet import GreenletExit
 
-from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError, RequestTimeout
+from greenserve.errors import BadRequest, ClientDisconnected, InvalidResponse, ProtocolError, RequestTimeout
 from greenserve.http.head import RequestHead
 from greenserve.http.request import CLOSED, Inbound
 from greenserve.http.response import error_response
@@ -446,14 +446,21 @@ class Connection(Wire):
     def surrender(self) -> tuple[_socket.socket, bytes]:
         """Leave the socket to somebody else, until the application returns; see hijack.py. Who that is becomes `owner`.
 
-        Returns it, and what was received and not consumed. Raises ClientDisconnected when it is closed.
+        Returns it, and what was received and not consumed. Raises ClientDisconnected when it is closed; BadRequest
+        when an upgrade is asked for and the request's body has not been read.
         """
         if self.phase is _CLOSED or self.phase is _HIJACKED:
             raise ClientDisconnected("the connection is closed, or was given away before")
         if self.worker is None:
             raise ClientDisconnected("the request is over; its connection belongs to the next one")
+        request = self.request
+        assert request is not None
+        # RFC 9110 §7.8: not before the request is complete, or the body would be read as the other protocol's bytes.
+        if request.fields.upgrade and self._body is not _ENDED and (self._unread or request.chunked):
+            raise BadRequest("the connection changes its protocol behind the request, and its body was not read")
         self.phase = _HIJACKED
         self.keep_alive = False
+        self._body = Body.TAKEN
         self.host.workers.detach(self)
         self.host.hub.unregister(self._descriptor)
         sock, self.socket = self.socket, SURRENDERED

@@ -11,7 +11,7 @@ from __future__ import annotations
 import _socket
 import contextlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from greenserve.errors import ClientDisconnected
@@ -230,6 +230,10 @@ class Surrendered:
     def send(self, data: bytes) -> int:
         """Swallow it."""
         return len(data)
+
+    def sendmsg(self, buffers: Sequence[bytes | memoryview]) -> int:
+        """Swallow them."""
+        return sum(map(len, buffers))
 
     def fileno(self) -> int:
         """None."""

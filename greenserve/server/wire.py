@@ -50,6 +50,7 @@ class Body(Enum):
     EXPECTED = "expected"  # the client waits for 100 Continue (RFC 9110 §10.1.1)
     WITHHELD = "withheld"  # it waited, and has got the response instead: it may send the body now, or may not
     OPEN = "open"  # on its way
+    TAKEN = "taken"  # the application has the socket, and with it what is left of the body
 
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
@@ -137,6 +138,8 @@ class Wire(PoolJob):
 
     def finish_file(self, fd: int, offset: int, count: int) -> None:
         """`finish` with a regular file, by sendfile(2): from the file to the socket within the kernel."""
+        if self.phase is Phase.HIJACKED:  # as all of HTTP's answer then: there is no descriptor to send it to
+            return
         tail = FileTail(fd, offset, count)
         while tail.left:
             try:
@@ -192,6 +195,8 @@ class Wire(PoolJob):
         """The next piece of the request's body; b"" at its end. Raises ProtocolError, ClientDisconnected."""
         if self._body is _ENDED:
             return b""
+        if self._body is Body.TAKEN:
+            raise ClientDisconnected("the application has taken the connection, and with it the request's body")
         while True:
             self.give_way()  # at every event: there may be thousands in what has come
             event = self._inbound.next_event()

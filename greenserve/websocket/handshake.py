@@ -81,6 +81,9 @@ def read_upgrade(method: str, http_version: str, headers: Sequence[tuple[str, st
         raise HandshakeRejected(405, f"a WebSocket is opened with GET, not {method}", [("Allow", "GET")])
     if http_version != "1.1":
         raise HandshakeRejected(400, f"a WebSocket is opened with HTTP/1.1, not HTTP/{http_version}")
+    if _values(headers, "transfer-encoding") or any(size.strip("0") for size in _values(headers, "content-length")):
+        # RFC 9110 §7.8: the protocol changes behind the request. A body that is still to come would pass for frames.
+        raise HandshakeRejected(400, "a WebSocket is opened by a request without a body")
     if "upgrade" not in _tokens(headers, "connection"):
         raise HandshakeRejected(400, "Connection: Upgrade is missing; a proxy in between may have removed it")
     if _values(headers, "sec-websocket-version") != [VERSION]:

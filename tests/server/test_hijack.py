@@ -62,3 +62,21 @@ def test_what_comes_on_a_socket_that_was_left_is_thrown_away_up_to_a_bound():
         with pytest.raises(OSError):
             taken.send(b"x" * (1 << 26))  # far more than the bound and all buffers together
         assert other.get() == b"hello"
+
+
+def test_the_body_goes_with_a_socket_that_is_taken_and_reading_it_then_says_so():
+    errors = []
+
+    def application(environ, start_response):
+        sock = environ["gunicorn.socket"]
+        sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + sock.recv(5))
+        try:
+            environ["wsgi.input"].read()
+        except ConnectionError as error:
+            errors.append(str(error))
+        return []
+
+    with serving(application) as server, Client(server) as client:
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
+        assert client.file.read() == b"HTTP/1.1 200 OK\r\n\r\nhello"
+    assert errors == ["the application has taken the connection, and with it the request's body"]

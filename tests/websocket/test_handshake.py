@@ -75,6 +75,7 @@ def test_a_plain_request_is_accepted_with_the_response_of_the_rfc():
         {"sec_websocket_version": " 13 "},
         {"sec_websocket_key": "AAAAAAAAAAAAAAAAAAAAAA=="},
         {"host": None},
+        {"content_length": "0"},
     ],
 )
 def test_other_spellings_of_a_valid_request_are_accepted(changes):
@@ -90,6 +91,8 @@ def test_other_spellings_of_a_valid_request_are_accepted(changes):
         (400, {"version": "1.0"}),
         (400, {"connection": None}),
         (400, {"connection": "keep-alive"}),
+        (400, {"content_length": "8"}),
+        (400, {"transfer_encoding": "chunked"}),
         (426, {"sec_websocket_version": None}),
         (426, {"sec_websocket_version": "8"}),
         (426, {"sec_websocket_version": "13, 8"}),

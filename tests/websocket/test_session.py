@@ -372,18 +372,90 @@ def test_a_client_that_leaves_is_no_error(caplog):
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-def test_a_response_after_accept_goes_nowhere():
+def answer_with(status, body):
+    def answer(environ, start_response):
+        start_response(status, [("Content-Type", "text/plain")])
+        return body()
+
+    return answer
+
+
+def answer_by_write(environ, start_response):
+    start_response("200 OK", [])(b"x" * 70_000)
+    return []
+
+
+def answer_with_a_file(environ, start_response):
+    start_response("200 OK", [])
+    return environ["wsgi.file_wrapper"](open(__file__, "rb"))
+
+
+def answer_101(environ, start_response):
+    start_response("101 Switching Protocols", [("Upgrade", "websocket"), ("Connection", "Upgrade")])
+    return []
+
+
+def read_first(environ, start_response):
+    assert environ["wsgi.input"].read() == b""
+    return []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        answer_with("200 OK", lambda: [b"nobody reads this"]),
+        answer_with("200 OK", lambda: [b"x" * 70_000]),
+        answer_with("200 OK", lambda: (b"x" * 70_000, b"y")),
+        answer_with("200 OK", lambda: iter([b"x", b"y" * 70_000])),
+        answer_with("204 No Content", list),
+        answer_by_write,
+        answer_with_a_file,
+        answer_101,
+        read_first,
+    ],
+)
+def test_a_response_after_accept_goes_nowhere(answer, caplog):
     def application(environ, start_response):
         ws = accept(environ)
         ws.send("x")
-        start_response("200 OK", [("Content-Type", "text/plain")])
-        return [b"nobody reads this"]
+        return answer(environ, start_response)
 
     with serving(application) as server, opened(server) as client:
         assert client.file.read(3) == b"\x81\x01x"
         assert client.file.read(4) == bytes([0x80 | CLOSE, 2]) + (1000).to_bytes(2)
         client.send(frame(CLOSE, (1000).to_bytes(2)))
         assert client.at_end()
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    ("field", "body"),
+    [("Content-Length: 8", frame(TEXT, b"hi")), ("Transfer-Encoding: chunked", b"5\r\nhello\r\n0\r\n\r\n")],
+)
+@pytest.mark.parametrize("first", [None, "greenserve.socket", "wsgi.websocket"])
+def test_a_body_before_the_upgrade_is_never_read_as_frames(first, field, body):
+    def application(environ, start_response):
+        if first == "greenserve.socket":
+            environ[first].sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
+        elif first is not None:
+            environ[first].receive()
+        return echo(environ, start_response)
+
+    with serving(application) as server, Client(server) as client:
+        client.send(request(headers=f"{UPGRADE}{field}\r\n") + body)
+        assert client.response()[0] == 400
+
+
+def test_a_socket_may_be_taken_for_an_upgrade_once_the_body_is_read():
+    def application(environ, start_response):
+        body = environ["wsgi.input"].read()
+        environ["greenserve.socket"].sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n" + body)
+        return []
+
+    with serving(application) as server, Client(server) as client:
+        client.send(request(headers=f"{UPGRADE}Content-Length: 5\r\n") + b"hello")
+        assert client.response(body=False)[0] == 101
+        assert client.file.read() == b"hello"
 
 
 # -- what is refused
