@@ -18,7 +18,7 @@ from wsgiref.types import WSGIApplication
 
 from greenserve.cli.startup import load, prepare
 from greenserve.errors import LoadError
-from greenserve.green import drivers, monkey
+from greenserve.green import drivers, monkey, other_hubs
 from greenserve.server.ports import who_listens
 from greenserve.settings import OPTIONS, Resolution, TcpAddress
 from greenserve.version import VERSION
@@ -156,6 +156,7 @@ def _patching(subject: Subject) -> Section:
             warnings=(
                 "the standard library is not patched: a blocking call in the application (time.sleep, requests, a "
                 "database driver) stops every request meanwhile",
+                *other_hubs.warnings,
             ),
         )
     groups = ", ".join(group for group in monkey.TABLE if monkey.is_monkey_patched(group))
@@ -168,18 +169,13 @@ def _patching(subject: Subject) -> Section:
     ]
     warnings = [f"{name} was imported before the patch and still blocks" for name in monkey.report.held]
     warnings += [f"{name} is a real lock: who waits for it stops every request" for name in locks]
-    for name, patched in _OTHER_HUBS.items():
-        if getattr(sys.modules.get(name), patched, lambda _: False)("socket"):
-            warnings.append(f"{name} has patched the standard library, too: two hubs in a thread block each other")
+    warnings += other_hubs.warnings
     for driver in drivers.imported():
         lines.append(Line(driver.package, driver.waits.value, driver.note))
         if driver.waits is drivers.Waits.BLOCKING:
             warnings.append(f"{driver.package} {driver.waits.value} while it waits; {driver.note}")
     return Section("patching", tuple(lines), tuple(warnings))
 
-
-# Modules of other libraries of green threads, and what each calls the question whether it has patched a module.
-_OTHER_HUBS = {"gevent.monkey": "is_module_patched", "eventlet.patcher": "is_monkey_patched"}
 
 SECTIONS: list[Callable[[Subject], Section]] = [_application, _settings, _addresses, _environment, _patching]
 

@@ -17,6 +17,7 @@ import greenserve
 from greenserve import server
 from greenserve.cli.logs import configure_logging, enable_loggers
 from greenserve.errors import ConfigurationError
+from greenserve.green import other_hubs
 from greenserve.loading import load_application
 from greenserve.settings import Resolution, Settings
 from greenserve.version import VERSION
@@ -34,6 +35,7 @@ def prepare(resolution: Resolution) -> None:
         except OSError as error:
             origin = resolution.origins["chdir"]
             raise ConfigurationError(f"chdir = {settings.chdir!r} (from {origin}): {error.strerror}") from error
+    other_hubs.disarm()
     if settings.patch:
         patch_standard_library()
     configure_logging(settings.log_level)

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.green import COPIED, _natives, _upgrade, drivers, processes
+from greenserve.green import COPIED, _natives, _upgrade, drivers, other_hubs, processes
 from greenserve.green._copies import Copies
 from greenserve.green._imports import adapt
 
@@ -126,7 +126,9 @@ def monkey_patch(**which: bool) -> None:
 
     which: names of TABLE. None given: all. Some True: these alone. Some False: all but these. `all` stands for the
     rest. Twice is harmless. Locks that exist already are made green where that is possible; warns (LatePatchWarning)
-    of what holds something that has just been replaced. Raises ConfigurationError for a name that is not in TABLE.
+    of what holds something that has just been replaced. From then on Eventlet's and gevent's own patching is without
+    effect (other_hubs.py). Raises ConfigurationError for a name that is not in TABLE, and when one of them has patched
+    this process already.
 
     >>> greenserve.monkey_patch()
     >>> import time
@@ -136,6 +138,7 @@ def monkey_patch(**which: bool) -> None:
     (True, False)
     """
     groups = [group for group in _chosen(which) if not is_monkey_patched(group)]
+    other_hubs.disarm()
     patches = [patch for group in groups for patch in TABLE[group] if isinstance(patch, Patch)]
     if not _natives.originals:
         report.early = _foreign_packages()

@@ -15,7 +15,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self, overload
 
 from greenserve.errors import HubError
-from greenserve.green import monkey
+from greenserve.green import monkey, other_hubs
 from greenserve.green.streamserver import serve as serve_sockets
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
@@ -191,6 +191,7 @@ class Server:
     def _prepare(self) -> None:
         if self.application is None:
             raise HubError("the server has no application: give it one, or a function by on_request")
+        other_hubs.disarm()
         if self.settings.patch and not monkey.is_in_use():  # with --no-patch it is meant so
             warnings.warn(_NOT_PATCHED, monkey.NotPatchedWarning, stacklevel=monkey.users_level())
         self.listen()
