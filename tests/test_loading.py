@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -294,3 +295,110 @@ def test_a_failing_factory_shows_its_traceback(write: Write, load: Load) -> None
 
 def test_a_module_of_the_standard_library_in_the_way_is_named_by_its_file(load: Load) -> None:
     assert "json/__init__.py" in str(failure(load, "json:app"))
+
+
+# What the user may have meant
+
+DJANGO = {
+    "manage.py": "import os\ndef main(): ...\nif __name__ == '__main__':\n    main()\n",
+    "shop_q/__init__.py": "",
+    "shop_q/settings.py": "DEBUG = True\n",
+    "shop_q/urls.py": "urlpatterns = []\n",
+    "shop_q/wsgi.py": "def get_wsgi_application():\n    return lambda environ, start_response: []\n"
+    "application = get_wsgi_application()\n",
+    "shop_q/asgi.py": "class H:\n    async def __call__(self, scope, receive, send): ...\n"
+    "def get_asgi_application(): return H()\napplication = get_asgi_application()\n",
+}
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        *("shop_q", "shop_q.wsgi.py", "shop_q/wsgi.py", "./shop_q/wsgi.py", "shop_q.wsgi.application"),
+        *("manage.py", "manage", "manage:app", "shop_q.settings", "shop_q:application", "shop_q:wsgi"),
+        *(".", "shop_q/", "shop_q.asgi", "shop_q.asgi:application", "shop_q.asgi.py:application", "wsgi_q"),
+    ],
+)
+def test_a_django_project_named_in_another_way_is_answered_with_its_wsgi_module(
+    write: Write, load: Load, directory: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    monkeypatch.chdir(directory)
+    for name, source in DJANGO.items():
+        write(source, name)
+    if reference == "shop_q.asgi.py:application":
+        assert str(failure(load, reference)).endswith("named as a module: shop_q.asgi:application")
+    else:
+        assert "shop_q.wsgi:application" in str(failure(load, reference))
+    assert callable(load("shop_q.wsgi:application"))
+
+
+@pytest.mark.parametrize("reference", ["outer_q", "outer_q/", "outer_q/manage.py"])
+def test_from_above_a_project_chdir_is_part_of_the_answer(
+    write: Write, load: Load, directory: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    monkeypatch.chdir(directory)
+    for name, source in DJANGO.items():
+        write(source, f"outer_q/{name}")
+    assert re.search("--chdir outer_q/? shop_q.wsgi:application$", str(failure(load, reference)))
+
+
+FLASKS = """
+class Flask:
+    def __call__(self, environ, start_response): ...
+    def route(self, path, view): ...
+site = Flask()
+admin = Flask()
+"""
+
+
+@pytest.mark.parametrize("reference", ["site_app", "site_app:zebra", "site_app.py", "zebra_q"])
+def test_applications_under_other_names_are_all_named(
+    write: Write, load: Load, directory: Path, monkeypatch: pytest.MonkeyPatch, reference: str
+) -> None:
+    monkeypatch.chdir(directory)
+    write(FLASKS)
+    error = str(failure(load, reference))
+    assert "site_app:site" in error
+    assert "site_app:admin" in error
+    assert "route" not in error
+
+
+@pytest.mark.parametrize(
+    ("source", "reference"),
+    [
+        ("async def app(scope, receive, send): ...", "site_app"),
+        ("class app:\n async def __call__(self, scope, receive, send): ...\n", "site_app:app()"),
+        ("class A:\n async def __call__(self, scope, receive, send): ...\napp = A()", "site_app"),
+        ("def app(scope, receive, send): ...", "site_app:app"),
+        ("class app:\n def __init__(self, scope): ...\n", "site_app:app"),
+        ("def app(scope): ...", "site_app:app"),
+        ("import functools\nasync def f(x, scope, receive, send): ...\napp = functools.partial(f, 1)", "site_app"),
+    ],
+)
+def test_an_asgi_application_is_recognised(write: Write, load: Load, source: str, reference: str) -> None:
+    write(source)
+    error = str(failure(load, reference))
+    assert "an ASGI application, and greenserve serves WSGI" in error
+    assert ("ASGIMiddleware(app)" in error) is ("()" not in reference)
+
+
+@pytest.mark.parametrize(
+    ("source", "reference", "why"),
+    [
+        ("async def app(environ, start_response): ...", "site_app:app", "write `def`, not `async def`"),
+        ("def make(): ...", "site_app:make()", "is a `return` missing"),
+        ("def create_app(config=None, debug=None): ...", "site_app:create_app", r"call it: site_app:create_app\(\)"),
+        ("from site_inner import app\nimport site_inner as inner", "site_app:inner", "use site_inner:app"),
+    ],
+)
+def test_what_to_write_instead_is_named(write: Write, load: Load, source: str, reference: str, why: str) -> None:
+    write(WSGI, "site_inner.py")
+    write(source)
+    with pytest.raises(LoadError, match=why):
+        load(reference)
+
+
+@pytest.mark.parametrize("source", ["def (", "\0", "(" * 10_000, "x = 1"])
+def test_files_that_are_no_help_do_no_harm(write: Write, load: Load, source: str) -> None:
+    write(source, "site_bad.py")
+    assert "no module 'zebra_q'" in str(failure(load, "zebra_q"))

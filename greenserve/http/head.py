@@ -37,6 +37,11 @@ from .limits import Limits, is_due
 __all__ = ["Fields", "HeadWatch", "RequestHead", "check_request_line", "parse_head", "too_large"]
 
 
+# A TLS record of the type handshake, which is what a ClientHello comes in (RFC 8446 §5.1).
+_TLS = b"\x16"
+_SPEAKS_TLS = "this is TLS, and the port speaks plain HTTP: use http://, or a proxy in front that does the TLS"
+
+
 class RequestHead:
     """The head of one request; immutable and shared between requests with the same bytes.
 
@@ -167,6 +172,10 @@ def _check_count(raw: bytes, limits: Limits) -> None:
 def _broken_request_line(text: str) -> BadRequest:
     """Say what keeps a complete line from being a request line (RFC 9112 §3)."""
     shown = repr(text[:100])
+    if text.startswith(_TLS.decode("ascii")):
+        return BadRequest(_SPEAKS_TLS)
+    if text.startswith("PROXY "):
+        return BadRequest("the PROXY protocol is not spoken on this port: switch it off in the proxy")
     if not text.endswith("\r\n"):
         return BadRequest(f"the request line ends in a bare LF: {shown}")
     parts = text[:-2].split(" ")
@@ -262,6 +271,8 @@ class HeadWatch:
     def _begun(self, buffer: bytes | bytearray, fresh: int, limits: Limits) -> None:
         """A request line without its end."""
         if NOT_IN_REQUEST_LINE.search(buffer, fresh):
+            if buffer.startswith(_TLS):
+                raise BadRequest(_SPEAKS_TLS)
             raise BadRequest("this is not an HTTP request: a request line holds printable ASCII only")
         if not is_due(fresh, len(buffer)):
             return

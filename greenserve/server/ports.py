@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import os
 import pwd
 import re
 import socket
@@ -56,18 +57,41 @@ def bind_error(address: Address, error: OSError) -> BindError:
 
 
 def _reason(address: Address, error: OSError) -> str:
+    if isinstance(address, UnixAddress):
+        return _unix_reason(address, error)
     if isinstance(error, socket.gaierror) and isinstance(address, TcpAddress):
         return f"the host {address.host!r} has no address ({error.strerror})"
     if error.errno == errno.EADDRINUSE:
         holder = who_listens(address.host, address.port) if isinstance(address, TcpAddress) else None
-        mend = "stop that one or choose another address with --bind"
-        return f"it is in use by {holder}; {mend}" if holder else f"it is in use by another process; {mend}"
+        return f"it is in use by {holder or 'another process'}; {_IN_USE}"
     if error.errno == errno.EADDRNOTAVAIL:
         return "no interface of this machine has that address; 0.0.0.0 or [::] means every interface"
     if error.errno == errno.EACCES and isinstance(address, TcpAddress):
         return f"permission denied; ports below {_first_free_port()} need a privilege (CAP_NET_BIND_SERVICE)"
-    if isinstance(address, UnixAddress) and error.errno in (errno.ENOENT, errno.EACCES):
-        return f"{error.strerror}; the directory of the socket must exist and be writable"
+    return error.strerror or str(error)
+
+
+_IN_USE = "stop that one or choose another address with --bind"
+_OTHER_PATH = "remove it, or name another path with --bind"
+
+
+def _unix_reason(address: UnixAddress, error: OSError) -> str:
+    path = Path(address.path)
+    directory = path.parent
+    if path.is_dir():
+        return f"{path} is a directory; name the socket in it: --bind unix:{path / 'greenserve.sock'}"
+    if error.errno == errno.EADDRINUSE:
+        if path.is_symlink() and not path.exists():
+            return f"{path} is a symbolic link to nothing; {_OTHER_PATH}"
+        if path.exists() and not path.is_socket():
+            return f"{path} is a file, not a socket, and is left as it is; {_OTHER_PATH}"
+        return f"it is in use by another process; {_IN_USE}"
+    if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
+        must = "the directory of the socket must exist and be writable"
+        if not directory.is_dir():
+            there = "is not a directory" if directory.exists() else "does not exist"
+            return f"{must}, and {directory} {there}; make it, or name another path with --bind"
+        return f"{must}, and {directory} is not writable for the user {_user(os.geteuid())}"
     return error.strerror or str(error)
 
 

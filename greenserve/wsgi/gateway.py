@@ -6,7 +6,7 @@ Law: the head leaves with the first piece of the body, in one send; before that 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from enum import Enum
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -19,6 +19,8 @@ from greenserve.wsgi.transport import Transport
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 Application: TypeAlias = Callable[[dict[str, Any], Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
+
+_NO_PIECES = frozenset({str, bytes, bytearray, memoryview, dict})  # they iterate, but not over bytes
 
 COPY_LIMIT = 65536  # bytes: head and body are joined up to here; a larger body is sent by itself, uncopied
 
@@ -66,6 +68,8 @@ class Exchange:
         try:
             if type(result) is FileWrapper and self.stage is _HEAD_KNOWN:  # a subclass may have its own idea of blocks
                 self._send_file(result)
+            elif kind in _NO_PIECES or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
+                raise _not_iterable(result)
             else:
                 self._send_pieces(result)
             self._finish()
@@ -252,6 +256,14 @@ def _join(pieces: Iterable[Any]) -> bytes:
         if not isinstance(piece, bytes):
             raise _not_bytes(piece)
     return b"".join(pieces)
+
+
+def _not_iterable(result: object) -> InvalidResponse:
+    hint = "is a `return` missing?" if result is None else "return [body], with body as bytes"
+    if isinstance(result, Coroutine):
+        hint = "write `def`, not `async def`: greenserve serves WSGI, not ASGI"
+    name = "None" if result is None else type(result).__name__
+    return InvalidResponse(f"the application returned {name}, and a WSGI body is an iterable of bytes: {hint}")
 
 
 def _not_bytes(piece: object) -> InvalidResponse:

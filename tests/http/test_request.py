@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 
 import pytest
@@ -455,3 +456,26 @@ def test_a_large_head_is_read_octet_by_octet_in_one_pass(monkeypatch):
     (message,) = play(octets(raw))
     assert len(message.head.path) == 2001
     assert max(starts) <= 2
+
+
+def client_hello() -> bytes:
+    outgoing = ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="a\n.example")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+@pytest.mark.parametrize("stray", [b"", b"\n", b"\r\n", b"\r\n\r\n"])  # its random octets may be these
+def test_a_client_that_speaks_tls_is_named(stray):
+    hello = client_hello() + stray
+    for pieces in ([hello], octets(hello), [hello[:1], hello[1:]], [hello[:5] + stray, hello[5:]]):
+        (outcome,) = play(pieces)
+        assert isinstance(outcome, Refused)
+        assert outcome.status == 400
+        assert "this is TLS, and the port speaks plain HTTP" in outcome.text
+
+
+def test_a_proxy_that_speaks_the_proxy_protocol_is_named():
+    (outcome,) = play([b"PROXY TCP4 192.0.2.1 192.0.2.2 56324 443\r\n" + GET])
+    assert "PROXY protocol" in outcome.text

@@ -12,6 +12,7 @@ import pytest
 
 from greenserve.errors import BindError, GreenserveError
 from greenserve.server import ports
+from greenserve.server.listener import open_listener
 from greenserve.server.ports import bind_error, who_listens
 from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress
 
@@ -122,3 +123,21 @@ def test_a_port_in_use_names_its_holder() -> None:
 def listener_at(address: TcpAddress) -> None:
     with socket.socket() as probe:
         probe.bind((address.host, address.port))
+
+
+@pytest.mark.parametrize(
+    ("path", "words"),
+    [
+        ("file", "is a file, not a socket, and is left as it is; remove it, or name another path"),
+        (".", "is a directory; name the socket in it: --bind unix:"),
+        ("none/socket", "/none does not exist"),
+        ("file/socket", "/file is not a directory"),
+        ("dangling", "is a symbolic link to nothing"),
+    ],
+)
+def test_a_path_where_no_socket_can_be_made_is_described(tmp_path: Path, path: str, words: str) -> None:
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    with pytest.raises(BindError, match=words):
+        open_listener(UnixAddress(str(tmp_path / path)), 1)
+    assert (tmp_path / "file").read_text() == "precious"

@@ -379,3 +379,41 @@ def test_wsgiref_finds_nothing_to_object_to(method):
     else:
         wire, _ = call(validator(application), get(method=method))
     assert wire.sends[0].startswith(b"HTTP/1.1 200 OK")
+
+
+async def _asynchronous():
+    """What an ASGI application's call gives."""
+
+
+@pytest.mark.parametrize(
+    ("result", "words"),
+    [
+        (lambda: None, "returned None, .* is a `return` missing"),
+        (lambda: "text", r"returned str, .* return \[body\]"),
+        (lambda: b"bytes", "returned bytes"),
+        (lambda: {"a": 1}, "returned dict"),
+        (lambda: 5, "returned int"),
+        (object, "returned object"),
+        (_asynchronous, "write `def`, not `async def`"),
+    ],
+)
+def test_what_is_no_body_is_named(result, words):
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        return result()
+
+    with pytest.raises(InvalidResponse, match=words):
+        call(application)
+
+
+def test_what_iterates_by_index_is_a_body():
+    class Pieces:
+        def __getitem__(self, index):
+            return [b"one", b"two"][index]
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", "6")])
+        return Pieces()
+
+    wire, _ = call(application)
+    assert body_of(wire) == b"onetwo"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import importlib.util
 import inspect
 import os
 import pkgutil
@@ -22,9 +23,9 @@ from typing import Any, cast
 from wsgiref.types import WSGIApplication
 
 from greenserve.errors import LoadError
+from greenserve.loading.candidates import DEFAULT_ATTRIBUTES, any_of, in_directory, in_file, in_module, is_asgi
 
 FORMS = "`module:attribute`, `module` (its `application` or `app`) or a factory, `module:make_app()`"
-DEFAULT_ATTRIBUTES = ("application", "app")
 _FACTORIES = ("create_app", "make_app", "create_application", "make_application", "get_wsgi_application")
 _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -76,7 +77,7 @@ def load_application(text: str, directory: str | None = None) -> WSGIApplication
         sys.path.insert(0, directory)
     reference = parse_reference(text)
     module = _import(reference, directory)
-    target = _find(reference, module)
+    target = _find(reference, module, directory)
     if reference.is_factory:
         target = _call_factory(reference, target)
     _check(reference, target)
@@ -88,16 +89,43 @@ def load_application(text: str, directory: str | None = None) -> WSGIApplication
 
 def _refuse_files(text: str, module: str, expression: str) -> None:
     """`path/app.py` is what a shell completes, so it is the commonest mistake; say the same thing as a module."""
-    if not (module.endswith(".py") or "/" in module or os.sep in module):
+    if not (module.endswith(".py") or "/" in module or os.sep in module or module in (".", "..")):
         return
+    if Path(module).is_dir():
+        raise LoadError(f"{text!r} is a directory; {_in_directory(module)}")
     parent, name = os.path.split(module.removesuffix(".py"))
-    inner = os.path.normpath(parent) if parent else "."
-    outside = Path(inner).is_absolute() or inner.startswith("..")
-    dotted = name if outside or inner == "." else inner.replace(os.sep, ".") + "." + name
-    mend = f"{dotted}:{expression or 'app'}"
-    if outside:
-        mend = f"--chdir {parent} {mend}"
-    raise LoadError(f"{text!r} is a path; an application is named as a module: {mend}")
+    if not parent and not Path(module).exists():  # `mysite.wsgi.py`: a module's name and a file's at once
+        parent, name = os.path.split(name.replace(".", os.sep))
+    file = Path(parent, f"{name}.py")
+    names = in_file(file, asgi=True)
+    if not names and not expression and file.exists():
+        raise LoadError(f"{text!r} is a file that defines no application; {_in_directory(parent or '.')}")
+    raise LoadError(
+        f"{text!r} is a path; an application is named as a module: "
+        + any_of([_from_here(parent, f"{name}:{each}") for each in ([expression] if expression else names or ["app"])])
+    )
+
+
+def _in_directory(directory: str) -> str:
+    """What to write for an application that is in a directory."""
+    found = in_directory(Path(directory))
+    if not found:
+        return f"no application is defined at the top level of the files there. The forms are {FORMS}"
+    is_package = Path(directory, "__init__.py").exists()
+    names = [_from_here(directory, each) if is_package else _elsewhere(directory, each) for each in found]
+    return f"an application is named as a module: {any_of(names)}"
+
+
+def _from_here(directory: str, name: str) -> str:
+    """A module of `directory`, as one is named that is started in the working directory."""
+    inner = os.path.normpath(directory) if directory else "."
+    if Path(inner).is_absolute() or inner.startswith(".."):
+        return _elsewhere(directory, name)
+    return name if inner == "." else f"{inner.replace(os.sep, '.')}.{name}"
+
+
+def _elsewhere(directory: str, name: str) -> str:
+    return name if os.path.normpath(directory) == "." else f"--chdir {directory} {name}"
 
 
 def _dotted(text: str, node: ast.expr) -> tuple[str, ...]:
@@ -154,7 +182,10 @@ def _not_found(reference: Reference, missing: str, directory: str) -> str:
         full = f"{parent}.{near[0]}" if parent else near[0]
         return f"{where}; did you mean {full}{reference.text.strip().removeprefix(missing)}?"
     seen = "its modules are " + ", ".join(there[:10]) + (", ..." if len(there) > 10 else "")
-    return f"{where}; {seen if there else 'no module is there: use --chdir DIR to say where the application lives'}"
+    if not there:
+        return f"{where}; no module is there: use --chdir DIR to say where the application lives"
+    found = in_directory(Path(directory))
+    return f"{where}; {seen}" + (f"; use {any_of(found)}" if found else "")
 
 
 def _failed_import(reference: Reference, error: ImportError, frame: tuple[str, int] | None) -> LoadError:
@@ -182,12 +213,12 @@ def _is_machinery(filename: str) -> bool:
 # Finding and checking
 
 
-def _find(reference: Reference, module: ModuleType) -> object:
+def _find(reference: Reference, module: ModuleType, directory: str) -> object:
     if not reference.attributes:
         for name in DEFAULT_ATTRIBUTES:
             if hasattr(module, name):
                 return getattr(module, name)
-        raise LoadError(_no_default(module))
+        raise LoadError(_no_default(module, directory))
     target: object = module
     for position, name in enumerate(reference.attributes):
         try:
@@ -196,18 +227,32 @@ def _find(reference: Reference, module: ModuleType) -> object:
             owner = ".".join((module.__name__, *reference.attributes[:position]))
             near = _near_attribute(name, target)
             hint = f"; did you mean {near!r}?" if near else ""
+            if not near and target is module and not any(hasattr(module, each) for each in DEFAULT_ATTRIBUTES):
+                hint = _others(module, directory)
             raise LoadError(f"{owner!r} ({_origin(module)}) has no attribute {name!r}{hint}") from None
         except Exception as error:  # a property or a module's __getattr__
             raise _raised(f"reading {name!r} for {reference.text!r}", error) from error
     return target
 
 
-def _no_default(module: ModuleType) -> str:
-    text = f"{module.__name__!r} ({_origin(module)}) has neither `application` nor `app`"
+def _no_default(module: ModuleType, directory: str) -> str:
+    name = module.__name__
+    text = f"{name!r} ({_origin(module)}) has neither `application` nor `app`"
     for factory in _FACTORIES:
         if callable(getattr(module, factory, None)):
-            return f"{text}; it has a factory: use {module.__name__}:{factory}()"
-    return f"{text}; name the attribute: {module.__name__}:ATTRIBUTE"
+            return f"{text}; it has a factory: use {name}:{factory}()"
+    return text + (_others(module, directory) or f"; name the attribute: {name}:ATTRIBUTE")
+
+
+def _others(module: ModuleType, directory: str) -> str:
+    """The end of a hint: applications in the module, in its package, or else in the directory; or nothing."""
+    name = module.__name__
+    named = [f"{name}:{each}" for each in in_module(module)]
+    inside = [each for path in getattr(module, "__path__", ()) for each in in_directory(Path(path), name)]
+    if inside and not getattr(module, "__file__", None):  # a directory, not a package: its modules are no part of one
+        inside = [f"--chdir {name} {each.removeprefix(name + '.')}" for each in inside]
+    found = named or inside or in_directory(Path(directory))
+    return f"; use {any_of(found)}" if found else ""
 
 
 def _near_attribute(name: str, owner: object) -> str | None:
@@ -226,19 +271,23 @@ def _call_factory(reference: Reference, factory: object) -> object:
     except (Exception, SystemExit) as error:
         raise _raised(f"the factory {name!r}", error) from error
     if not callable(target):
-        raise LoadError(f"the factory {name!r} returned {_type(target)}, which is no WSGI application (not callable)")
+        hint = "; is a `return` missing?" if target is None else ""
+        raise LoadError(f"the factory {name!r} returned {_type(target)}, which is no WSGI application{hint}")
     return target
 
 
 def _check(reference: Reference, target: object) -> None:
     text = reference.text
+    if isinstance(target, ModuleType):
+        names = in_module(target)
+        hint = f"; use {any_of([f'{target.__name__}:{name}' for name in names])}" if names else ""
+        raise LoadError(f"{text!r} is a module, not an application{hint}")
     if not callable(target):
         raise LoadError(
             f"{text!r} is {_type(target)}, not callable; a WSGI application is called with environ and start_response"
         )
-    call = getattr(type(target), "__call__", None)  # noqa: B004 - what the call runs, not whether there is one
-    if inspect.iscoroutinefunction(target) or inspect.iscoroutinefunction(call):
-        raise LoadError(f"{text!r} is asynchronous (an ASGI application?); greenserve serves WSGI, PEP 3333")
+    if is_asgi(target):
+        raise LoadError(_asynchronous(reference, target))
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
@@ -247,6 +296,34 @@ def _check(reference: Reference, target: object) -> None:
         signature.bind({}, None)
     except TypeError:
         raise LoadError(_wrong_signature(reference, signature)) from None
+    if reference.attributes[-1:] and reference.attributes[-1] in _FACTORIES and not reference.is_factory:
+        raise LoadError(f"{text!r} is a factory that takes {signature}; call it: {text.strip()}()")
+
+
+def _asynchronous(reference: Reference, target: object) -> str:
+    text = f"{reference.text!r} is asynchronous"
+    names = list(inspect.signature(target).parameters)  # type: ignore[arg-type]  # it is callable
+    if names[1:2] == ["start_response"]:
+        return f"{text}; a WSGI application is called without `await`: write `def`, not `async def`"
+    text += ", an ASGI application, and greenserve serves WSGI (PEP 3333)"
+    package = reference.module.removesuffix(".asgi")
+    if package != reference.module and _exists(f"{package}.wsgi"):
+        return f"{text}; use {package}.wsgi:application"
+    if reference.is_factory:
+        return f"{text}; an ASGI server such as uvicorn serves it"
+    attribute = ".".join(reference.attributes) or "app"
+    return (
+        f"{text}; an ASGI server such as uvicorn serves it, or make it a WSGI application in {reference.module}: "
+        f"`from a2wsgi import ASGIMiddleware` (pip install a2wsgi) and `wsgi = ASGIMiddleware({attribute})`, then "
+        f"{reference.module}:wsgi"
+    )
+
+
+def _exists(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _wrong_signature(reference: Reference, signature: inspect.Signature) -> str:
@@ -279,7 +356,8 @@ def _details(error: BaseException) -> str:
 
 
 def _origin(module: ModuleType) -> str:
-    return getattr(module, "__file__", None) or "built in"
+    file = getattr(module, "__file__", None)
+    return file or ("a directory" if hasattr(module, "__path__") else "built in")
 
 
 def _type(value: object) -> str:
