@@ -10,6 +10,7 @@ import click
 
 from greenserve.cli.check import as_json, as_text, examine
 from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
+from greenserve.cli.logs import detach_streams
 from greenserve.cli.options import resolve_options, settings_options
 from greenserve.cli.startup import load, prepare, serve, warn
 from greenserve.green import program
@@ -112,6 +113,7 @@ def run_command(arguments: tuple[str, ...]) -> None:
 def _run(context: click.Context, reference: str) -> NoReturn:
     with failures():
         resolution = resolve_options(context)
+        detach_streams(resolution.settings.log_buffer)
         prepare(resolution)
         warn(resolution)
         code = serve(load(reference), resolution.settings)

@@ -1,11 +1,22 @@
 """Where the server's own log lines go: to standard error, through the logger `greenserve` alone.
 
 The root logger stays the application's: to configure it here would print every line of an application twice that does.
+
+What the application prints and logs goes the same way as our own lines: a terminal that is stopped, or a pipe that
+nobody reads, would otherwise hold up every request with the first `print`.
 """
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import io
 import logging
+import os
+import sys
+from typing import Any, TextIO
+
+from greenserve.hub.logwriter import LogWriter, dropped_notice, standard_error
 
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _ROOT = "greenserve"
@@ -27,3 +38,64 @@ def enable_loggers() -> None:
     for name, logger in list(logging.root.manager.loggerDict.items()):
         if (name == _ROOT or name.startswith(_ROOT + ".")) and isinstance(logger, logging.Logger):
             logger.disabled = False
+
+
+class _RawStream(io.RawIOBase):
+    """A standard stream whose bytes a LogWriter writes."""
+
+    def __init__(self, writer: LogWriter, fd: int) -> None:
+        self._writer = writer
+        self._fd = fd
+
+    def fileno(self) -> int:
+        """Of the stream."""
+        return self._fd
+
+    def isatty(self) -> bool:
+        """Of the descriptor."""
+        return os.isatty(self._fd)
+
+    def writable(self) -> bool:
+        """It is."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Takes all, and never waits."""
+        size = memoryview(data).nbytes
+        self._writer.put_at_once(bytes(data))
+        return size
+
+
+def detach_streams(limit: int) -> None:
+    """Let nothing that is written to sys.stdout and sys.stderr wait; what finds `limit` bytes waiting is dropped.
+
+    Only where they are the process's own: a program that has put others in their place has its reasons.
+    """
+    for fd in (0, 1, 2):  # closed by whoever started us: else a client's connection would get the number
+        with contextlib.suppress(OSError):
+            os.fstat(fd)
+            continue
+        os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
+    standard_error.limit = limit
+    output = LogWriter(1, limit, lambda lines: standard_error.put(dropped_notice(lines, "standard output")))
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _stream(output, 1, sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _stream(standard_error, 2, sys.stderr)
+    atexit.register(_flush_streams)  # before the writers' own end
+
+
+def _stream(writer: LogWriter, fd: int, like: TextIO | None) -> TextIO:
+    return io.TextIOWrapper(
+        io.BufferedWriter(_RawStream(writer, fd)),
+        encoding=like.encoding if like else "utf-8",
+        errors=(like.errors if like else None) or "backslashreplace",
+        line_buffering=getattr(like, "line_buffering", True),
+        write_through=getattr(like, "write_through", False),
+    )
+
+
+def _flush_streams() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed
+            stream.flush()

@@ -19,7 +19,6 @@ from greenlet import getcurrent as _getcurrent
 
 from greenserve.green._twin import complete
 from greenserve.hub import threadpool as _threadpool
-from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import running as _running
 from greenserve.hub.parking import Loop as _Loop
 
@@ -43,7 +42,7 @@ def waitpid(pid: int, options: int, /) -> tuple[int, int]:
     """As `os.waitpid`; only the calling green thread waits."""
     found = _waitpid(pid, options | _real.WNOHANG)
     if options & _real.WNOHANG:
-        return _waitpid(pid, options) if found == (0, 0) and _relax() else found
+        return found
     while found == (0, 0):
         wait_for_child(pid)
         found = _waitpid(pid, options | _real.WNOHANG)
@@ -63,9 +62,7 @@ def wait3(options: int) -> Any:
 def wait4(pid: int, options: int) -> Any:
     """As `os.wait4`; only the calling green thread waits."""
     found = _wait4(pid, options | _real.WNOHANG)
-    if options & _real.WNOHANG:
-        return _wait4(pid, options) if found[0] == 0 and _relax() else found
-    while found[0] == 0:
+    while not options & _real.WNOHANG and found[0] == 0:
         wait_for_child(pid)
         found = _wait4(pid, options | _real.WNOHANG)
     return found
@@ -74,9 +71,7 @@ def wait4(pid: int, options: int) -> Any:
 def waitid(idtype: Any, ident: int, options: int, /) -> Any:
     """As `os.waitid`; only the calling green thread waits."""
     found = _waitid(idtype, ident, options | _real.WNOHANG)
-    if options & _real.WNOHANG:
-        return _waitid(idtype, ident, options) if found is None and _relax() else found
-    while found is None:
+    while not options & _real.WNOHANG and found is None:
         _wait_elsewhere(idtype, ident, options & ~_real.WNOHANG)
         found = _waitid(idtype, ident, options | _real.WNOHANG)
     return found
@@ -120,21 +115,13 @@ def _wait_elsewhere(kind: Any, ident: int, options: int, deadline: float | None 
 def read(fd: int, length: int, /) -> bytes:
     """As `os.read`; where nothing can be read yet, only the calling green thread waits."""
     _await(fd, _select.POLLIN | _select.POLLPRI)
-    try:
-        return _read(fd, length)
-    except BlockingIOError:
-        _relax()
-        raise
+    return _read(fd, length)
 
 
 def readv(fd: int, buffers: Any, /) -> int:
     """As `os.readv`; where nothing can be read yet, only the calling green thread waits."""
     _await(fd, _select.POLLIN | _select.POLLPRI)
-    try:
-        count: int = _readv(fd, buffers)
-    except BlockingIOError:
-        _relax()
-        raise
+    count: int = _readv(fd, buffers)
     return count
 
 
@@ -144,11 +131,7 @@ def write(fd: int, data: Any, /) -> int:
     All of the data is written, as a blocking descriptor would; when an error comes after some of it, how much that was.
     """
     if not _may_block(fd):
-        try:
-            return _write(fd, data)
-        except BlockingIOError:
-            _relax()
-            raise
+        return _write(fd, data)
     written = 0
     with memoryview(data) as view, view.cast("B") as rest:
         while True:

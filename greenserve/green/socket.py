@@ -18,7 +18,6 @@ from typing import Any
 from greenserve.green import dns as _dns
 from greenserve.green import selectors  # noqa: F401 - for sendfile, built again over these globals
 from greenserve.green._twin import complete, rebind
-from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.greenthread import sleep as _sleep
 from greenserve.hub.hub import Descriptor, Hub, current_hub, running
 from greenserve.hub.native import get_ident as _get_ident
@@ -161,7 +160,6 @@ class socket(_real.socket):
             return _recv(self, bufsize, flags)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
                 raise
         deadline = self._deadline()
         while True:
@@ -177,7 +175,6 @@ class socket(_real.socket):
             return _recv_into(self, buffer, nbytes, flags)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
                 raise
         deadline = self._deadline()
         while True:
@@ -193,7 +190,6 @@ class socket(_real.socket):
             return operation(self, *args)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
                 raise
         deadline = self._deadline()
         while True:
@@ -238,7 +234,6 @@ class socket(_real.socket):
             return _send(self, data, flags)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
                 raise
         return self._write_by(_send, data, flags)
 
@@ -259,7 +254,6 @@ class socket(_real.socket):
             sent = _send(self, data, flags)
         except BlockingIOError:
             if self._timeout == 0.0:
-                _relax()
                 raise
             sent = 0
         if type(data) is bytes and sent == len(data):
@@ -272,7 +266,6 @@ class socket(_real.socket):
                     sent += _send(self, rest[sent:], flags)
                 except BlockingIOError:
                     if self._timeout == 0.0:
-                        _relax()
                         raise
                     self._wait_write(deadline)
 
@@ -285,7 +278,6 @@ class socket(_real.socket):
             return _sendto(self, data, *flags_and_address)
         except BlockingIOError:
             if self._timeout == 0.0:
-                _relax()
                 raise
         return self._write_by(_sendto, data, *flags_and_address)
 
@@ -296,7 +288,6 @@ class socket(_real.socket):
             return _sendmsg(self, buffers, ancdata, flags, address)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
                 raise
         return self._write_by(_sendmsg, buffers, ancdata, flags, address)
 
@@ -324,10 +315,7 @@ class socket(_real.socket):
     def _connect(self, address: Any) -> int:
         address = _dns.resolved(_family_of(self), _type_of(self), address)
         error = _connect_ex(self, address)
-        if error not in _IN_PROGRESS:
-            return error
-        if self._timeout == 0.0:
-            _relax()
+        if error not in _IN_PROGRESS or self._timeout == 0.0:
             return error
         deadline = self._deadline()
         if error == _errno.EWOULDBLOCK:

@@ -23,44 +23,32 @@ from greenserve.green import selectors as _selectors
 from greenserve.green import threading as _threading
 from greenserve.green import time as _time
 from greenserve.green._twin import complete, rebind
-from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import running as _running
 
 
 class _Pipe(_io.FileIO):
-    """The end of a pipe: read and written without blocking others. As of every FileIO, None is the answer of one that
-    was made non-blocking and is not ready.
-    """
+    """The end of a pipe: read and written without blocking others."""
 
-    def readinto(self, buffer: Any, /) -> int | None:
+    def readinto(self, buffer: Any, /) -> int:
         """Wait for bytes, and put them into `buffer`. Returns their count; 0 at the end."""
-        try:
-            return _os.readv(self.fileno(), [buffer])
-        except BlockingIOError:
-            return None
+        return _os.readv(self.fileno(), [buffer])
 
-    def read(self, size: int | None = -1, /) -> bytes | None:  # type: ignore[override]  # typeshed forgets the None
+    def read(self, size: int | None = -1, /) -> bytes:
         """At most `size` bytes; all there will be when it is negative."""
         if size is None or size < 0:
             return self.readall()
-        try:
-            return _os.read(self.fileno(), size)
-        except BlockingIOError:
-            return None
+        return _os.read(self.fileno(), size)
 
-    def readall(self) -> bytes | None:  # type: ignore[override]  # typeshed forgets the None
-        """Everything until the end, or as much as is there."""
+    def readall(self) -> bytes:
+        """Everything until the end."""
         pieces = []
-        while piece := self.read(_io.DEFAULT_BUFFER_SIZE):
+        while piece := _os.read(self.fileno(), _io.DEFAULT_BUFFER_SIZE):
             pieces.append(piece)
-        return b"".join(pieces) if pieces or piece is not None else None
+        return b"".join(pieces)
 
-    def write(self, data: Any, /) -> int | None:  # type: ignore[override]  # typeshed forgets the None
+    def write(self, data: Any, /) -> int:
         """Write all of `data`."""
-        try:
-            return _os.write(self.fileno(), data)
-        except BlockingIOError:
-            return None
+        return _os.write(self.fileno(), data)
 
 
 def _open(fd: int, mode: str, buffering: int = -1) -> Any:
@@ -120,13 +108,6 @@ def _methods() -> dict[str, Any]:
 
 class Popen(type("_Popen", (_real.Popen,), _methods())):  # type: ignore[misc]  # a class made of what this interpreter has
     """As `subprocess.Popen`; only the calling green thread waits."""
-
-    def poll(self) -> int | None:
-        """The child's status; None while it runs."""
-        status: int | None = super().poll()
-        if status is None and _relax():
-            status = super().poll()
-        return status
 
     def _wait(self, timeout: float | None) -> int:
         """Wait for the child to end, at most `timeout` seconds. Raises TimeoutExpired."""

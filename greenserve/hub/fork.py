@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from greenlet import getcurrent
 
-from greenserve.hub import idle
+from greenserve.hub import idle, logwriter
 from greenserve.hub.parking import Carrier
 
 _frozen: list[Any] = []
@@ -65,4 +65,5 @@ def leave(error: BaseException) -> NoReturn:
                 stream.flush()
             except (OSError, ValueError):  # closed
                 pass
+    logwriter.flush_all()
     os._exit(0 if code is None else code & 0xFF)

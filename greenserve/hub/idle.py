@@ -12,6 +12,7 @@ from types import FrameType
 from typing import Any, Protocol
 
 from greenserve.errors import Deadlock
+from greenserve.hub import logwriter
 from greenserve.hub import native as _thread
 
 _PACKAGE = __name__.rpartition(".")[0] + "."
@@ -54,7 +55,7 @@ def nothing_can_happen(hub: Inspectable) -> bool:
     A descriptor with a waiter, an operation in an OS thread, or another OS thread at all (it may own what is waited
     for) may still do it.
     """
-    if hub.external or _thread._count() > bystanders.count:
+    if hub.external or _thread._count() > bystanders.count + logwriter.threads():
         return False
     return not any(d.reader is not None or d.writer is not None for d in hub.descriptors.values())
 
@@ -107,11 +108,16 @@ def print_error(what: str, error: BaseException) -> None:
 
 
 def write(text: str) -> None:
-    """On standard error; if that is gone, nowhere: the hub must not fail for it."""
+    """On standard error; if that is gone, nowhere: the hub must not fail for it, nor wait for whoever reads there."""
     stream: Any = sys.stderr
-    if stream is not None:
-        try:
+    real: Any = sys.__stderr__
+    try:
+        if stream is None:
+            return
+        if stream is real:
+            logwriter.standard_error.put_at_once(text.encode(real.encoding, "backslashreplace"))
+        else:
             stream.write(text)
             stream.flush()
-        except (OSError, ValueError):  # closed
-            pass
+    except (OSError, ValueError):  # closed
+        pass

@@ -24,7 +24,6 @@ from enum import Enum
 from queue import Empty, Full
 from typing import Any, Generic, Self, TypeVar, cast
 
-from greenserve.hub.busywait import relax
 from greenserve.hub.hooked import HookedStore
 from greenserve.hub.hub import TIMED_OUT, Greenlet, running
 from greenserve.hub.line import AGAIN, Line, resume
@@ -162,14 +161,12 @@ class LightQueue(Generic[T]):
                 self._count()
                 resume(getter, item)
                 return
-        if self.maxsize != 0 and room._take():
+        if self.maxsize != 0 and room.acquire(False):
             self._count()
             self._append(item)
             self._settle()
         elif block and timeout != 0:
             self._offer(item, timeout)
-        elif relax():
-            self._put_carefully(item, False, None)
         else:
             raise Full
 
@@ -181,7 +178,7 @@ class LightQueue(Generic[T]):
         self._putters.append(offer)
         try:
             room = self._room
-            if self.maxsize != 0 and (room is None or room._take()):
+            if self.maxsize != 0 and (room is None or room.acquire(False)):
                 self._admit()
             if self._getters or self._state is not _OPEN:
                 self._settle()
@@ -259,7 +256,7 @@ class LightQueue(Generic[T]):
         if self._state is not _OPEN and not self._items:
             raise ShutDown
         if not block or timeout == 0:
-            return self.get(False) if relax() else self._take_stored()
+            return self._take_stored()
         greenlet = running()
         clock = greenlet.hub.clock
         deadline = None if timeout is None else clock() + timeout
@@ -354,7 +351,7 @@ class LightQueue(Generic[T]):
             if room is None:
                 return
             room.release()
-            if not self._putters or not room._take():
+            if not self._putters or not room.acquire(False):
                 return
 
     def _claim_offer(self) -> tuple[Greenlet, T] | None:
@@ -405,17 +402,14 @@ class LightQueue(Generic[T]):
     @property
     def is_shutdown(self) -> bool:
         """Whether `shutdown` was called."""
-        relax()
         return self._state is not _OPEN
 
     def qsize(self) -> int:
         """How many items are stored."""
-        relax()
         return len(self._items)
 
     def empty(self) -> bool:
         """Whether none is."""
-        relax()
         return not self._items
 
     def full(self) -> bool:
@@ -424,12 +418,10 @@ class LightQueue(Generic[T]):
 
     def getting(self) -> int:
         """How many wait in `get`."""
-        relax()
         return len(self._getters)
 
     def putting(self) -> int:
         """How many wait in `put`."""
-        relax()
         return len(self._putters)
 
     def resize(self, size: int | None) -> None:
@@ -445,8 +437,8 @@ class LightQueue(Generic[T]):
             while self._putters:
                 self._admit()
         elif before is None:
-            self._room = Semaphore(max(0, size - len(self._items)))
-            self._debt.extend([True] * (len(self._items) - size))
+            self._room = Semaphore(max(0, size - self.qsize()))
+            self._debt.extend([True] * (self.qsize() - size))
         else:
             for _ in range(size - before):
                 self._admit()
@@ -456,7 +448,7 @@ class LightQueue(Generic[T]):
         self._settle()
 
     def _give_up_room(self) -> None:
-        if self._room is None or not self._room._take():
+        if self._room is None or not self._room.acquire(False):
             self._debt.append(True)
 
     def __iter__(self) -> Self:
@@ -473,7 +465,7 @@ class LightQueue(Generic[T]):
         return item
 
     def __repr__(self) -> str:
-        parts = [f"maxsize={self.maxsize}", f"{len(self._items)} stored"]
+        parts = [f"maxsize={self.maxsize}", f"{self.qsize()} stored"]
         parts += [f"{len(self._getters)} getting"] * bool(self._getters)
         parts += [f"{len(self._putters)} putting"] * bool(self._putters)
         parts += [self._state.value] * (self._state is not _OPEN)

@@ -1,24 +1,22 @@
 """The access log: one line for each request, combined or JSON.
 
-Each line is one write(2) to a descriptor opened for appending: lines of several processes do not mix, and none is lost
-in a buffer when the process dies. `check` (once a second, by the server's sweep) reopens the file when it was renamed
-or removed, so log rotation needs no signal.
+Lines are written by an OS thread (hub/logwriter.py): neither a full disk nor a reader that is stuck holds up a request.
+What could not be written is counted, and said in the server's own log.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Protocol, TypeAlias
 
 from greenserve.errors import ConfigurationError
 from greenserve.http.head import RequestHead
+from greenserve.hub.logwriter import LIMIT, LogWriter
 
 logger = logging.getLogger("greenserve.access")
 
@@ -61,6 +59,9 @@ class AccessLog:
     def check(self) -> None:
         """Called once a second."""
 
+    def reopen(self) -> None:
+        """The file may have been renamed: called when SIGUSR1 says so."""
+
     def close(self) -> None:
         """The server has stopped."""
 
@@ -74,58 +75,62 @@ class CallLog(AccessLog):
     def __init__(self, call: Callable[[str], object], style: str = "combined") -> None:
         super().__init__(style)
         self._call = call
-
-    def _write(self, line: str) -> None:
-        self._call(line)
-
-
-class FileLog(AccessLog):
-    """Writes to standard output (`-`) or appends to a file. Raises ConfigurationError when that cannot be opened."""
-
-    def __init__(self, target: str, style: str) -> None:
-        super().__init__(style)
-        self._path = None if target == "-" else target
         self._failed = False
-        try:
-            self._fd = 1 if self._path is None else _open(self._path)
-        except OSError as error:
-            raise ConfigurationError(
-                f"access_log = {target!r}: {error.strerror}; name a file in a writable directory"
-            ) from error
-
-    def check(self) -> None:
-        """Reopen the file if its path means another one by now."""
-        if self._path is None:
-            return
-        with contextlib.suppress(OSError):
-            ours = os.fstat(self._fd)
-            try:
-                there = Path(self._path).stat()
-            except FileNotFoundError:
-                there = None
-            if there is None or (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino):
-                fresh = _open(self._path)
-                os.close(self._fd)
-                self._fd = fresh
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._path is not None:
-            with contextlib.suppress(OSError):
-                os.close(self._fd)
 
     def _write(self, line: str) -> None:
         try:
-            os.write(self._fd, line.encode("utf-8", "backslashreplace"))
-            self._failed = False
-        except OSError as error:
-            if not self._failed:  # a full disk must not stop the service, nor fill the error log
-                logger.error("the access log cannot be written: %s; requests are served on", error)
+            self._call(line)
+        except Exception:  # no log is worth a client's connection
+            if not self._failed:
+                logger.exception("the access log's function raised; requests are served on")
             self._failed = True
 
 
-def _open(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+class FileLog(AccessLog):
+    """Writes to standard output (`-`) or appends to a file. Raises ConfigurationError when that cannot be opened.
+
+    limit: bytes of lines that may wait for the disk, or for whoever reads.
+    """
+
+    def __init__(self, target: str, style: str, limit: int = LIMIT) -> None:
+        super().__init__(style)
+        self._failed = False
+        self._dropped = 0  # lines, as far as it was said
+        try:
+            # A descriptor of our own: should the program close number 1, it may be a client's connection next.
+            self._writer = LogWriter(os.dup(1) if target == "-" else target, limit)
+        except OSError as error:
+            where = "there is no standard output" if target == "-" else f"{error.strerror}"
+            raise ConfigurationError(
+                f"access_log = {target!r}: {where}; name a file in a writable directory"
+            ) from error
+
+    def check(self) -> None:
+        """Say what has gone wrong with the log since the last time."""
+        error, dropped = self._writer.error, self._writer.dropped
+        if error is not None and not self._failed:
+            logger.error("the access log cannot be written: %s; requests are served on", error)
+        elif error is None and self._failed:
+            logger.warning("the access log can be written again")
+        self._failed = error is not None
+        if dropped > self._dropped:
+            logger.warning(
+                "the access log lacks %d lines: they could not be written fast enough, and log_buffer was full",
+                dropped - self._dropped,
+            )
+        self._dropped = dropped
+
+    def reopen(self) -> None:
+        """Open the file again if it was renamed or removed, without waiting for the next line."""
+        self._writer.reopen()
+
+    def close(self) -> None:
+        """Write what waits, which a stuck reader cannot prolong beyond a second, and close the file."""
+        self._writer.close()
+        self.check()
+
+    def _write(self, line: str) -> None:
+        self._writer.put(line.encode("utf-8", "backslashreplace"))
 
 
 def _combined(address: str, request: RequestHead | None, status: str, sent: int, seconds: float) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import ssl
-import sys
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from greenserve.errors import ConfigurationError
+from greenserve.hub import idle
 from greenserve.hub.hub import running
 from greenserve.server.accesslog import CallLog
 from greenserve.server.server import Server
@@ -103,15 +103,11 @@ def _seconds(keepalive: bool | float) -> float:
 
 def _writer(log: Any) -> Callable[[str], object]:
     if log is None:
-        return _to_standard_error
+        return idle.write
     if hasattr(log, "info"):
         return lambda text: log.info("%s", text.rstrip("\n"))
     write: Callable[[str], object] = log.write
     return write
-
-
-def _to_standard_error(text: str) -> None:
-    sys.stderr.write(text)  # looked up each time: programs exchange it
 
 
 def _with_environ(site: Application, extra: Mapping[str, Any]) -> Application:

@@ -7,7 +7,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import traceback
 import warnings
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from typing import Any, Self, overload
 from greenserve.errors import HubError
 from greenserve.green import monkey, other_hubs
 from greenserve.green.streamserver import serve as serve_sockets
+from greenserve.hub import idle
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
 from greenserve.hub.timers import Token
@@ -137,7 +137,7 @@ class Server:
         """
         self._prepare()
         service = self._make_service()
-        with _Signals(self._on_signal) if signals else contextlib.nullcontext():
+        with _Signals(self._on_signal, self._on_note) if signals else contextlib.nullcontext():
             if ready is not None:
                 ready()
             self._run(service)
@@ -238,9 +238,18 @@ class Server:
                 self.settings.graceful_timeout,
             )
             service.drain()
-        else:
+        elif signum != signal.SIGHUP:  # of which a closed terminal sends several
             logger.warning("%s again: stopping at once", name)
             service.force(f"{name} came again")
+
+    def _on_note(self, signum: int) -> None:
+        name = signal.Signals(signum).name
+        if signum == signal.SIGUSR2:
+            logger.info("%s has no meaning here and is ignored", name)
+            return
+        logger.info("%s: the access log is opened again if its file was renamed; nothing else changes", name)
+        if self._service is not None and self._service.access_log is not None:
+            self._service.access_log.reopen()
 
     def _close_sockets(self) -> None:
         sockets, self._sockets = self._sockets, []
@@ -250,24 +259,39 @@ class Server:
 
 
 class _Signals:
-    """Handles SIGTERM and SIGINT while the server runs, in the hub; outside the main thread does nothing."""
+    """Handles signals while the server runs, in the hub; outside the main thread does nothing.
 
-    def __init__(self, handle: Callable[[int], None]) -> None:
-        self._handle = handle
+    stop: called with SIGTERM and SIGINT, and with SIGHUP where that says that the server's terminal was closed.
+    note: with SIGHUP elsewhere, SIGUSR1 and SIGUSR2. These would end the process, and all requests with it; but a
+    program's own handlers of them stay.
+    """
+
+    def __init__(self, stop: Callable[[int], None], note: Callable[[int], None]) -> None:
+        self._stop = stop
+        self._note = note
         self._before: dict[int, Any] = {}
         self._hub = current_hub()
         self._unheard: float | None = None  # when a signal came that the hub has not dealt with
+        self._has_terminal = any(map(os.isatty, (0, 1, 2)))  # asked now: a closed terminal is none any more
 
     def __enter__(self) -> None:
-        for signum in (signal.SIGTERM, signal.SIGINT):
-            try:
+        try:
+            for signum in (signal.SIGTERM, signal.SIGINT):
                 self._before[signum] = signal.signal(signum, self._received)
-            except ValueError:  # not the main thread
-                return
+            for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                if signal.getsignal(signum) is signal.SIG_DFL:
+                    self._before[signum] = signal.signal(signum, self._noted)
+        except ValueError:  # not the main thread
+            return
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
-            signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+            if signal.getsignal(signum) in (self._received, self._noted):  # else a request has put its own there
+                signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+
+    def _noted(self, signum: int, frame: FrameType | None) -> None:
+        call = self._stop if signum == signal.SIGHUP and self._has_terminal else self._note
+        self._hub.call_soon_threadsafe(call, signum)
 
     def _received(self, signum: int, frame: FrameType | None) -> None:
         # A handler runs between any two instructions: only the hub may touch the connections.
@@ -277,13 +301,13 @@ class _Signals:
         elif now - self._unheard >= UNHEARD_SECONDS:
             # The second signal kills what does not finish; here that is the hub itself, which some request blocks.
             text = f"greenserve: killed: for {now - self._unheard:.0f} s a request has let nobody else run, here:\n"
-            os.write(2, (text + "".join(traceback.format_stack(frame))).encode("utf-8", "backslashreplace"))
+            idle.write(text + "".join(traceback.format_stack(frame)))
             os._exit(FORCED)
         self._hub.call_soon_threadsafe(self._heard, signum)
 
     def _heard(self, signum: int) -> None:
         self._unheard = None
-        self._handle(signum)
+        self._stop(signum)
 
 
 @overload
@@ -321,6 +345,6 @@ def serve(application: Any, *handler: Any, **options: Any) -> int | None:
 
     def announce() -> None:
         for address in server.addresses:
-            sys.stderr.write(f"greenserve: listening on {address.url}\n")  # logging is the program's to configure
+            idle.write(f"greenserve: listening on {address.url}\n")  # logging is the program's to configure
 
     return server.serve_forever(announce)

@@ -68,7 +68,7 @@ class Service:
         self.date = _date()
         self.now = hub.clock()
         if access_log is None and settings.access_log is not None:
-            access_log = FileLog(settings.access_log, settings.access_log_format)
+            access_log = FileLog(settings.access_log, settings.access_log_format, settings.log_buffer)
         self.access_log = access_log
         self.state = State.SERVING
         self.draining = False

@@ -153,6 +153,13 @@ class Settings:
     access_log_format: str = _option(
         "combined", choice("combined", "json"), "What a line of the access log looks like."
     )
+    log_buffer: int = _option(
+        8 << 20,
+        SIZE,
+        "The most text that waits for the disk, or for a slow reader, in each log; what comes then is dropped and "
+        "counted, for a log never holds up a request.",
+        unit="bytes",
+    )
     log_level: str = _option(
         "info", choice("debug", "info", "warning", "error", "critical"), "The least severity that is logged."
     )

@@ -101,19 +101,23 @@ def _key_of(name: str) -> str:
 
 
 class ErrorStream:
-    """wsgi.errors: standard error, as it is at the moment of writing, so that a replaced sys.stderr is honoured."""
+    """wsgi.errors: standard error, as it is at the moment of writing, so that a replaced sys.stderr is honoured.
+
+    Nothing is written where there is none, as `print` has it.
+    """
 
     __slots__ = ()
 
     def write(self, text: str) -> int:
         """Write text."""
-        return sys.stderr.write(text)
+        return sys.stderr.write(text) if sys.stderr is not None else len(text)
 
     def writelines(self, lines: list[str]) -> None:
         """Write several."""
         for line in lines:
-            sys.stderr.write(line)
+            self.write(line)
 
     def flush(self) -> None:
         """Flush."""
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            sys.stderr.flush()

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from greenserve.errors import ConfigurationError
-from greenserve.server.accesslog import FileLog
+from greenserve.server.accesslog import CallLog, FileLog
 from tests.server.live import Client, hello, serving
 from tests.wsgi.fakes import head_of
 
@@ -71,11 +71,37 @@ def test_a_rotated_file_is_reopened(tmp_path):
     path = tmp_path / "access.log"
     log = FileLog(str(path), "json")
     os.rename(path, tmp_path / "access.log.1")
-    log.check()
     log.write_refusal(SimpleNamespace(peer_address="a", request=None), 400)
+    log.close()
     assert json.loads(path.read_text())["status"] == 400
     assert (tmp_path / "access.log.1").read_text() == ""
+
+
+def test_what_was_dropped_is_said_once_a_second_and_at_the_end(tmp_path, caplog):
+    log = FileLog(str(tmp_path / "access.log"), "combined", limit=10)
+    refused = SimpleNamespace(peer_address="a", request=None)
+    log.write_refusal(refused, 400)
+    log.write_refusal(refused, 400)
+    log.check()
+    log.check()
+    log.write_refusal(refused, 400)
     log.close()
+    assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
+        "the access log lacks 2 lines",
+        "the access log lacks 1 lines",
+    ]
+
+
+def test_a_function_for_lines_that_raises_harms_no_request(caplog):
+    def call(line):
+        raise ValueError("closed")
+
+    log = CallLog(call)
+    for _ in range(3):
+        log.write_refusal(SimpleNamespace(peer_address="a", request=None), 400)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the access log's function raised; requests are served on"
+    ]
 
 
 def test_every_request_of_a_server_has_its_line(tmp_path):

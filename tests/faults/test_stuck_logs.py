@@ -1,0 +1,244 @@
+"""The command when nobody reads its standard output or standard error, or where these are full or closed.
+
+Every request is answered all the same, no connection is cut, and SIGTERM ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.server_process import REPOSITORY
+
+PATIENCE = 20.0  # seconds
+
+APPLICATION = """
+import logging, sys, warnings, greenserve
+logging.basicConfig()  # to standard error, as most applications have it
+
+def fail():
+    raise RuntimeError("x" * 1000)
+
+def app(environ, start_response):
+    path = environ["PATH_INFO"]
+    if path == "/print":
+        print("x" * 1000)
+        print("x" * 1000, file=sys.stderr)
+    elif path == "/errors":
+        environ["wsgi.errors"].write("x" * 1000 + "\\n")
+    elif path == "/log":
+        logging.error("x" * 1000)
+    elif path == "/warn":
+        warnings.warn("x" * 1000 + environ["QUERY_STRING"])
+    elif path == "/spawn":
+        greenserve.spawn(fail)
+    elif path == "/raise":
+        raise RuntimeError("x" * 1000)
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+"""
+
+
+class Command:
+    """`greenserve app:app` on a Unix socket, with the given standard streams."""
+
+    def __init__(self, directory: Path, *arguments: str, shell: str = "", **streams: object) -> None:
+        (directory / "app.py").write_text(APPLICATION)
+        self._path = str(directory / "socket")
+        words = [sys.executable, "-m", "greenserve", "app:app", "--bind", f"unix:{self._path}", *arguments]
+        if shell:  # what follows the command there
+            words = ["sh", "-c", f'exec "$@" {shell}', "sh", *words]
+        self.process = subprocess.Popen(
+            words,
+            cwd=directory,
+            env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+            stdin=subprocess.DEVNULL,
+            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
+        )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.connect().close()
+            except OSError:
+                assert time.monotonic() < deadline
+                assert self.process.poll() is None
+                time.sleep(0.02)
+            else:
+                return
+
+    def connect(self) -> socket.socket:
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(PATIENCE)
+        try:
+            connection.connect(self._path)
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def ask(self, *targets: str) -> list[int]:
+        """The statuses, of requests on one connection (but for those after which the server closes it)."""
+        connection, found = self.connect(), []
+        for target in targets:
+            connection.sendall(f"GET {target} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            answer = b""
+            while b"\r\n\r\n" not in answer or (b" 200 " in answer and not answer.endswith(b"hello")):
+                piece = connection.recv(65536)
+                assert piece, "the connection was cut"
+                answer += piece
+            found.append(int(answer[9:12]))
+            if found[-1] != 200:
+                connection.close()
+                connection = self.connect()
+        connection.close()
+        return found
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdout, self.process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
+    commands: list[Command] = []
+
+    def start(*arguments: str, **streams: object) -> Command:
+        commands.append(Command(tmp_path, *arguments, **streams))
+        return commands[-1]
+
+    yield start
+    for command in commands:
+        command.end()
+
+
+@pytest.fixture
+def stuck() -> Iterator[int]:
+    """A pipe's end for writing; the pipe is full, and nobody reads from it."""
+    reader, end = os.pipe()
+    os.set_blocking(end, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(end, b"x" * 4096)
+    os.set_blocking(end, True)
+    yield end
+    os.close(end)
+    os.close(reader)
+
+
+Start = Callable[..., Command]
+
+NOISY = {
+    "/": 200,
+    "/print": 200,
+    "/errors": 200,
+    "/log": 200,
+    "/warn?{}": 200,
+    "/spawn": 200,
+    "/raise": 500,
+}
+
+
+@pytest.mark.parametrize("target", NOISY)
+def test_nobody_reads_what_the_server_says(start: Start, stuck: int, target: str) -> None:
+    command = start("--access-log", "-", stdout=stuck, stderr=stuck)
+    assert command.ask(*(target.format(number) for number in range(30))) == [NOISY[target]] * 30
+    assert command.ask("/") == [200]
+    assert command.stop() == 0
+
+
+def test_a_log_to_a_fifo_that_nobody_reads(start: Start, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "log")
+    command = start("--access-log", "log", "--log-buffer", "64K", stderr=subprocess.PIPE)
+    assert command.ask(*["/"] * 3000) == [200] * 3000
+    assert command.stop() == 0
+    said = command.process.stderr.read().decode()
+    lacks = sum(map(int, re.findall(r"the access log lacks (\d+) lines", said)))
+    assert 0 < lacks <= 3000
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("shell", ["> /dev/full", "2> /dev/full", "> /dev/full 2>&1", ">&-", "2>&-", ">&- 2>&- <&-"])
+def test_standard_streams_that_are_full_or_closed(start: Start, shell: str) -> None:
+    arguments = [] if ">&-" in shell else ["--access-log", "-"]
+    command = start(*arguments, shell=shell)
+    for target, status in NOISY.items():
+        assert command.ask(target, target) == [status, status]
+    assert command.stop() == 0
+
+
+def test_the_access_log_goes_to_a_closed_standard_output_without_a_word(start: Start) -> None:
+    """As with everything else that is printed there: /dev/null has taken its place, never a client's connection."""
+    command = start("--access-log", "-", shell=">&-")
+    assert command.ask("/", "/print") == [200, 200]
+    assert command.stop() == 0
+
+
+@pytest.mark.parametrize("target", ["-", "log"])
+def test_a_reader_that_pauses_gets_every_line(start: Start, tmp_path: Path, target: str) -> None:
+    if target == "log":
+        os.mkfifo(tmp_path / "log")
+    command = start("--access-log", target, stdout=subprocess.PIPE)
+    reader = command.process.stdout.fileno() if target == "-" else os.open(tmp_path / "log", os.O_RDONLY)
+    assert command.ask(*["/"] * 2000) == [200] * 2000  # some 160 kB: the pipe holds 64
+    lines = bytearray()
+
+    def read() -> None:
+        while piece := os.read(reader, 65536):
+            lines.extend(piece)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    assert command.stop() == 0
+    thread.join(PATIENCE)
+    assert len(re.findall(rb'(?m)^- - - \[.*\] "GET / HTTP/1.1" 200 5 "-" "-"$', bytes(lines))) == 2000
+    assert lines.count(b"\n") == 2000
+
+
+def test_what_is_printed_gets_through_in_its_order(start: Start) -> None:
+    command = start(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.ask("/print", "/log", "/errors", "/raise") == [200, 200, 200, 500]
+    assert command.stop() == 0
+    assert command.process.stdout.read() == b"x" * 1000 + b"\n"
+    said = command.process.stderr.read().decode().splitlines()
+    found = [line for line in said if "x" * 1000 in line]
+    assert found == ["x" * 1000, "ERROR:root:" + "x" * 1000, "x" * 1000, "RuntimeError: " + "x" * 1000]
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
+def test_signals_for_other_purposes_end_no_request(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    path = tmp_path / "log"
+    command = start("--access-log", "log")
+    connection = command.connect()
+    connection.sendall(b"GET / HTTP/1.1\r\nHo")
+    path.rename(tmp_path / "log.1")
+    command.process.send_signal(number)
+    if number != signal.SIGUSR2:
+        deadline = time.monotonic() + PATIENCE
+        while not path.exists():  # without a line
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert command.ask("/") == [200]
+    connection.sendall(b"st: a\r\n\r\n")
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    connection.close()
+    assert command.stop() == 0
+    assert path.read_text().count("\n") == 2
