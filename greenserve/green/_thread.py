@@ -20,6 +20,7 @@ from greenlet import getcurrent as _getcurrent
 
 from greenserve.green._twin import complete
 from greenserve.hub import logwriter as _logwriter
+from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.event import Flag as _Flag
 from greenserve.hub.greenthread import GreenThread as _GreenThread
 from greenserve.hub.greenthread import spawn as _spawn
@@ -136,6 +137,7 @@ _unraisable_types: list[Any] = []
 
 
 def _count() -> int:
+    _relax()
     return max(0, _os_threads() - _thread_count() - _logwriter.threads()) + _Running.count
 
 

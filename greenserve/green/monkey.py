@@ -19,6 +19,7 @@ from greenserve.errors import ConfigurationError
 from greenserve.green import COPIED, _natives, _upgrade, drivers, other_hubs, processes
 from greenserve.green._copies import Copies
 from greenserve.green._imports import adapt
+from greenserve.green._relaxing import relax_futures, relax_queues, relax_threads
 
 _RESOLVER = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 
@@ -82,6 +83,9 @@ TABLE: dict[str, tuple[Patch | Adapter, ...]] = {
             ),
         ),
         Patch("queue", ("SimpleQueue",)),
+        Adapter("threading", relax_threads),
+        Adapter("queue", relax_queues),
+        Adapter("concurrent.futures._base", relax_futures),
         Adapter("multiprocessing.synchronize", processes.green_locks),
         Adapter("multiprocessing.resource_sharer", processes.leave_signals),
     ),

@@ -205,7 +205,7 @@ class _Race:
         for runner in self._runners:
             runner.kill(block=False)
         self._runners.clear()
-        while not self._results.empty():  # a second one may have got through at the same moment
+        while self._results.queue:  # a second one may have got through at the same moment
             loser = self._results.get()
             if isinstance(loser, socket.socket):
                 loser.close()

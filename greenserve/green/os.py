@@ -19,6 +19,7 @@ from greenlet import getcurrent as _getcurrent
 
 from greenserve.green._twin import complete
 from greenserve.hub import threadpool as _threadpool
+from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import running as _running
 from greenserve.hub.parking import Loop as _Loop
 
@@ -42,7 +43,7 @@ def waitpid(pid: int, options: int, /) -> tuple[int, int]:
     """As `os.waitpid`; only the calling green thread waits."""
     found = _waitpid(pid, options | _real.WNOHANG)
     if options & _real.WNOHANG:
-        return found
+        return _waitpid(pid, options) if found == (0, 0) and _relax() else found
     while found == (0, 0):
         wait_for_child(pid)
         found = _waitpid(pid, options | _real.WNOHANG)
@@ -62,7 +63,9 @@ def wait3(options: int) -> Any:
 def wait4(pid: int, options: int) -> Any:
     """As `os.wait4`; only the calling green thread waits."""
     found = _wait4(pid, options | _real.WNOHANG)
-    while not options & _real.WNOHANG and found[0] == 0:
+    if options & _real.WNOHANG:
+        return _wait4(pid, options) if found[0] == 0 and _relax() else found
+    while found[0] == 0:
         wait_for_child(pid)
         found = _wait4(pid, options | _real.WNOHANG)
     return found
@@ -71,7 +74,9 @@ def wait4(pid: int, options: int) -> Any:
 def waitid(idtype: Any, ident: int, options: int, /) -> Any:
     """As `os.waitid`; only the calling green thread waits."""
     found = _waitid(idtype, ident, options | _real.WNOHANG)
-    while not options & _real.WNOHANG and found is None:
+    if options & _real.WNOHANG:
+        return _waitid(idtype, ident, options) if found is None and _relax() else found
+    while found is None:
         _wait_elsewhere(idtype, ident, options & ~_real.WNOHANG)
         found = _waitid(idtype, ident, options | _real.WNOHANG)
     return found
@@ -115,13 +120,21 @@ def _wait_elsewhere(kind: Any, ident: int, options: int, deadline: float | None 
 def read(fd: int, length: int, /) -> bytes:
     """As `os.read`; where nothing can be read yet, only the calling green thread waits."""
     _await(fd, _select.POLLIN | _select.POLLPRI)
-    return _read(fd, length)
+    try:
+        return _read(fd, length)
+    except BlockingIOError:
+        _relax()
+        raise
 
 
 def readv(fd: int, buffers: Any, /) -> int:
     """As `os.readv`; where nothing can be read yet, only the calling green thread waits."""
     _await(fd, _select.POLLIN | _select.POLLPRI)
-    count: int = _readv(fd, buffers)
+    try:
+        count: int = _readv(fd, buffers)
+    except BlockingIOError:
+        _relax()
+        raise
     return count
 
 
@@ -131,7 +144,11 @@ def write(fd: int, data: Any, /) -> int:
     All of the data is written, as a blocking descriptor would; when an error comes after some of it, how much that was.
     """
     if not _may_block(fd):
-        return _write(fd, data)
+        try:
+            return _write(fd, data)
+        except BlockingIOError:
+            _relax()
+            raise
     written = 0
     with memoryview(data) as view, view.cast("B") as rest:
         while True:

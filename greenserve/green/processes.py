@@ -7,10 +7,13 @@ often. An OS thread without a hub waits in the kernel as ever.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from greenserve.green._relaxing import relaxing
+from greenserve.hub.busywait import relax
 from greenserve.hub.greenthread import sleep
 from greenserve.hub.hub import hub_here
 from greenserve.hub.rlock import RLock
@@ -51,12 +54,13 @@ def green_locks(synchronize: Any) -> None:
 
     lock_class = synchronize.SemLock
     lock_class._make_methods, lock_class.__enter__, lock_class.__exit__ = make_methods, enter, leave
+    relaxing(synchronize.Event, "is_set")
 
 
 def _acquire_of(semlock: Any) -> Callable[..., bool]:
     def acquire(block: bool = True, timeout: float | None = None) -> bool:
         """As `_multiprocessing.SemLock.acquire`."""
-        return _acquire(semlock, block, timeout)
+        return _acquire(semlock, block, timeout) or (not block and _asked_by_program() and _acquire(semlock, False, 0))
 
     return acquire
 
@@ -81,6 +85,13 @@ def _acquire(semlock: Any, block: bool, timeout: float | None) -> bool:
             return True
         wait = min(2 * wait, LONGEST_WAIT)
     return False
+
+
+def _asked_by_program() -> bool:
+    """Whether others have run since a try in vain. Its own module tries while it holds another lock of the processes',
+    which is not fair: those who wait for that one would not get it.
+    """
+    return sys._getframe(2).f_globals.get("__name__") != "multiprocessing.synchronize" and relax()
 
 
 class _Recursive:

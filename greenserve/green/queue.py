@@ -7,6 +7,7 @@ from typing import Any
 
 from greenserve.green import threading
 from greenserve.green._copies import Copies
+from greenserve.green._relaxing import relax_queues as _relax_queues
 from greenserve.hub import queue as _queue
 
 
@@ -22,6 +23,7 @@ def __getattr__(name: str) -> Any:
     if not _copies.modules:
         made = _copies.get("queue")
         vars(made).update(SimpleQueue=SimpleQueue, Empty=_real.Empty, Full=_real.Full)
+        _relax_queues(made)
     return getattr(_copies.modules["queue"], name)
 
 

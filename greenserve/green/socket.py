@@ -18,6 +18,7 @@ from typing import Any
 from greenserve.green import dns as _dns
 from greenserve.green import selectors  # noqa: F401 - for sendfile, built again over these globals
 from greenserve.green._twin import complete, rebind
+from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.greenthread import sleep as _sleep
 from greenserve.hub.hub import Descriptor, Hub, current_hub, running
 from greenserve.hub.native import get_ident as _get_ident
@@ -160,6 +161,7 @@ class socket(_real.socket):
             return _recv(self, bufsize, flags)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
+                _relax()
                 raise
         deadline = self._deadline()
         while True:
@@ -175,6 +177,7 @@ class socket(_real.socket):
             return _recv_into(self, buffer, nbytes, flags)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
+                _relax()
                 raise
         deadline = self._deadline()
         while True:
@@ -190,6 +193,7 @@ class socket(_real.socket):
             return operation(self, *args)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
+                _relax()
                 raise
         deadline = self._deadline()
         while True:
@@ -234,6 +238,7 @@ class socket(_real.socket):
             return _send(self, data, flags)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
+                _relax()
                 raise
         return self._write_by(_send, data, flags)
 
@@ -254,6 +259,7 @@ class socket(_real.socket):
             sent = _send(self, data, flags)
         except BlockingIOError:
             if self._timeout == 0.0:
+                _relax()
                 raise
             sent = 0
         if type(data) is bytes and sent == len(data):
@@ -266,6 +272,7 @@ class socket(_real.socket):
                     sent += _send(self, rest[sent:], flags)
                 except BlockingIOError:
                     if self._timeout == 0.0:
+                        _relax()
                         raise
                     self._wait_write(deadline)
 
@@ -278,6 +285,7 @@ class socket(_real.socket):
             return _sendto(self, data, *flags_and_address)
         except BlockingIOError:
             if self._timeout == 0.0:
+                _relax()
                 raise
         return self._write_by(_sendto, data, *flags_and_address)
 
@@ -288,6 +296,7 @@ class socket(_real.socket):
             return _sendmsg(self, buffers, ancdata, flags, address)
         except BlockingIOError:
             if self._timeout == 0.0 or flags & _DONTWAIT:
+                _relax()
                 raise
         return self._write_by(_sendmsg, buffers, ancdata, flags, address)
 
@@ -315,7 +324,10 @@ class socket(_real.socket):
     def _connect(self, address: Any) -> int:
         address = _dns.resolved(_family_of(self), _type_of(self), address)
         error = _connect_ex(self, address)
-        if error not in _IN_PROGRESS or self._timeout == 0.0:
+        if error not in _IN_PROGRESS:
+            return error
+        if self._timeout == 0.0:
+            _relax()
             return error
         deadline = self._deadline()
         if error == _errno.EWOULDBLOCK:

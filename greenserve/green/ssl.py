@@ -17,6 +17,7 @@ from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
 from greenserve.green import socket as _socket
 from greenserve.green._twin import complete, rebind
 from greenserve.green.socket import create_connection, socket
+from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import TIMED_OUT as _TIMED_OUT
 from greenserve.hub.hub import running as _running
 from greenserve.hub.hub import wake as _wake
@@ -58,10 +59,12 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
                 return operation(*args)
             except _real.SSLWantReadError:
                 if self._timeout == 0.0:
+                    _relax()
                     raise
                 wait, direction = self._wait_read, _READ
             except _real.SSLWantWriteError:
                 if self._timeout == 0.0:
+                    _relax()
                     raise
                 wait, direction = self._wait_write, _WRITE
             if name in self._busy:

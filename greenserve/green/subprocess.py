@@ -23,32 +23,44 @@ from greenserve.green import selectors as _selectors
 from greenserve.green import threading as _threading
 from greenserve.green import time as _time
 from greenserve.green._twin import complete, rebind
+from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import running as _running
 
 
 class _Pipe(_io.FileIO):
-    """The end of a pipe: read and written without blocking others."""
+    """The end of a pipe: read and written without blocking others. As of every FileIO, None is the answer of one that
+    was made non-blocking and is not ready.
+    """
 
-    def readinto(self, buffer: Any, /) -> int:
+    def readinto(self, buffer: Any, /) -> int | None:
         """Wait for bytes, and put them into `buffer`. Returns their count; 0 at the end."""
-        return _os.readv(self.fileno(), [buffer])
+        try:
+            return _os.readv(self.fileno(), [buffer])
+        except BlockingIOError:
+            return None
 
-    def read(self, size: int | None = -1, /) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes | None:  # type: ignore[override]  # typeshed forgets the None
         """At most `size` bytes; all there will be when it is negative."""
         if size is None or size < 0:
             return self.readall()
-        return _os.read(self.fileno(), size)
+        try:
+            return _os.read(self.fileno(), size)
+        except BlockingIOError:
+            return None
 
-    def readall(self) -> bytes:
-        """Everything until the end."""
+    def readall(self) -> bytes | None:  # type: ignore[override]  # typeshed forgets the None
+        """Everything until the end, or as much as is there."""
         pieces = []
-        while piece := _os.read(self.fileno(), _io.DEFAULT_BUFFER_SIZE):
+        while piece := self.read(_io.DEFAULT_BUFFER_SIZE):
             pieces.append(piece)
-        return b"".join(pieces)
+        return b"".join(pieces) if pieces or piece is not None else None
 
-    def write(self, data: Any, /) -> int:
+    def write(self, data: Any, /) -> int | None:  # type: ignore[override]  # typeshed forgets the None
         """Write all of `data`."""
-        return _os.write(self.fileno(), data)
+        try:
+            return _os.write(self.fileno(), data)
+        except BlockingIOError:
+            return None
 
 
 def _open(fd: int, mode: str, buffering: int = -1) -> Any:
@@ -108,6 +120,13 @@ def _methods() -> dict[str, Any]:
 
 class Popen(type("_Popen", (_real.Popen,), _methods())):  # type: ignore[misc]  # a class made of what this interpreter has
     """As `subprocess.Popen`; only the calling green thread waits."""
+
+    def poll(self) -> int | None:
+        """The child's status; None while it runs."""
+        status: int | None = super().poll()
+        if status is None and _relax():
+            status = super().poll()
+        return status
 
     def _wait(self, timeout: float | None) -> int:
         """Wait for the child to end, at most `timeout` seconds. Raises TimeoutExpired."""

@@ -16,6 +16,7 @@ from typing import Any
 
 from greenserve.green import _thread
 from greenserve.green._copies import Copies
+from greenserve.green._relaxing import relax_threads as _relax_threads
 from greenserve.hub import condition as _condition
 from greenserve.hub import event as _event
 from greenserve.hub import lock as _lock
@@ -120,6 +121,7 @@ def _copy() -> ModuleType:
         made = _copies.get("threading")
         ours = {name: value for name, value in globals().items() if name in vars(made) and name not in _NOT_THE_COPYS}
         vars(made).update(ours)
+        _relax_threads(made)
         _real._register_atexit(made._shutdown)  # type: ignore[attr-defined]  # it alone is told of the exit
     return _copies.modules["threading"]
 

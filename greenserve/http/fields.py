@@ -14,10 +14,11 @@ from greenserve.errors import (
     BadRequest,
     ContentTooLarge,
     ExpectationFailed,
+    HeaderFieldsTooLarge,
     NotImplementedByServer,
 )
 
-from .grammar import DIGITS, HOST, PLAIN_FIELD_LINES
+from .grammar import CONTROLS, DIGITS, HOST, PLAIN_FIELD_LINES
 
 Items = tuple[tuple[str, str], ...]
 
@@ -31,6 +32,9 @@ _LINE_COUNT: Final = 2048
 
 # 2**63 - 1 has 19 digits: no body comes near, and every file offset fits.
 _LENGTH_DIGITS: Final = 19
+
+# RFC 9110 §5.6.1: read a reasonable number of members, empty ones too, but not so many that they are an attack.
+_MEMBER_COUNT: Final = 128
 
 # Fields that the server itself acts on. In any other field a stray control character is the application's to judge.
 _ACTED_ON: Final = frozenset(
@@ -139,7 +143,7 @@ def odd_fields_of(block: bytes) -> Fields:
     plain = PLAIN_FIELD_LINES.fullmatch(block) is not None
     if not plain:
         for name, value in items:
-            if name in _ACTED_ON and any(character < " " or character == "\x7f" for character in value):
+            if name in _ACTED_ON and CONTROLS.search(value):
                 raise BadRequest(f"the field {name} holds a control character")
     return keep(block, Fields(items, plain=plain))
 
@@ -208,8 +212,13 @@ def _join(items: Items) -> dict[str, str]:
 @lru_cache(maxsize=64)
 def _list(value: str) -> tuple[str, ...]:
     """The members of a #rule list in lower case, empty ones left out (RFC 9110 §5.6.1)."""
-    members = [member.strip(" \t") for member in value.lower().split(",")]
-    return tuple(filter(None, members))
+    return tuple(filter(None, _members(value)))
+
+
+def _members(value: str) -> list[str]:
+    if value.count(",") >= _MEMBER_COUNT:
+        raise HeaderFieldsTooLarge(f"a field lists more than {_MEMBER_COUNT} members: {value[:100]!r}")
+    return [member.strip(" \t") for member in value.lower().split(",")]
 
 
 def _content_length(value: str) -> int:
@@ -233,7 +242,7 @@ def _chunked(values: dict[str, str]) -> bool:
     if "content-length" in values:
         raise BadRequest("Transfer-Encoding and Content-Length together are ambiguous")
     value = values["transfer-encoding"]
-    codings = [coding.strip(" \t") for coding in value.lower().split(",")]
+    codings = _members(value)
     if codings[-1] != "chunked" or codings.count("chunked") != 1:
         raise BadRequest(f"the final transfer coding must be chunked, once: {value[:100]!r}")
     if len(codings) > 1:

@@ -52,8 +52,9 @@ FIELD_LINES_BEGUN = re.compile(
     rf"(?:{_TOKEN}:{_FIELD_VALUE}\r\n)*+(?:\r|{_TOKEN}(?::{_FIELD_VALUE}\r?)?)?".encode("latin-1")
 )
 
-# What no line of a head may hold: NUL, a CR without LF, a LF without CR (RFC 9112 §2.2, RFC 9110 §5.5).
-BROKEN_LINE = re.compile(rb"\x00|\r(?=[^\n])|(?<!\r)\n")
+# What no line of a head may hold: NUL, a CR without LF, a LF without CR (RFC 9112 §2.2, RFC 9110 §5.5). Each of the
+# three begins with its character, so that `search` skips all others quickly.
+BROKEN_LINE = re.compile(rb"\x00|\r(?=[^\n])|\n(?<!\r\n)")
 # What no request line may hold, wherever it stands.
 NOT_IN_REQUEST_LINE = re.compile(rb"[^\x20-\x7e\r]|\r(?=[^\n])")
 
@@ -63,6 +64,9 @@ FIELD_VALUE = re.compile(_FIELD_VALUE)
 # "999 Message here" (PEP 3333); the reason may be empty. Group: the status code.
 STATUS = re.compile(r"([1-9][0-9]{2}) (?:[!-~\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[!-~\x80-\xff])?)?")
 
+# CTL: what a value that the server acts on may not hold                                      RFC 5234 B.1
+CONTROLS = re.compile(r"[\x00-\x1f\x7f]")
+
 # Content-Length = 1*DIGIT                                                                     RFC 9110 §8.6
 DIGITS = re.compile(r"[0-9]++")
 
@@ -71,9 +75,10 @@ DIGITS = re.compile(r"[0-9]++")
 # reg-name = *( unreserved / pct-encoded / sub-delims )        (an IPv4address is a reg-name too)
 # IP-literal = "[" ( IPv6address / IPvFuture ) "]"
 # IPvFuture = "v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" )
-# A reg-name of the DNS has at most 255 octets. Group: the IPv6address, which `ipaddress` judges.
+# A reg-name of the DNS has at most 255 octets, an IPv6address 45 characters. Group: the IPv6address, which `ipaddress`
+# judges.
 _REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2}){1,255}+"
-_IP_LITERAL = r"\[(?:([0-9A-Fa-f:.]++)|[vV][0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++)\]"
+_IP_LITERAL = r"\[(?:([0-9A-Fa-f:.]{2,45}+)|[vV][0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++)\]"
 HOST = re.compile(rf"(?:{_REG_NAME}|{_IP_LITERAL})(?::[0-9]{{0,5}})?")
 
 # authority-form = uri-host ":" port                                                           RFC 9112 §3.2.3

@@ -3,6 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+# What is incomplete is judged at every octet up to here, above once for so many: else a long line that comes octet by
+# octet would be read again and again.
+RECHECK: Final = 256
+
+
+def is_due(seen: int, size: int) -> bool:
+    """Whether an incomplete element that has grown from `seen` to `size` octets is to be judged again."""
+    return size <= RECHECK or seen // RECHECK != size // RECHECK
 
 
 @dataclass(frozen=True, slots=True)

@@ -168,6 +168,7 @@ class Inbound:
     def _begin_message(self, known: tuple[RequestHead, State]) -> RequestHead:
         head, state = known
         self.state = state
+        self._blank_lines = 0
         if state is not _IDLE:
             self._keep_alive = head.keep_alive
             self._left = head.content_length
@@ -190,7 +191,6 @@ class Inbound:
         if known is None:
             known = self._parse(raw)
         self._watch = None
-        self._blank_lines = 0
         if end == len(buffer):
             self._buffer, self._at = b"", 0
         elif type(buffer) is bytearray:

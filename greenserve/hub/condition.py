@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from greenserve.errors import HubError
+from greenserve.hub.busywait import relax
 from greenserve.hub.hub import TIMED_OUT, Greenlet, running
 from greenserve.hub.line import Line
 from greenserve.hub.rlock import RLock
@@ -65,6 +66,8 @@ class Condition:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._lock.__exit__(kind, error, traceback)
+        if kind is not None:  # such as queue.Empty, by which the standard library's queues say that there is nothing
+            relax()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Free the lock, wait to be notified, take the lock again.
@@ -254,12 +257,14 @@ class Barrier:
     @property
     def n_waiting(self) -> int:
         """How many wait now."""
+        relax()
         generation = self._generation
         return len(generation.present) if generation.state is _State.FILLING else 0
 
     @property
     def broken(self) -> bool:
         """Whether it is broken."""
+        relax()
         return self._generation.state is _State.BROKEN
 
     def __repr__(self) -> str:

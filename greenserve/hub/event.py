@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from greenserve.errors import AlreadySent
+from greenserve.hub.busywait import relax
 from greenserve.hub.greenthread import GreenThread, error_of
 from greenserve.hub.hub import TIMED_OUT, running, wake
 from greenserve.hub.line import Crowd
@@ -95,19 +96,19 @@ class Event(Generic[T]):
 
     def ready(self) -> bool:
         """Whether it was sent."""
-        return bool(self._outcomes)
+        return bool(self._outcomes) or (relax() and bool(self._outcomes))
 
     def has_exception(self) -> bool:
         """Whether an error was sent."""
-        return bool(self._outcomes) and self._outcomes[0].error is not None
+        return self.ready() and self._outcomes[0].error is not None
 
     def has_result(self) -> bool:
         """Whether a value was sent."""
-        return bool(self._outcomes) and self._outcomes[0].error is None
+        return self.ready() and self._outcomes[0].error is None
 
     def poll(self, notready: Any = None) -> Any:
         """What `wait` would give, without waiting: `notready` when nothing was sent yet."""
-        return self._outcomes[0].get() if self._outcomes else notready
+        return self._outcomes[0].get() if self.ready() else notready
 
     def poll_result(self, notready: Any = None) -> Any:
         """The value that was sent; `notready` when there is none."""
@@ -187,6 +188,7 @@ class Flag:
 
     def is_set(self) -> bool:
         """Whether it is up."""
+        relax()
         return self._up
 
     def set(self) -> None:

@@ -19,6 +19,7 @@ from greenlet import getcurrent as _getcurrent
 from greenserve.errors import HubError
 from greenserve.hub import idle
 from greenserve.hub import native as _thread
+from greenserve.hub.busywait import relax
 from greenserve.hub.hub import Hub, current_hub, raise_pending, running, wake
 from greenserve.hub.timers import Timer, Token
 
@@ -121,19 +122,19 @@ class GreenThread(Generic[T]):
     @property
     def dead(self) -> bool:
         """Whether it has ended: returned, raised or been killed."""
-        return self._state is _DONE
+        return self._state is _DONE or (relax() and self._state is _DONE)
 
     ready = dead
 
     @property
     def started(self) -> bool:
         """Whether it has begun to run, and perhaps ended."""
-        return self._state is not _NEW
+        return self._state is not _NEW or (relax() and self._state is not _NEW)
 
     @property
     def error(self) -> BaseException | None:
         """What ended it, if that was an exception."""
-        return self._error if self._state is _DONE else None
+        return self._error if self.dead else None
 
     def wait(self, timeout: float | None = None) -> T:
         """Wait for the end. Returns what the function returned; raises what it raised (GreenletExit when it was

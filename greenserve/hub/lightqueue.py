@@ -24,6 +24,7 @@ from enum import Enum
 from queue import Empty, Full
 from typing import Any, Generic, Self, TypeVar, cast
 
+from greenserve.hub.busywait import relax
 from greenserve.hub.hooked import HookedStore
 from greenserve.hub.hub import TIMED_OUT, Greenlet, running
 from greenserve.hub.line import AGAIN, Line, resume
@@ -161,12 +162,14 @@ class LightQueue(Generic[T]):
                 self._count()
                 resume(getter, item)
                 return
-        if self.maxsize != 0 and room.acquire(False):
+        if self.maxsize != 0 and room._take():
             self._count()
             self._append(item)
             self._settle()
         elif block and timeout != 0:
             self._offer(item, timeout)
+        elif relax():
+            self._put_carefully(item, False, None)
         else:
             raise Full
 
@@ -178,7 +181,7 @@ class LightQueue(Generic[T]):
         self._putters.append(offer)
         try:
             room = self._room
-            if self.maxsize != 0 and (room is None or room.acquire(False)):
+            if self.maxsize != 0 and (room is None or room._take()):
                 self._admit()
             if self._getters or self._state is not _OPEN:
                 self._settle()
@@ -256,7 +259,7 @@ class LightQueue(Generic[T]):
         if self._state is not _OPEN and not self._items:
             raise ShutDown
         if not block or timeout == 0:
-            return self._take_stored()
+            return self.get(False) if relax() else self._take_stored()
         greenlet = running()
         clock = greenlet.hub.clock
         deadline = None if timeout is None else clock() + timeout
@@ -351,7 +354,7 @@ class LightQueue(Generic[T]):
             if room is None:
                 return
             room.release()
-            if not self._putters or not room.acquire(False):
+            if not self._putters or not room._take():
                 return
 
     def _claim_offer(self) -> tuple[Greenlet, T] | None:
@@ -402,14 +405,17 @@ class LightQueue(Generic[T]):
     @property
     def is_shutdown(self) -> bool:
         """Whether `shutdown` was called."""
+        relax()
         return self._state is not _OPEN
 
     def qsize(self) -> int:
         """How many items are stored."""
+        relax()
         return len(self._items)
 
     def empty(self) -> bool:
         """Whether none is."""
+        relax()
         return not self._items
 
     def full(self) -> bool:
@@ -418,10 +424,12 @@ class LightQueue(Generic[T]):
 
     def getting(self) -> int:
         """How many wait in `get`."""
+        relax()
         return len(self._getters)
 
     def putting(self) -> int:
         """How many wait in `put`."""
+        relax()
         return len(self._putters)
 
     def resize(self, size: int | None) -> None:
@@ -437,8 +445,8 @@ class LightQueue(Generic[T]):
             while self._putters:
                 self._admit()
         elif before is None:
-            self._room = Semaphore(max(0, size - self.qsize()))
-            self._debt.extend([True] * (self.qsize() - size))
+            self._room = Semaphore(max(0, size - len(self._items)))
+            self._debt.extend([True] * (len(self._items) - size))
         else:
             for _ in range(size - before):
                 self._admit()
@@ -448,7 +456,7 @@ class LightQueue(Generic[T]):
         self._settle()
 
     def _give_up_room(self) -> None:
-        if self._room is None or not self._room.acquire(False):
+        if self._room is None or not self._room._take():
             self._debt.append(True)
 
     def __iter__(self) -> Self:
@@ -465,7 +473,7 @@ class LightQueue(Generic[T]):
         return item
 
     def __repr__(self) -> str:
-        parts = [f"maxsize={self.maxsize}", f"{self.qsize()} stored"]
+        parts = [f"maxsize={self.maxsize}", f"{len(self._items)} stored"]
         parts += [f"{len(self._getters)} getting"] * bool(self._getters)
         parts += [f"{len(self._putters)} putting"] * bool(self._putters)
         parts += [self._state.value] * (self._state is not _OPEN)

@@ -15,6 +15,7 @@ from itertools import repeat
 from operator import length_hint
 from types import TracebackType
 
+from greenserve.hub.busywait import relax
 from greenserve.hub.hub import TIMED_OUT, running
 from greenserve.hub.line import Line
 from greenserve.hub.timers import Token
@@ -37,6 +38,10 @@ class _Gate:
             return self._free.pop()
         except IndexError:
             return False
+
+    def _try_again(self) -> bool:
+        """After a try in vain, which may be one of a loop's. Returns whether there was a free permit after all."""
+        return relax() and self._take()
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait in the line for a permit. Returns whether one came within `timeout` seconds (None: without limit)."""
@@ -103,9 +108,9 @@ class Lock(_Gate):
             try:
                 return self._free.pop()
             except IndexError:
-                return self._wait(None) if blocking else False
+                return self._wait(None) if blocking else self._try_again()
         check_timeout(blocking, timeout)
-        return self._take() or (timeout > 0 and self._wait(timeout))
+        return self._take() or (self._wait(timeout) if timeout > 0 else self._try_again())
 
     def release(self) -> None:
         """Give the lock to the first who waits for it, or free it. Raises RuntimeError when it is not taken."""
@@ -123,6 +128,11 @@ class Lock(_Gate):
 
     def locked(self) -> bool:
         """Whether somebody has the lock."""
+        relax()
+        return not self._free
+
+    def _is_owned(self) -> bool:
+        """What a Condition asks."""
         return not self._free
 
     def __enter__(self) -> bool:
@@ -148,7 +158,7 @@ class Lock(_Gate):
         self._free = [True]
 
     def __repr__(self) -> str:
-        state = "locked" if self.locked() else "unlocked"
+        state = "unlocked" if self._free else "locked"
         return f"<{state} greenserve.{type(self).__qualname__} object at {id(self):#x}>"
 
 
@@ -183,10 +193,10 @@ class Semaphore(_Gate):
             try:
                 return self._free.pop()
             except IndexError:
-                return next(self._reserve, False) or (blocking and self._wait(None))
+                return next(self._reserve, False) or (self._wait(None) if blocking else self._try_again())
         if not blocking:
             raise ValueError("can't specify timeout for non-blocking acquire")
-        return self._take() or (timeout > 0 and self._wait(timeout))
+        return self._take() or (self._wait(timeout) if timeout > 0 else self._try_again())
 
     def release(self, n: int = 1) -> None:
         """Give back `n` permits, to the first who wait for one. Raises ValueError when n is less than 1."""
@@ -198,11 +208,16 @@ class Semaphore(_Gate):
 
     def locked(self) -> bool:
         """Whether there is no free permit."""
+        relax()
         return not self._free and not length_hint(self._reserve)
 
     @property
     def balance(self) -> int:
         """How many permits are free; below zero, how many wait for one."""
+        relax()
+        return self._balance()
+
+    def _balance(self) -> int:
         return len(self._free) + length_hint(self._reserve) - self._waiting
 
     def __enter__(self) -> bool:
@@ -222,7 +237,7 @@ class Semaphore(_Gate):
                 self._serve()
 
     def __repr__(self) -> str:
-        return f"<greenserve.{type(self).__qualname__} at {id(self):#x}: value={self.balance}>"
+        return f"<greenserve.{type(self).__qualname__} at {id(self):#x}: value={self._balance()}>"
 
 
 class BoundedSemaphore(Semaphore):
@@ -251,7 +266,7 @@ class BoundedSemaphore(Semaphore):
         self.release()
 
     def __repr__(self) -> str:
-        return f"<greenserve.{type(self).__qualname__} at {id(self):#x}: value={self.balance}/{self._initial}>"
+        return f"<greenserve.{type(self).__qualname__} at {id(self):#x}: value={self._balance()}/{self._initial}>"
 
 
 def check_timeout(blocking: bool, timeout: float) -> None:

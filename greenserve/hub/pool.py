@@ -8,6 +8,7 @@ from types import FrameType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from greenserve.errors import HubError
+from greenserve.hub.busywait import relax
 from greenserve.hub.greenthread import GreenThread, getcurrent
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.line import Crowd
@@ -48,7 +49,7 @@ class GreenPool:
 
     def spawn(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
         """Run `function(*args, **kwargs)` in one of the pool's green threads, and return that; wait for room."""
-        if not self._room.acquire(False) and not self._wait_for_room():
+        if not self._room._take() and not self._wait_for_room():
             return _in_place(sys._getframe(1), function, args, kwargs)
         try:
             thread = spawn_at(sys._getframe(1), function, args, kwargs)
@@ -88,7 +89,7 @@ class GreenPool:
 
     def _is_empty(self) -> bool:
         """Whether nobody runs, and nobody who has got room is about to spawn."""
-        return self._room.balance >= self.size and not self._debt
+        return self._room._balance() >= self.size and not self._debt
 
     def waitall(self) -> None:
         """Wait until all green threads of the pool have ended. Raises HubError when one of them calls it."""
@@ -110,13 +111,14 @@ class GreenPool:
         for _ in range(size - before):
             self._make_room()
         for _ in range(before - size):
-            if not self._room.acquire(False):
+            if not self._room._take():
                 self._debt.append(True)
         if self._is_empty():
             self._waiters.wake_all()
 
     def running(self) -> int:
         """How many green threads there are in the pool."""
+        relax()
         return len(self._threads)
 
     def free(self) -> int:

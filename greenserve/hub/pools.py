@@ -150,7 +150,7 @@ class Pool(Generic[T]):
         for _ in range(new_size - before):
             self._make_room()
         for _ in range(before - new_size):
-            if not self._room.acquire(False):
+            if not self._room._take():
                 self._debt.append(True)
         while self.free_items and self.current_size > new_size:
             self._drop(self.free_items.popleft())

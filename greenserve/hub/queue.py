@@ -12,6 +12,7 @@ from itertools import repeat
 from operator import length_hint
 from typing import TypeVar
 
+from greenserve.hub.busywait import relax
 from greenserve.hub.hub import TIMED_OUT, running, wake
 from greenserve.hub.lightqueue import ATOMIC_HOOKS, TRANSPARENT_HOOKS, Empty, Full, LightQueue, ShutDown
 from greenserve.hub.line import Crowd
@@ -57,29 +58,33 @@ class Queue(LightQueue[T]):
     @property
     def unfinished_tasks(self) -> int:
         """How many items were put for which `task_done` has not been called."""
+        relax()
+        return self._unfinished()
+
+    def _unfinished(self) -> int:
         return length_hint(self._dones) - length_hint(self._puts)
 
     def task_done(self) -> None:
         """An item that was got has been dealt with. Raises ValueError when that was said of all items already."""
-        if self.unfinished_tasks <= 0:
+        if self._unfinished() <= 0:
             raise ValueError("task_done() called too many times")
         next(self._dones)
-        if self.unfinished_tasks <= 0:
+        if self._unfinished() <= 0:
             self._joiners.wake_all()
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until everything has been dealt with, at most `timeout` seconds. Returns whether it has."""
-        if self.unfinished_tasks > 0:
+        if self._unfinished() > 0:
             greenlet = running()
             token = self._joiners.enter(greenlet)
-            if self.unfinished_tasks <= 0:  # between our look and our entry
+            if self._unfinished() <= 0:  # between our look and our entry
                 wake(token)
             return self._joiners.park(greenlet, token, timeout) is not TIMED_OUT
         return True
 
     def _throw_away(self) -> None:
         super()._throw_away()
-        if self.unfinished_tasks > 0:
+        if self._unfinished() > 0:
             self.task_done()
 
 

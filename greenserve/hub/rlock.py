@@ -20,6 +20,7 @@ from typing import Any
 
 from greenlet import getcurrent as _getcurrent
 
+from greenserve.hub.busywait import relax
 from greenserve.hub.hub import TIMED_OUT, Greenlet, running, wake
 from greenserve.hub.lock import check_timeout
 from greenserve.hub.timers import Token
@@ -84,7 +85,7 @@ class RLock:
             hold.append(me)
             return True
         if not blocking or timeout == 0:
-            return False
+            return relax() and self.acquire(False)
         return self._wait(mine, None if timeout == -1 else timeout)
 
     __enter__ = acquire
@@ -112,6 +113,7 @@ class RLock:
 
     def locked(self) -> bool:
         """Whether somebody has the lock."""
+        relax()
         return HOLD in self._hold
 
     def __exit__(

@@ -19,6 +19,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from greenserve.hub.busywait import relax
 from greenserve.hub.hub import running, wake
 from greenserve.hub.idle import bystanders
 from greenserve.hub.timers import Token
@@ -53,6 +54,7 @@ class Call(Generic[T]):
     @property
     def done(self) -> bool:
         """Whether it has returned or raised."""
+        relax()
         return self._done
 
     def wait(self, deadline: float | None = None) -> T:
@@ -140,6 +142,7 @@ class ThreadPool:
     @property
     def outstanding(self) -> int:
         """How many calls are running or wait for a thread."""
+        relax()
         return self._outstanding
 
     def execute(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

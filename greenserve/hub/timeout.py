@@ -14,6 +14,7 @@ from typing import Any, Self, TypeVar
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
+from greenserve.hub.busywait import relax
 from greenserve.hub.hub import Hub, running
 from greenserve.hub.timers import Token
 
@@ -81,6 +82,7 @@ class Timeout(BaseException):
     @property
     def pending(self) -> bool:
         """Whether it is started, and has neither fired nor been cancelled."""
+        relax()
         return self._greenlet is not None and bool(self._token)
 
     def cancel(self) -> None:

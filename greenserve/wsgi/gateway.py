@@ -66,7 +66,7 @@ class Exchange:
             self._send_whole(result)  # type: ignore[arg-type]  # a list or a tuple, as just asked
             return
         try:
-            if isinstance(result, FileWrapper) and self.stage is _HEAD_KNOWN:
+            if type(result) is FileWrapper and self.stage is _HEAD_KNOWN:  # a subclass may have its own idea of blocks
                 self._send_file(result)
             elif kind in _NO_PIECES or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
                 raise _not_iterable(result)
@@ -214,14 +214,11 @@ class Exchange:
     def _send_file(self, wrapper: FileWrapper) -> None:
         regular = wrapper.regular_file()
         if regular is None:
-            self._send_pieces(wrapper)
+            self._send_pieces(wrapper.blocks(self._checked.length))  # of a range, no more than it has (PEP 3333)
             return
         fd, offset, length = regular
         self._send_head(self._make_head(length), b"")
         if self._framing is _NONE:
-            return
-        if self._framing is _CHUNKED:
-            self._send_pieces(wrapper)
             return
         count = length if self._room is None else min(length, self._room)
         self.sent += count

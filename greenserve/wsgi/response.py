@@ -6,11 +6,12 @@ import io
 import os
 import stat
 from collections.abc import Iterator
+from tempfile import _TemporaryFileWrapper
 from typing import Any
 
 
 class FileWrapper:
-    """Iterates over `filelike` in blocks of `block_size` bytes; a regular file is sent with sendfile instead."""
+    """Iterates over `filelike` in blocks of `block_size` bytes; a plain file is sent with sendfile instead."""
 
     def __init__(self, filelike: Any, block_size: int = 65536) -> None:
         self.filelike = filelike
@@ -29,28 +30,47 @@ class FileWrapper:
             raise StopIteration
         return block
 
-    def regular_file(self) -> tuple[int, int, int] | None:
-        """(descriptor, offset, bytes from there to the end) when it is a regular file; else None.
+    def blocks(self, count: int | None) -> Iterator[bytes]:
+        """The blocks, as `read` gives them, up to `count` bytes in all; None for all of them."""
+        if count is None:
+            yield from self
+            return
+        while count > 0 and (block := self.filelike.read(self.block_size)):
+            yield block[:count]
+            count -= len(block)
 
-        A text file, or one whose object has transformed bytes on the way (gzip), does not tell its position in bytes of
-        the descriptor: only what says that it is a plain binary reader counts.
-        """
-        if not _is_plain_binary(self.filelike):
+    def regular_file(self) -> tuple[int, int, int] | None:
+        """(descriptor, offset, bytes from there to the end) when these are what `read` would give; else None."""
+        file = self.filelike
+        if type(file) is _TemporaryFileWrapper and "read" not in vars(file):
+            file = file.file
+        if not _reads_its_descriptor(file):
             return None
         try:
-            fd = self.filelike.fileno()
+            if type(file) is io.BufferedRandom:
+                file.flush()  # what was written, and has not reached the file
+            fd = file.fileno()
             info = os.fstat(fd)
-            offset = self.filelike.tell()
-        except (OSError, ValueError, AttributeError):
+            offset = file.tell()
+        except (OSError, ValueError):
             return None
-        if not stat.S_ISREG(info.st_mode):
+        # A file without a block on a disk (/proc, /sys) is made when it is read, and its size says nothing.
+        if not stat.S_ISREG(info.st_mode) or not info.st_blocks:
             return None
         return fd, offset, max(0, info.st_size - offset)
 
 
-def _is_plain_binary(filelike: Any) -> bool:
+def _reads_its_descriptor(file: Any) -> bool:
+    """Whether what `read` gives is what the descriptor has, from `tell` on.
 
-    if isinstance(filelike, io.BufferedReader | io.BufferedRandom | io.FileIO):
-        return True
-    # tempfile.NamedTemporaryFile wraps the real one.
-    return isinstance(getattr(filelike, "file", None), io.BufferedReader | io.BufferedRandom | io.FileIO)
+    So it is with exactly these types. A subclass may count, decrypt or limit; a buffer may lie on something else than a
+    file (gzip), whose `fileno` is nevertheless that of the file below; and a method may be replaced on the object.
+    """
+    if type(file) is io.BufferedReader or type(file) is io.BufferedRandom:
+        if not _METHODS.isdisjoint(vars(file)):
+            return False
+        file = file.raw
+    return type(file) is io.FileIO and _METHODS.isdisjoint(vars(file)) and not file.closed and file.readable()
+
+
+_METHODS = frozenset(("read", "readall", "readinto", "tell", "fileno"))

@@ -39,6 +39,13 @@ def test_100_continue(value):
     assert fields_with(f"Expect: {value}").expect_continue
 
 
+@pytest.mark.parametrize("line", ["Expect: 100-continue", "Connection: upgrade\r\nUpgrade: websocket"])
+def test_http_1_0_knows_none_of_the_two_alone(line):
+    old = fields_with(line, version="1.0")
+    assert not old.expect_continue
+    assert not old.upgrade
+
+
 def test_http_1_0_knows_neither_100_continue_nor_upgrade():
     lines = ("Expect: 100-continue", "Connection: upgrade, keep-alive", "Upgrade: websocket")
     old = fields_with(*lines, version="1.0")

@@ -74,6 +74,97 @@ def test_a_large_piece_of_a_chunk_is_not_copied(inbound):
     assert inbound.next_event() == EndOfMessage(())
 
 
+@pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"1;name=value\r\nx\r\n", b"00000001\r\nx\r\n"])
+def test_one_event_stands_for_a_bounded_number_of_tiny_chunks(chunk):
+    """So whoever asks for events can let others run in between."""
+    inbound = Inbound(Limits(max_chunk_extensions=1 << 20))
+    inbound.receive_data(CHUNKED + chunk * 20_000 + b"0\r\n\r\n")
+    inbound.next_event()
+    pieces = []
+    while isinstance(event := inbound.next_event(), Data):
+        pieces.append(event.payload)
+    assert event == EndOfMessage(())
+    assert b"".join(pieces) == b"x" * 20_000
+    assert max(map(len, pieces)) <= 500
+
+
+class Spy:
+    """A compiled pattern that counts the octets it is given."""
+
+    octets = 0
+
+    def __init__(self, pattern):
+        self.pattern = pattern
+
+    def __getattr__(self, name):
+        def look(buffer, at=0, end=sys.maxsize):
+            Spy.octets += min(end, len(buffer)) - at
+            return getattr(self.pattern, name)(buffer, at, end)
+
+        return look
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        b"0\r\nX: %b\r\n\r\n" % (b"a" * 8000),
+        b"0\r\n%b: a\r\n\r\n" % (b"X" * 8000),
+        b"0\r\n%b\r\n" % (b"X: %b\r\n" % (b"a" * 60) * 120),
+        b"1;%b\r\nx\r\n" % (b"a" * 1000) * 10 + b"0\r\n\r\n",
+        b"1%b;a\r\nx\r\n" % (b" " * 1000) * 10 + b"0\r\n\r\n",
+        b'1;a="%b"\r\nx\r\n' % (b"\\a" * 500) * 10 + b"0\r\n\r\n",
+    ],
+)
+def test_what_comes_octet_by_octet_is_not_read_again_and_again(monkeypatch, end):
+    from greenserve.http import chunked
+
+    for name in ("CHUNK_LINE", "CHUNK_LINE_BEGUN", "BROKEN_LINE", "FIELD_LINES_BEGUN", "PLAIN_FIELD_LINES"):
+        monkeypatch.setattr(chunked, name, Spy(getattr(chunked, name)))
+    Spy.octets = 0
+    (message,) = play(octets(CHUNKED + end))
+    assert message.body in (b"", b"x" * 10)
+    assert Spy.octets <= 120 * len(end)
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"1;" + b"a" * 500_000, 400),
+        (b"1" + b";a" * 250_000, 400),
+        (b'1;a="' + b"\\a" * 250_000, 400),
+        (b"0\r\n" + b"a:\r\n" * 250_000, 431),
+    ],
+)
+def test_a_line_without_end_is_refused_by_its_beginning(monkeypatch, line, status):
+    from greenserve.http import chunked
+
+    for name in ("CHUNK_LINE", "CHUNK_LINE_BEGUN", "BROKEN_LINE", "FIELD_LINES_BEGUN", "PLAIN_FIELD_LINES"):
+        monkeypatch.setattr(chunked, name, Spy(getattr(chunked, name)))
+    Spy.octets = 0
+    assert refusal(CHUNKED + line).status == status
+    assert Spy.octets <= 3000
+
+
+@pytest.mark.parametrize("block", [b"a:\r\n" * 15_000, b"a:\x01\r\n" * 12_000])
+def test_a_head_of_too_many_lines_is_refused_before_they_are_cut_up(monkeypatch, block):
+    from greenserve.http import fields
+
+    def refuse(_block):
+        pytest.fail("ten thousand lines were cut up")
+
+    monkeypatch.setattr(fields, "split_lines", refuse)
+    assert refusal(b"GET /many HTTP/1.1\r\n%b\r\n" % block).status == 431
+
+
+@pytest.mark.parametrize("member", [b"", b"a"])
+@pytest.mark.parametrize("field", [b"Connection", b"Expect", b"Transfer-Encoding"])
+def test_a_list_of_very_many_members_is_refused(field, member):
+    """RFC 9110 §5.6.1: a reasonable number of empty members is read, and not so many that they are an attack."""
+    head = b"POST / HTTP/1.1\r\nHost: a\r\n%b: %b\r\n\r\n"
+    assert refusal(head % (field, member + (b"," + member) * 30_000)).status == 431
+    assert one_head(head % (b"Connection", b"," * 100 + b"close")).keep_alive is False
+
+
 def test_tiny_chunks_of_one_piece_come_as_one_event(inbound):
     inbound.receive_data(CHUNKED + b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
     inbound.next_event()
@@ -131,9 +222,10 @@ def test_the_caches_stay_bounded():
     assert len(fields._known_lines) <= 2048
 
 
-def test_an_idle_connection_is_small():
+@pytest.mark.parametrize("last", [[GET[:20], GET[20:]], [post(3) + b"abc"], [post(3), b"abc"], [CHUNKED, b"0\r\n\r\n"]])
+def test_an_idle_connection_is_small(last):
     inbound = Inbound(LIMITS)
-    for piece in (GET[:20], GET[20:], post(3), b"abc", CHUNKED, b"0\r\n\r\n"):
+    for piece in (CHUNKED, b"0\r\n\r\n", post(3), b"abc", *last):
         inbound.receive_data(piece)
         while inbound.next_event() is not NEED_DATA:
             pass
@@ -165,6 +257,38 @@ def test_blank_lines_are_counted_for_each_request(inbound):
         inbound.receive_data(b"\r\n" * 8 + GET)
         assert isinstance(inbound.next_event(), RequestHead)
         assert inbound.next_event() is NEED_DATA
+
+
+def test_a_client_may_send_a_blank_line_after_every_request(inbound):
+    """Also when each head is one that was seen before."""
+    for _ in range(30):
+        inbound.receive_data(GET)
+        assert isinstance(inbound.next_event(), RequestHead)
+        inbound.receive_data(b"\r\n")
+        assert inbound.next_event() is NEED_DATA
+        assert inbound.idle
+
+
+def test_a_head_that_h11_refuses_is_refused_also_when_its_fields_were_seen_before():
+    for path in (b"a", b"b"):
+        refused = refusal(b"GET /%b HTTP/1.1\r\nHost: a\r\nX: vertical\x0btab\r\n\r\n" % path)
+        assert refused.status == 400
+        assert "h11 refuses" in refused.text
+
+
+@pytest.mark.parametrize(
+    ("line", "flaw"),
+    [
+        (b"X", "no colon"),
+        (b"X : y", "whitespace between field name and colon"),
+        (b" X: y", "line folding"),
+        (b"(X): y", "not a token"),
+        (b": y", "not a token"),
+        (b"X: y\rz", "a CR or LF of its own"),
+    ],
+)
+def test_a_refusal_says_what_is_wrong_with_the_line(line, flaw):
+    assert flaw in refusal(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % line).text
 
 
 def test_what_follows_an_upgrade_is_there_for_the_next_protocol(inbound):
