@@ -6,7 +6,7 @@ kept, bounded, with the heads made of it; only the date is new each second.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from enum import Enum
 from functools import lru_cache
 from http import HTTPStatus
@@ -73,20 +73,22 @@ _MadeKey = tuple[bool, str, bool, int | None]
 class CheckedHeaders:
     """A status and the headers of an application that passed every check, ready to be framed."""
 
-    __slots__ = ("close", "code", "dated", "length", "lines", "made", "served", "upgrade")
+    __slots__ = ("close", "code", "dated", "length", "lines", "made", "protocols", "served", "status", "upgrade")
 
-    def __init__(self, code: int) -> None:
+    def __init__(self, code: int, status: str) -> None:
         self.code = code
+        self.status = status  # "200 OK"
         self.lines = b""  # status line and header lines, each with its CRLF
         self.length: int | None = None  # what Content-Length says
         self.dated = False  # the application set Date
         self.served = False  # the application set Server
         self.close = False  # the application asks for Connection: close
         self.upgrade = False  # the application said Connection: upgrade
-        self.made: dict[_MadeKey, tuple[bytes, ResponseHead]] = {}  # the last head made, and its date
+        self.protocols: tuple[str, ...] = ()  # what Upgrade names, in lower case
+        self.made: dict[_MadeKey, tuple[bytes | None, ResponseHead]] = {}  # the last head made, and its date
 
     def head(  # all of it decides, and it is called once a request
-        self, to_head: bool, http_version: str, keep_alive: bool, body_length: int | None, date: bytes
+        self, to_head: bool, http_version: str, keep_alive: bool, body_length: int | None, date: bytes | None
     ) -> ResponseHead:
         """The head to send; see `response_head`. to_head: the request was HEAD."""
         key = (to_head, http_version, keep_alive, body_length)
@@ -101,7 +103,7 @@ class CheckedHeaders:
 
 
 _kept: dict[tuple[str, tuple[tuple[str, str], ...]], CheckedHeaders] = {}
-_known_lines: dict[tuple[str, str], tuple[bytes, str]] = {}
+_known_lines: dict[tuple[str, str], tuple[bytes, str, tuple[str, str]]] = {}
 
 
 def response_head(
@@ -112,14 +114,14 @@ def response_head(
     http_version: str,
     keep_alive: bool,
     body_length: int | None,
-    date: bytes,
+    date: bytes | None,
 ) -> ResponseHead:
     """Check what an application said and return the head to send.
 
     status, headers: as given to start_response. method, http_version, keep_alive: of the request; keep_alive False
     also when the server wants the connection closed. body_length: bytes of the whole body, None when unknown.
-    date: the value for Date, such as b"Sun, 06 Nov 1994 08:49:37 GMT". The same object while the second lasts is
-    what makes repeated heads cheap.
+    date: the value for Date, such as b"Sun, 06 Nov 1994 08:49:37 GMT", or None where no clock is at hand. The same
+    object while the second lasts is what makes repeated heads cheap.
 
     Raises InvalidResponse for what PEP 3333, RFC 9110 or RFC 9112 forbid.
     """
@@ -135,15 +137,27 @@ def checked(status: str, headers: Headers) -> CheckedHeaders:
     return section if section is not None else _check(status, headers)
 
 
-def _frame(section: CheckedHeaders, key: _MadeKey, date: bytes) -> ResponseHead:
+def check_switch(section: CheckedHeaders, offered: tuple[str, ...]) -> None:
+    """Raise InvalidResponse unless a 101 switches to what the request offered (RFC 9110 §7.8).
+
+    offered: Fields.upgrade of the request, which is empty for HTTP/1.0.
+    """
+    if not offered:
+        raise InvalidResponse("101 answers an HTTP/1.1 request that asks for an upgrade, and this one does not")
+    if not set(section.protocols) <= set(offered):
+        raise InvalidResponse(f"101 switches to {', '.join(section.protocols)}, but the client offered {offered}")
+
+
+def _frame(section: CheckedHeaders, key: _MadeKey, date: bytes | None) -> ResponseHead:
     """Add Date, framing and Connection (RFC 9112 §6 and §9)."""
     to_head, http_version, keep_alive, body_length = key
     framing, line, length = _framing(section, to_head, http_version, body_length)
     keep_alive = keep_alive and not section.close and framing is not Framing.CLOSE
+    data = section.lines if section.dated or date is None else b"%bDate: %b\r\n" % (section.lines, date)
     if section.code == 101:
-        keep_alive = True  # the connection lives on, with another protocol
-    data = section.lines if section.dated else b"%bDate: %b\r\n" % (section.lines, date)
-    if section.upgrade or not keep_alive or http_version == "1.0":
+        keep_alive = False  # the connection may live on, but with another protocol
+        line += b"Connection: Upgrade\r\n"
+    elif section.upgrade or not keep_alive or http_version == "1.0":
         line += _connection_line(section, keep_alive=keep_alive, http_version=http_version)
     return ResponseHead(b"%b%b\r\n" % (data, line), framing, length, keep_alive=keep_alive)
 
@@ -166,8 +180,10 @@ def _framing(
     length = section.length
     if section.code in {101, 204, 304}:
         return Framing.NONE, b"", None  # _check has dropped a Content-Length where it is forbidden
-    if section.code == 205 and (length or body_length):
-        raise InvalidResponse("205 must not have a body")  # RFC 9110 §15.3.6
+    if section.code == 205:
+        if length or body_length:
+            raise InvalidResponse("205 must not have a body")  # RFC 9110 §15.3.6
+        body_length = 0
     if to_head:
         return Framing.NONE, _framing_line_to_head(length, http_version, body_length), None
     if length is not None:
@@ -194,17 +210,22 @@ def _check(status: str, headers: Headers) -> CheckedHeaders:
     """Check status and headers, and keep the section if it is small enough to be worth it."""
     if not isinstance(status, str):
         raise InvalidResponse(f"the status must be a str, not {type(status).__name__}")
+    # A subclass of str may have its own idea of what it looks like (a member of an Enum, __format__) and of its case:
+    # from here on the text itself counts.
+    status = str.__str__(status)
     code, status_line = _check_status(status)
-    section = CheckedHeaders(code)
+    section = CheckedHeaders(code, status)
     lines = [status_line]
+    exact = []
     try:
         for header in headers:
-            line, special = _known_lines.get(header) or _check_header(header)
-            if not special or _admit(section, special, header[1]):
+            line, special, pair = _known_lines.get(header) or _check_header(header)
+            exact.append(pair)
+            if not special or _admit(section, special, pair[1]):
                 lines.append(line)
     except TypeError:
         raise InvalidResponse("the headers must be a list of (name, value) tuples, each a str") from None
-    if code == 101 and not section.upgrade:
+    if code == 101 and not (section.upgrade and section.protocols):
         raise InvalidResponse('101 needs the headers "Connection: Upgrade" and "Upgrade"')
     if not section.served:
         lines.append(b"Server: greenserve\r\n")
@@ -212,7 +233,7 @@ def _check(status: str, headers: Headers) -> CheckedHeaders:
     if len(section.lines) <= _KEPT_SIZE:
         if len(_kept) >= _KEPT_COUNT:
             _kept.clear()
-        _kept[status, tuple(headers)] = section
+        _kept[status, tuple(exact)] = section
     return section
 
 
@@ -228,22 +249,25 @@ def _check_status(status: str) -> tuple[int, bytes]:
     return code, f"HTTP/1.1 {status}\r\n".encode("latin-1")
 
 
-def _check_header(header: Any) -> tuple[bytes, str]:
-    """Return the header's line, and its name in lower case if it needs a closer look. Raises TypeError for no pair."""
+def _check_header(header: Any) -> tuple[bytes, str, tuple[str, str]]:
+    """Return the header's line, its name in lower case if it needs a closer look, and name and value as they are.
+
+    Raises TypeError for what is no pair of text.
+    """
     if not isinstance(header, tuple) or len(header) != 2 or not all(isinstance(text, str) for text in header):
         raise TypeError(header)
-    name, value = header
+    name, value = pair = str.__str__(header[0]), str.__str__(header[1])
     if FIELD_NAME.fullmatch(name) is None:
         raise InvalidResponse(f"the header name {name[:100]!r} is not a token")
     if FIELD_VALUE.fullmatch(value) is None:
         flaw = "holds a control character" if all(c <= "\xff" for c in value) else "is not latin-1"
         raise InvalidResponse(f"the value of the header {name} {flaw}: {value[:100]!r}")
     lowered = name.lower()
-    checked_line = f"{name}: {value}\r\n".encode("latin-1"), lowered if lowered in _SPECIAL else ""
+    checked_line = f"{name}: {value}\r\n".encode("latin-1"), lowered if lowered in _SPECIAL else "", pair
     if len(value) <= _LINE_SIZE and lowered != "content-length":  # nearly every length is another one
         if len(_known_lines) >= _LINE_COUNT:
             _known_lines.clear()
-        _known_lines[header] = checked_line
+        _known_lines[pair] = checked_line
     return checked_line
 
 
@@ -263,6 +287,7 @@ def _admit(section: CheckedHeaders, name: str, value: str) -> bool:
     elif name == "upgrade":
         if section.code not in _UPGRADING:
             raise InvalidResponse("the header Upgrade is for the statuses 101 and 426 only")
+        section.protocols += tuple(filter(None, [each.strip(" \t") for each in value.lower().split(",")]))
     elif name == "transfer-encoding":
         raise InvalidResponse(
             "the application must not set Transfer-Encoding: leave it out, and the server sends a body of unknown "
@@ -303,27 +328,36 @@ def chunk(data: bytes) -> bytes:
 
 
 def error_response(
-    status: int, detail: str, *, method: str = "GET", date: bytes | None = None, headers: Iterable[tuple[str, str]] = ()
+    status: int, detail: str, *, method: str = "GET", date: bytes | None = None, headers: Sequence[tuple[str, str]] = ()
 ) -> bytes:
     """Return a whole response in plain text that ends the connection.
 
-    detail: one sentence for whoever reads it. method: of the request where it is known; HEAD gets no body. date: the
-    value for Date; it may be left out where no clock is at hand. headers: further ones that the status asks for.
+    detail: one sentence for the reader. method: of the request where it is known; HEAD gets no body. date: the value
+    for Date; it may be left out where no clock is at hand. headers: further ones that the status asks for.
+
+    They are checked like those of any response: raises InvalidResponse for a status or headers that none may have.
     """
-    reason = _REASONS.get(status) or HTTPStatus(status).phrase
-    body = f"{status} {reason}\n\n{detail}\n".encode()
-    options = ["close", *(value for name, value in headers if name.lower() == "connection")]
-    head = (
-        f"HTTP/1.1 {status} {reason}\r\n"
-        "Content-Type: text/plain; charset=utf-8\r\n"
-        f"Content-Length: {len(body)}\r\n"
-        "Server: greenserve\r\n"
-        f"Connection: {', '.join(options)}\r\n"
-        + "".join([f"{name}: {value}\r\n" for name, value in headers if name.lower() != "connection"])
-    ).encode("latin-1")
-    if date is not None:
-        head += b"Date: " + date + b"\r\n"
-    return head + b"\r\n" + (b"" if method == "HEAD" else body)
+    line = status_line(status)
+    body = f"{line}\n\n{detail}\n".encode("utf-8", "replace")
+    given = list(headers)
+    section = checked(line, given)
+    if section.code == 101:
+        raise InvalidResponse("101 is no answer to what went wrong")
+    if not any(name.lower() == "content-type" for name, _ in given):
+        section = checked(line, [("Content-Type", "text/plain; charset=utf-8"), *given])
+    head = section.head(method == "HEAD", "1.1", False, len(body), date)
+    return head.data + (body if head.framing is Framing.LENGTH else b"")
+
+
+def status_line(status: int) -> str:
+    """Status and reason as start_response takes them: "404 Not Found". What nobody has registered is "Unknown"."""
+    reason = _REASONS.get(status)
+    if reason is None:
+        try:
+            reason = HTTPStatus(status).phrase
+        except ValueError:
+            reason = "Unknown"
+    return f"{status} {reason}"
 
 
 # RFC 9110 §15 renamed these; older Pythons have the older names.

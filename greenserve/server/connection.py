@@ -398,7 +398,7 @@ class Connection(Wire):
             self._fail(exchange, error.status, str(error), error.headers)
         elif isinstance(error, InvalidResponse):
             logger.error("%s: the application's response breaks the rules: %s", self.request_line, error)
-            self._fail(exchange, 500, "the application's response breaks the rules; the server's log says which")
+            self._fail(exchange, 500, _BREAKS_THE_RULES)
         else:
             self._log_failure()
             self._fail(exchange, 500, "the application failed; the server's log says why")
@@ -422,7 +422,11 @@ class Connection(Wire):
             return
         self.keep_alive = False
         method = self.request.method if self.request else "GET"
-        answer = error_response(status, why, method=method, date=self.host.date, headers=headers)
+        try:
+            answer = error_response(status, why, method=method, date=self.host.date, headers=headers)
+        except InvalidResponse as error:
+            logger.error("%s: the application's refusal breaks the rules: %s", self.request_line, error)
+            answer = error_response(500, _BREAKS_THE_RULES, method=method, date=self.host.date)
         exchange.status, exchange.stage = answer[9:].partition(b"\r\n")[0].decode("latin-1"), Stage.DONE
         try:
             self.send(answer)
@@ -553,4 +557,5 @@ class Connection(Wire):
         self.host.forget(self)
 
 
+_BREAKS_THE_RULES = "the application's response breaks the rules; the server's log says which"
 _TAKES_NOTHING = "the client took no bytes in time"

@@ -38,8 +38,8 @@ def upgradable(application: Application) -> Application:
             environ["eventlet.set_idle"] = _nothing  # whether it may be closed, the connection knows by itself
         writes: list[Callable[[bytes], None]] = []
 
-        def remember(*arguments: Any) -> Callable[[bytes], None]:
-            write: Callable[[bytes], None] = start_response(*arguments)
+        def remember(*arguments: Any, **keywords: Any) -> Callable[[bytes], None]:
+            write: Callable[[bytes], None] = start_response(*arguments, **keywords)
             writes.append(write)
             return write
 

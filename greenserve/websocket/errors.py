@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from http import HTTPStatus
 
 from greenserve.errors import GreenserveError, ProtocolError
+from greenserve.http.response import status_line
 
 
 class WebSocketError(GreenserveError):
@@ -60,7 +60,7 @@ class HandshakeRejected(ProtocolError):
     def __init__(self, status: int, detail: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         super().__init__(detail)
         self.status = status
-        self.body = f"{detail}\n".encode()
+        self.body = f"{detail}\n".encode("utf-8", "replace")
         self.headers = tuple(headers)
 
     @property
@@ -72,7 +72,7 @@ class HandshakeRejected(ProtocolError):
     @property
     def status_line(self) -> str:
         """Status and phrase as PEP 3333 wants them for start_response, "403 Forbidden"."""
-        return f"{self.status} {HTTPStatus(self.status).phrase}"
+        return status_line(self.status)
 
 
 class HandshakeFailed(WebSocketError):

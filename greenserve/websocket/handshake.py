@@ -278,5 +278,5 @@ def _head(lines: list[str], headers: Headers) -> bytes:
     for name, value in headers:
         if not TOKEN.fullmatch(name) or _NOT_IN_A_VALUE.search(value):
             raise ValueError(f"the header {name!r} has an invalid name or value")
-        lines.append(f"{name}: {value}")
+        lines.append("".join((name, ": ", value)))  # the text itself, whatever a subclass of str looks like
     return "\r\n".join([*lines, "", ""]).encode("latin-1")

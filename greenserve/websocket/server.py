@@ -59,11 +59,13 @@ class Upgradable(Protocol):
 
 
 def is_upgrade(environ: dict[str, Any]) -> bool:
-    """Whether a request asks for a WebSocket.
+    """Whether a request asks for a WebSocket. In HTTP/1.0 none can (RFC 9110 §7.8).
 
     >>> greenserve.websocket.is_upgrade({"REQUEST_METHOD": "GET"})
     False
     """
+    if environ.get("SERVER_PROTOCOL") == "HTTP/1.0":
+        return False
     return wants_websocket([("upgrade", environ.get("HTTP_UPGRADE", ""))])
 
 

@@ -6,11 +6,11 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import parse_qs
 from wsgiref.headers import Headers
 
+from greenserve.http.response import status_line
 from greenserve.wsgi.environ import Environ
 
 TEXT = "text/plain; charset=utf-8"
@@ -83,11 +83,7 @@ class Response:
         fields = list(self.headers.items() if isinstance(self.headers, Mapping) else self.headers)
         if self.body != b"" and not any(name.lower() == "content-type" for name, _ in fields):
             fields.append(("Content-Type", TEXT if isinstance(self.body, str) else BINARY))
-        try:
-            reason = HTTPStatus(self.status).phrase
-        except ValueError:
-            reason = "Unknown"
-        return f"{self.status} {reason}", fields
+        return status_line(self.status), fields
 
     @property
     def pieces(self) -> Iterable[bytes]:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 from greenserve.errors import InvalidResponse
 from greenserve.http.head import RequestHead
-from greenserve.http.response import LAST_CHUNK, CheckedHeaders, Framing, ResponseHead, checked, chunk
+from greenserve.http.response import LAST_CHUNK, CheckedHeaders, Framing, ResponseHead, check_switch, checked, chunk
 from greenserve.wsgi.response import FileWrapper
 from greenserve.wsgi.transport import Transport
 
@@ -90,8 +90,8 @@ class Exchange:
                 exc_info = None  # PEP 3333: no cycle through the traceback's frames
         elif self.stage is not _NOTHING:
             raise InvalidResponse("start_response was called a second time without exc_info (PEP 3333)")
-        self._checked = checked(status, headers)
-        self.status = status
+        self._checked = given = checked(status, headers)
+        self.status = given.status
         self.stage = _HEAD_KNOWN
         return self.write
 
@@ -153,6 +153,8 @@ class Exchange:
         if (request.content_length or request.chunked) and not transport.settle_body():
             keep_alive = False
         given = self._checked
+        if given.code == 101:
+            check_switch(given, request.fields.upgrade)
         if given.length is not None:
             length = given.length  # what was promised counts; `_send_body` and `_finish` hold the application to it
         head = given.head(request.method == "HEAD", request.http_version, keep_alive, length, transport.host.date)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from enum import Enum
+from http import HTTPStatus
+
 import pytest
 
 from greenserve.errors import InvalidResponse
 from greenserve.http import CONTINUE, LAST_CHUNK, Framing, chunk, error_response, response_head
 from greenserve.http import response as module
+from greenserve.http.response import check_switch, checked, status_line
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 TEXT = ("Content-Type", "text/plain")
@@ -88,6 +92,15 @@ def test_204_drops_a_length_and_304_keeps_it():
     assert "Content-Length: 9" in lines(make("304 Not Modified", [("Content-Length", "9")], body_length=0))
 
 
+def test_205_of_unknown_length_has_none():
+    head = make("205 Reset Content", body_length=None)
+    assert "Content-Length: 0" in lines(head)
+    assert (head.framing, head.length) == (Framing.LENGTH, 0)
+    assert not any(
+        line.startswith("Transfer-Encoding") for line in lines(make("205 A", method="HEAD", body_length=None))
+    )
+
+
 def test_205_has_a_length_of_zero_and_nothing_else():
     head = make("205 Reset Content", body_length=0)
     assert "Content-Length: 0" in lines(head)
@@ -144,7 +157,32 @@ def test_101_switches():
         "Date: Sun, 06 Nov 1994 08:49:37 GMT",
         "Connection: Upgrade",
     ]
-    assert (head.framing, head.keep_alive) == (Framing.NONE, True)
+    assert (head.framing, head.keep_alive) == (Framing.NONE, False)  # no further request may be read from it
+
+
+@pytest.mark.parametrize("headers", [[("Connection", "Upgrade")], [("Upgrade", "websocket")], []])
+def test_101_names_what_it_switches_to(headers):
+    with pytest.raises(InvalidResponse, match="101 needs the headers"):
+        make("101 Switching Protocols", headers)
+
+
+@pytest.mark.parametrize(
+    ("upgrade", "offered", "flaw"),
+    [
+        ("websocket", ("websocket",), None),
+        ("WebSocket", ("h2c", "websocket"), None),
+        ("websocket", (), "asks for an upgrade"),
+        ("websocket", ("h2c",), "the client offered"),
+        ("websocket, h2c", ("h2c",), "the client offered"),
+    ],
+)
+def test_101_switches_to_nothing_that_was_not_offered(upgrade, offered, flaw):
+    section = checked("101 Switching Protocols", [("Connection", "Upgrade"), ("Upgrade", upgrade)])
+    if flaw is None:
+        check_switch(section, offered)
+    else:
+        with pytest.raises(InvalidResponse, match=flaw):
+            check_switch(section, offered)
 
 
 def test_426_names_what_to_upgrade_to():
@@ -331,3 +369,93 @@ def test_an_error_response_is_whole_and_last(status, reason):
 def test_an_error_response_to_head_has_no_body():
     assert error_response(400, "why", method="HEAD").endswith(b"\r\n\r\n")
     assert b"Date" not in error_response(400, "why")
+
+
+@pytest.mark.parametrize(
+    ("status", "headers"),
+    [
+        (403, [("Location", "/x\r\nSet-Cookie: admin=1")]),
+        (403, [("Lo cation", "/x")]),
+        (401, [("WWW-Authenticate", 'Basic realm="\u20ac"')]),
+        (403, [("X", 1)]),
+        (403, ["X"]),
+        (403, [("Content-Length", "1")]),
+        (403, [("Transfer-Encoding", "chunked")]),
+        (400, [("Upgrade", "websocket")]),
+        (101, []),
+        (101, [("Upgrade", "websocket"), ("Connection", "Upgrade")]),
+        (100, []),
+        (99, []),
+        (1000, []),
+        ("403\r\nX: y", []),
+        ("\u20ac", []),
+        (None, []),
+    ],
+)
+def test_an_error_response_is_checked_like_any_other(status, headers):
+    with pytest.raises(InvalidResponse):
+        error_response(status, "why", headers=headers)
+
+
+def test_an_error_response_may_have_a_status_that_nobody_knows():
+    assert error_response(499, "why").startswith(b"HTTP/1.1 499 Unknown\r\n")
+    assert status_line(499) == "499 Unknown"
+    assert status_line(404) == "404 Not Found"
+    assert status_line(HTTPStatus.CONTENT_TOO_LARGE if hasattr(HTTPStatus, "CONTENT_TOO_LARGE") else 413) == (
+        "413 Content Too Large"
+    )
+
+
+def test_an_error_response_has_the_fields_that_its_status_asks_for():
+    head, _, body = error_response(
+        426, "why", headers=[("Upgrade", "websocket"), ("Connection", "Upgrade"), ("content-type", "text/html")]
+    ).partition(b"\r\n\r\n")
+    assert b"\r\nUpgrade: websocket\r\n" in head
+    assert b"\r\nConnection: Upgrade, close" in head
+    assert head.lower().count(b"content-type") == 1
+    assert body
+
+
+def test_an_error_response_of_a_status_without_content_has_none():
+    assert error_response(304, "why").endswith(b"\r\n\r\n")
+
+
+def test_an_error_response_holds_whatever_the_reader_is_told():
+    assert error_response(400, "lone \ud800 surrogate").endswith(b"lone ? surrogate\n")
+
+
+class Shown(str):
+    """Text that shows itself as something else."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return "x\r\nSet-Cookie: a=b"
+
+    def __format__(self, spec):
+        return "x\r\nSet-Cookie: a=b"
+
+    def lower(self):
+        return "x"
+
+
+class ContentType(str, Enum):  # noqa: UP042 - as programs have it
+    HTML = "text/html"
+    OK = "200 OK"
+    NAME = "Content-Type"
+
+
+def test_members_of_an_enum_are_the_text_that_they_are():
+    expected = make("200 OK", [("Content-Type", "text/html")])
+    assert make(ContentType.OK, [(ContentType.NAME, ContentType.HTML)]).data == expected.data
+    assert checked(ContentType.OK, []).status == "200 OK"
+    assert type(checked(ContentType.OK, []).status) is str
+
+
+def test_a_subclass_of_str_is_checked_and_sent_as_the_text_that_it_is():
+    assert lines(make(Shown("200 OK"), [(Shown("X"), Shown("fine"))]))[:2] == ["HTTP/1.1 200 OK", "X: fine"]
+    with pytest.raises(InvalidResponse):
+        make("200 OK", [(Shown("Transfer-Encoding"), Shown("chunked"))])
+    with pytest.raises(InvalidResponse):
+        make("200 OK", [("X", Shown("a\r\nb"))])
+    assert make("200 OK", [(Shown("Content-Length"), Shown("5"))]).length == 5
