@@ -412,3 +412,39 @@ def test_a_section_more_is_a_function_more(command: Command, monkeypatch: pytest
     result = command("check", "cli_app:app")
     assert result.exit_code == 1
     assert result.stdout == "mood\n  today  good\n\nwarning: too good\nerror: to be true\nnot ok\n"
+
+
+# Other servers' options
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--host", "0.0.0.0"), "use --bind HOST:PORT"),
+        (("--port=80",), "use --bind HOST:PORT"),
+        (("--uds", "x"), "use --bind unix:PATH"),
+        (("--threads", "4"), "use --concurrency N"),
+        (("--workers", "4"), "one process"),
+        (("-w", "4"), "one process"),
+        (("-w4",), "one process"),
+        (("-k", "gevent"), "leave it out"),
+        (("--reload",), "watchfiles"),
+        (("--certfile", "x"), "put a proxy in front"),
+        (("--access-logfile", "-"), "use --access-log FILE"),
+        (("--no-access-log",), "leave it out"),
+        (("--ws-max-size", "5"), "use --ws-max-message SIZE"),
+        (("--factory",), "module:make_app()"),
+        (("0.0.0.0:8000",), "use --bind HOST:PORT"),
+    ],
+)
+@pytest.mark.parametrize("subcommand", [(), ("serve",), ("check",)])
+def test_an_option_of_another_server_is_answered_with_ours(
+    command: Command, subcommand: tuple[str, ...], arguments: tuple[str, ...], words: str
+) -> None:
+    result = command(*subcommand, "cli_app:app", *arguments)
+    assert result.exit_code == ExitCode.USAGE
+    assert words in result.stderr.splitlines()[-1]
+
+
+def test_a_slip_of_the_pen_is_answered_with_the_near_option(command: Command) -> None:
+    assert "--concurrency" in command("cli_app:app", "--concurency", "5").stderr.splitlines()[-1]

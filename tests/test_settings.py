@@ -23,6 +23,7 @@ from greenserve.settings import (
     parse_address,
     resolve,
 )
+from greenserve.settings.elsewhere import WORDS
 from tests.conftest import REPOSITORY
 
 # Addresses
@@ -335,3 +336,57 @@ def test_the_settings_reference_has_every_option() -> None:
     for option in OPTIONS.values():
         assert f"`{option.flag}" in text
         assert f"`{option.variable}`" in text
+
+
+# Other servers' words
+
+
+@pytest.mark.parametrize(
+    ("name", "keyword"),
+    [
+        ("host", 'use bind="HOST:PORT"'),
+        ("uds", 'use bind="unix:PATH"'),
+        ("threads", "use concurrency=N "),
+        ("workers", "one process"),
+        ("certfile", "put a proxy in front"),
+        ("ws_per_message_deflate", "use ws_compression=true"),
+    ],
+)
+def test_a_keyword_of_another_server_is_answered_with_ours(name: str, keyword: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_kwargs(**{name: 1})
+    assert keyword in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("host = '::'", 'use bind = "HOST:PORT"'),
+        ("limit-request-fields = 5", "use max_header_count = N"),
+        ("worker_class = 'gevent'", "leave it out"),
+    ],
+)
+def test_a_key_of_another_server_is_answered_with_ours(tmp_path: Path, line: str, why: str) -> None:
+    (tmp_path / "greenserve.toml").write_text(line)
+    with pytest.raises(ConfigurationError, match=why):
+        resolve({}, {}, tmp_path)
+
+
+def test_a_variable_of_another_server_is_answered_with_ours_but_not_one_of_kubernetes(tmp_path: Path) -> None:
+    environ = {"GREENSERVE_HOST": "::", "GREENSERVE_PORT": "tcp://10.0.0.1:80", "GREENSERVE_WORKERS": "4"}
+    host, port, workers = resolve({}, environ, tmp_path).warnings
+    assert host.endswith("is ignored; use GREENSERVE_BIND=HOST:PORT")
+    assert port.endswith("is ignored")
+    assert "one process" in workers
+
+
+def test_a_settings_file_of_gunicorns_is_recognised(tmp_path: Path) -> None:
+    (tmp_path / "gunicorn.conf.py").write_text("import os\nbind = os.environ['BIND']\n")
+    with pytest.raises(ConfigurationError, match=r"written in Python, .* lines such as bind = \"HOST:PORT\""):
+        resolve({}, {}, tmp_path, "gunicorn.conf.py")
+
+
+def test_no_option_of_ours_is_taken_for_another_servers() -> None:
+    assert not WORDS.keys() & OPTIONS.keys()
+    for instead in WORDS.values():
+        assert instead.option in OPTIONS or (not instead.option and instead.note)

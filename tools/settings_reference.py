@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from greenserve.settings import OPTIONS, Option
+from greenserve.settings import OPTIONS, Option, Source, instead
+from greenserve.settings.elsewhere import WORDS
 
 INTRODUCTION = """\
 # Settings
@@ -31,10 +32,29 @@ file. The options marked *command only* are none of them.
 """
 
 
+ELSEWHERE = """\
+## Options of other servers
+
+What gunicorn, uvicorn, hypercorn, granian, waitress and uWSGI have, and what to write here. The command says the same
+when it is given one of these; so do the settings file, a `GREENSERVE_` variable and a keyword.
+"""
+
+
 def render() -> str:
     parts = [INTRODUCTION]
     parts.extend(_section(option) for option in OPTIONS.values())
+    parts.append(_elsewhere())
     return "\n".join(parts)
+
+
+def _elsewhere() -> str:
+    names: dict[str, list[str]] = {}
+    for name in WORDS:
+        text = instead(name, Source.COMMAND_LINE)
+        assert text is not None
+        names.setdefault(text, []).append(f"`-{name}`" if len(name) == 1 else f"`--{name.replace('_', '-')}`")
+    rows = [f"| {', '.join(theirs)} | {text} |" for text, theirs in names.items()]
+    return "\n".join([ELSEWHERE, "| elsewhere | here |", "|---|---|", *rows, ""])
 
 
 def _section(option: Option) -> str:

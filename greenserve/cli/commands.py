@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from typing import NoReturn
 
@@ -15,6 +16,7 @@ from greenserve.cli.options import resolve_options, settings_options
 from greenserve.cli.startup import load, prepare, serve, warn
 from greenserve.green import program
 from greenserve.loading import FORMS
+from greenserve.settings import Source, instead
 from greenserve.version import VERSION
 
 DEMO = "greenserve.demo:application"
@@ -54,7 +56,26 @@ def main() -> None:
     """
 
 
-@main.command("serve", epilog=_EPILOG)
+class SettingsCommand(click.Command):
+    """A command with the settings' options: another server's option is answered with what to write here."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does. Raises its UsageError, with a better hint where there is one."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            hint = instead(error.option_name, Source.COMMAND_LINE)
+            if hint is None:
+                raise
+            text = f"No such option: {error.option_name}; {hint}"
+            raise click.NoSuchOption(error.option_name, text, ctx=ctx) from None
+        except click.UsageError as error:
+            if re.search(r"extra argument \(\S*\d\)", error.message):
+                raise click.UsageError(f"{error.message}; use --bind HOST:PORT to say where to listen", ctx) from None
+            raise
+
+
+@main.command("serve", cls=SettingsCommand, epilog=_EPILOG)
 @click.argument("app")
 @settings_options
 @click.pass_context
@@ -66,7 +87,7 @@ def serve_command(context: click.Context, /, app: str, **_: object) -> None:
 serve_command.help = f"{serve_command.help}\n\nAPP is {FORMS}."
 
 
-@main.command("demo", epilog=_EPILOG)
+@main.command("demo", cls=SettingsCommand, epilog=_EPILOG)
 @settings_options
 @click.pass_context
 def demo_command(context: click.Context, /, **_: object) -> None:
@@ -74,7 +95,7 @@ def demo_command(context: click.Context, /, **_: object) -> None:
     _run(context, DEMO)
 
 
-@main.command("check", epilog=_EPILOG)
+@main.command("check", cls=SettingsCommand, epilog=_EPILOG)
 @click.argument("app")
 @click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
 @settings_options

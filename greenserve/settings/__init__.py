@@ -14,7 +14,7 @@ from greenserve.settings.addresses import (
     parse_address,
 )
 from greenserve.settings.kinds import Kind
-from greenserve.settings.model import OPTIONS, Option, Origin, Settings, Source
+from greenserve.settings.model import OPTIONS, Option, Origin, Settings, Source, instead
 from greenserve.settings.sources import Resolution, resolve
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Source",
     "TcpAddress",
     "UnixAddress",
+    "instead",
     "parse_address",
     "resolve",
 ]

@@ -15,6 +15,7 @@ from typing import Any, Self
 
 from greenserve.errors import ConfigurationError
 from greenserve.settings.addresses import Address, TcpAddress
+from greenserve.settings.elsewhere import advice
 from greenserve.settings.kinds import (
     ADDRESSES,
     ORIGINS,
@@ -74,6 +75,15 @@ class Option:
     def variable(self) -> str:
         """Its name in the environment."""
         return ENVIRONMENT_PREFIX + self.name.upper()
+
+    def written(self, source: Source, value: str) -> str:
+        """How the option is written in a source, with a value or what stands for one."""
+        if source is Source.COMMAND_LINE:
+            return self.flag if self.kind.is_flag else f"{self.flag} {value}"
+        if source is Source.ENVIRONMENT:
+            return f"{self.variable}={value}"
+        quoted = value if self.kind.is_flag or value == "N" else f'"{value}"'
+        return f"{self.name} = {quoted}" if source is Source.FILE else f"{self.name}={quoted}"
 
     def parse(self, value: object, origin: Origin) -> Any:
         """Parse a value that came from `origin`. Raises ConfigurationError: option, origin, value, accepted form."""
@@ -181,7 +191,9 @@ class Settings:
         for name, value in kwargs.items():
             option = OPTIONS.get(name)
             if option is None:
-                raise unknown_option(name, f"the keyword {name}", {each: each for each in _names(in_call=True)})
+                raise unknown_option(
+                    name, f"the keyword {name}", {each: each for each in _names(in_call=True)}, Source.CALL
+                )
             if not option.in_call:
                 raise ConfigurationError(f"{name} is an option of the command alone; a program does that by itself")
             values[name] = option.parse(value, Origin(Source.CALL, f"{name}="))
@@ -192,11 +204,18 @@ class Settings:
         return {option.name: option.kind.show(getattr(self, option.name)) for option in OPTIONS.values()}
 
 
-def unknown_option(name: str, what: str, known: Mapping[str, str]) -> ConfigurationError:
+def unknown_option(name: str, what: str, known: Mapping[str, str], source: Source) -> ConfigurationError:
     """The error for `what`, a name that is no option. known: what to compare with -> what to call it in the text."""
-    near = near_match(name, known)
-    hint = f"did you mean {near}?" if near else "known are " + ", ".join(sorted(known.values()))
+    hint = instead(name, source)
+    if hint is None:
+        near = near_match(name, known)
+        hint = f"did you mean {near}?" if near else "known are " + ", ".join(sorted(known.values()))
     return ConfigurationError(f"{what} is no option of greenserve; {hint}")
+
+
+def instead(name: str, source: Source) -> str | None:
+    """What to write in `source` for an option of another server; None when none calls one so."""
+    return advice(name, lambda option, value: OPTIONS[option].written(source, value))
 
 
 def near_match(name: str, known: Mapping[str, str]) -> str | None:

@@ -18,6 +18,7 @@ from greenserve.settings.model import (
     Origin,
     Settings,
     Source,
+    instead,
     near_match,
     unknown_option,
 )
@@ -86,6 +87,12 @@ def _table(path: Path, *, must_exist: bool) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(f"the settings file {path} cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        if path.suffix == ".py":
+            example = OPTIONS["bind"].written(Source.FILE, "HOST:PORT")
+            raise ConfigurationError(
+                f"the settings file {path} is written in Python, as gunicorn's is; greenserve's is TOML, with lines "
+                f"such as {example}"
+            ) from error
         raise ConfigurationError(f"the settings file {path} is no valid TOML: {error}") from error
     if path.name != PROJECT_FILE:
         return document
@@ -104,7 +111,7 @@ def _by_option_name(table: Mapping[str, Any], file: Path | None) -> dict[str, An
     for key, value in table.items():
         name = key.replace("-", "_")
         if name not in OPTIONS:
-            raise unknown_option(name, f"{key!r} in {file}", {each: each for each in OPTIONS})
+            raise unknown_option(name, f"{key!r} in {file}", {each: each for each in OPTIONS}, Source.FILE)
         if name in found:
             raise ConfigurationError(f"{file} has {name} twice, once with - and once with _")
         found[name] = value
@@ -118,7 +125,10 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     warnings = []
     for variable in sorted(environ):
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
-            near = near_match(variable.removeprefix(ENVIRONMENT_PREFIX), names)
-            hint = f"; did you mean {near}?" if near else ""
+            name = variable.removeprefix(ENVIRONMENT_PREFIX)
+            near = near_match(name, names)
+            # Kubernetes' GREENSERVE_PORT is a URL: that one is not meant for us.
+            hint = instead(name, Source.ENVIRONMENT) if "://" not in environ[variable] else None
+            hint = f"; {hint}" if hint else f"; did you mean {near}?" if near else ""
             warnings.append(f"the environment variable {variable} is no option of greenserve and is ignored{hint}")
     return warnings
