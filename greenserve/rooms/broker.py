@@ -153,7 +153,7 @@ def write_all(sock: GreenSocket, outbox: Outbox) -> None:
     try:
         while True:
             sock.sendall(b"".join(outbox.take()))
-    except OSError:
+    except Exception:  # whatever it was: a connection that is not written to any more is none
         shut(sock)  # whoever reads from it learns that way
 
 

@@ -28,7 +28,7 @@ MAX_PAYLOAD = 16 << 20  # bytes
 
 
 class Listener(Protocol):
-    """Whom a bus tells. In the bus's hub."""
+    """Whom a bus tells. In the bus's hub. What it raises ends the connection, so it raises nothing for one message."""
 
     def on_message(self, channel: str, payload: bytes) -> None:
         """Somebody has published; perhaps we ourselves. May wait: the bus reads on when it returns."""
@@ -152,8 +152,10 @@ class Reconnecting:
             except Exception as raised:
                 if self._thread is not me:
                     return  # `stop` has ended us; what it has closed makes libraries stumble, each in its own way
-                if not isinstance(raised, self.failures):
-                    raise
+                if not isinstance(
+                    raised, self.failures
+                ):  # a defect, here or in a library: no reason to be alone for good
+                    logger.exception("rooms: the connection to %s failed", self.name)
                 error = raised
             finally:
                 self.disconnect()

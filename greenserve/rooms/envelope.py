@@ -43,8 +43,15 @@ class Envelope:
 
     @property
     def value(self) -> Any:
-        """The body, where it is JSON. Raises ValueError."""
-        return json.loads(self.body)
+        """The body, where it is JSON (RFC 8259: NaN is not). Raises ValueError, also for what is nested too deeply."""
+        try:
+            return json.loads(self.body, parse_constant=_refuse)
+        except RecursionError as error:
+            raise ValueError(str(error)) from None
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def encode(kind: Kind, origin: bytes, body: bytes = b"") -> bytes:

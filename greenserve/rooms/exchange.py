@@ -54,10 +54,10 @@ class Exchange:
         self._told: set[str] = set()  # rooms whose list the others have been told
         self._heard: dict[bytes, float] = {}  # when each process was heard last
         self._timer: Timer | None = None
-        self._hear_presence: dict[Kind, Callable[[Presence, Envelope], Heard]] = {
-            Kind.JOIN: lambda presence, said: presence.hear_join(said.origin, said.value, hub.clock()),
-            Kind.LEAVE: lambda presence, said: presence.hear_leave(said.origin, said.value, hub.clock()),
-            Kind.ROSTER: lambda presence, said: presence.hear_roster(said.origin, said.value),
+        self._hear_presence: dict[Kind, Callable[[Presence, bytes, Any], Heard]] = {
+            Kind.JOIN: lambda presence, origin, value: presence.hear_join(origin, value, hub.clock()),
+            Kind.LEAVE: lambda presence, origin, value: presence.hear_leave(origin, value, hub.clock()),
+            Kind.ROSTER: lambda presence, origin, value: presence.hear_roster(origin, value),
         }
 
     def open(self) -> None:
@@ -131,6 +131,12 @@ class Exchange:
 
     def on_subscribed(self, channel: str) -> None:
         """We hear a room, or hear it again: tell our list and ask for the others'."""
+        try:
+            self._subscribed(channel)
+        except Exception:  # of an info that JSON cannot say any more; the bus goes on
+            logger.exception("rooms: the members of %r could not be told to other processes", channel)
+
+    def _subscribed(self, channel: str) -> None:
         if channel == CONTROL:
             self._sign_of_life()
             latest = self.hub.clock() - EXPIRY + RETURN
@@ -139,7 +145,7 @@ class Exchange:
             self._say_roster(channel, ask=True)
 
     def on_message(self, channel: str, payload: bytes) -> None:
-        """Somebody has said something. May wait, while a large room is served."""
+        """Another process has said something. May wait, while a large room is served. Raises nothing."""
         said = decode(payload)
         if said is None or said.origin == self._origin:
             return
@@ -148,8 +154,10 @@ class Exchange:
                 self._hear_control(said)
             else:
                 self._hear(channel, said)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except ValueError as error:
             logger.info("rooms: a %s of process %s made no sense: %s", said.kind.name, said.origin.hex(), error)
+        except Exception:  # one message must not end the bus: no room would hear anything again
+            logger.exception("rooms: a %s of process %s failed here", said.kind.name, said.origin.hex())
 
     def _hear(self, name: str, said: Envelope) -> None:
         self._heard[said.origin] = self.hub.clock()
@@ -164,11 +172,12 @@ class Exchange:
             case Kind.WHO if said.body == self._origin:
                 self._say_roster(name, ask=False)
             case Kind.JOIN | Kind.LEAVE | Kind.ROSTER:
-                heard = self._hear_presence[said.kind](presence, said)
+                value = said.value
+                heard = self._hear_presence[said.kind](presence, said.origin, value)
                 self._apply(room, heard)
                 if heard.missing:
                     self.bus.publish(name, encode(Kind.WHO, self._origin, said.origin))
-                if said.kind is Kind.ROSTER and said.value[-1]:
+                if said.kind is Kind.ROSTER and value[-1]:
                     self._say_roster(name, ask=False)
             case _:
                 pass

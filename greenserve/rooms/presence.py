@@ -69,41 +69,40 @@ class Presence:
 
     # -- what we hear
 
-    def hear_join(self, origin: bytes, body: list[Any], now: float) -> Heard:
-        """The body of a JOIN. now: seconds of any clock."""
-        version, member, info = body
+    def hear_join(self, origin: bytes, body: Any, now: float) -> Heard:
+        """The body of a JOIN. now: seconds of any clock. A ValueError, here and below, has changed nothing."""
+        version, member, info = _fields(body, int, str, object)
         peer = self.peers.setdefault(origin, Peer())
         if not self._follows(peer, version):
             return self._missing(peer, now)
         peer.members[member] = info
         return Heard(joined={member: info})
 
-    def hear_leave(self, origin: bytes, body: list[Any], now: float) -> Heard:
+    def hear_leave(self, origin: bytes, body: Any, now: float) -> Heard:
         """The body of a LEAVE."""
-        version, member = body
+        version, member = _fields(body, int, str)
         peer = self.peers.setdefault(origin, Peer())
         if not self._follows(peer, version) or member not in peer.members:
             return self._missing(peer, now)
         del peer.members[member]
         return Heard(left=[member])
 
-    def hear_roster(self, origin: bytes, body: list[Any]) -> Heard:
+    def hear_roster(self, origin: bytes, body: Any) -> Heard:
         """The body of a ROSTER: nothing changes before its last part."""
-        version, members, first, last, _ = body
+        version, members, first, last, _ = _fields(body, int, dict, bool, bool, bool)
         peer = self.peers.setdefault(origin, Peer())
         if first:
             peer.parts = {}
         peer.parts |= members
         if not last:
             return Heard()
-        before, peer.members, peer.parts = peer.members, peer.parts, {}
-        peer.version, peer.asked = version, None
-        return Heard(
-            joined={
-                member: info for member, info in peer.members.items() if member not in before or before[member] != info
-            },
-            left=[member for member in before if member not in peer.members],
+        before, members = peer.members, peer.parts
+        heard = Heard(  # before anything changes: a comparison may fail, of what is nested deeply
+            joined={member: info for member, info in members.items() if member not in before or before[member] != info},
+            left=[member for member in before if member not in members],
         )
+        peer.members, peer.parts, peer.version, peer.asked = members, {}, version, None
+        return heard
 
     def forget(self, origin: bytes) -> Heard:
         """A process is gone, with its members."""
@@ -122,3 +121,13 @@ class Presence:
             return Heard()
         peer.asked = now
         return Heard(missing=True)
+
+
+def _fields(body: Any, *kinds: type) -> Any:
+    """The items of a body. Raises ValueError unless it is a list of so many, of these types exactly."""
+    if type(body) is not list or len(body) != len(kinds):
+        raise ValueError(f"it is not a list of {len(kinds)}")
+    for item, kind in zip(body, kinds, strict=True):
+        if kind is not object and type(item) is not kind:
+            raise ValueError(f"{type(item).__name__} stands in the place of {kind.__name__}")
+    return body

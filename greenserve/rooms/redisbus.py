@@ -26,7 +26,7 @@ from greenserve.green import ssl as green_ssl
 from greenserve.green._twin import rebind
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
 from greenserve.rooms.broker import shut
-from greenserve.rooms.bus import MAX_BACKLOG, Listener, Outbox, Reconnecting
+from greenserve.rooms.bus import MAX_BACKLOG, Listener, Outbox, Reconnecting, logger
 
 CONNECT_SECONDS = 5.0
 PING_SECONDS = 10.0  # between two questions whether Redis is still there: a dead machine closes no connection
@@ -206,7 +206,7 @@ class RedisBus(Reconnecting):
         try:
             while True:
                 hearing.wire.sendall(b"".join(commands.take(PING_SECONDS)) or ping)
-        except OSError:
+        except Exception:
             shut(hearing.wire)  # `serve` learns of it that way
 
     def _speak(self, speaking: Any, hearing: Any, outbox: Outbox) -> None:
@@ -221,7 +221,7 @@ class RedisBus(Reconnecting):
             if self._speaking is not speaking:
                 return  # `disconnect` has ended it; redis-py stumbles over what that has closed, each time elsewhere
             if not isinstance(error, self.failures):
-                raise
+                logger.exception("rooms: publishing over %s failed", self.name)
             self.failure = error
             shut(hearing.wire)
 

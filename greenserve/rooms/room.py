@@ -59,10 +59,11 @@ class Room:
         under the same id.
 
         A WebSocket that closes leaves by itself. info: what others may know of it, e.g. a name: None, or what JSON can
-        say. Raises ConnectionClosed when it is closed; TypeError for another kind of WebSocket, or of info.
+        say. Raises ConnectionClosed when it is closed; TypeError for another kind of WebSocket, or of info; ValueError
+        for a NaN, which JSON cannot say.
         """
         link = _link_of(ws)
-        json.dumps(info)  # said here and now, not only when another process shares the room
+        json.dumps(info, allow_nan=False)  # said here and now, not only when another process shares the room
         if link.stage is not Stage.OPEN:
             raise link.error()
         with self._house.lock:

@@ -46,15 +46,21 @@ def test_what_a_library_says_of_the_connection_that_was_stopped_is_of_no_interes
     assert (bus.served, capfd.readouterr().err) == (1, "")
 
 
-def test_an_error_that_is_no_failure_of_the_connection_is_a_defect_and_is_told(
-    clock: VirtualClock, capfd: pytest.CaptureFixture[str]
+def test_an_error_that_is_no_failure_of_the_connection_is_told_as_a_defect_and_the_bus_connects_again(
+    clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bus = Stumbling()
+    class Defective(Stumbling):
+        def serve(self) -> None:
+            self.served += 1
+            if self.served < 3:
+                raise RecursionError("maximum recursion depth exceeded")
+            greenserve.Event().wait(timeout=1000)
+
+    bus = Defective()
     bus.start()
-    thread = bus._thread
-    assert thread is not None
-    greenserve.sleep(0)
-    thread.kill()
-    with pytest.raises(ValueError, match="closed file"):
-        thread.wait()
-    assert "ValueError: I/O operation on closed file" in capfd.readouterr().err
+    greenserve.sleep(10)
+    assert bus.served == 3
+    assert bus.connected
+    told = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert [record.exc_info[0] for record in told if record.exc_info] == [RecursionError] * 2
+    bus.stop()
