@@ -97,7 +97,9 @@ def _simple(name: str) -> ModuleType | None:
 def _substitute(name: str) -> ModuleType | None:
     if name in _for_loops:
         return _for_loops[name]()
-    if name == "os":  # green, it blocks nobody whose descriptors do not block, and in another OS thread has a hub there
+    if name in ("os", "sys"):
+        # Green, `os` blocks nobody whose descriptors do not block, and in another OS thread has a hub there; and `sys`
+        # keeps for the green thread what a loop sets.
         return None
     return native(name) if name in ("concurrent", "concurrent.futures") else _simple(name)
 
@@ -114,7 +116,13 @@ def _signal() -> ModuleType:
     return Overlay(signal, {name: getattr(green_signal, name) for name in names})
 
 
-_for_loops: dict[str, Callable[[], ModuleType]] = {"selectors": _selectors, "signal": _signal}
+@functools.cache
+def _threading() -> ModuleType:
+    real = native("threading")
+    return Overlay(real, loops.threading_for_loops(real))
+
+
+_for_loops: dict[str, Callable[[], ModuleType]] = {"selectors": _selectors, "signal": _signal, "threading": _threading}
 _copies = Copies(_simple)  # a copy of concurrent.futures.thread imports the package that we make of it
 _keepers = Copies(_substitute)
 

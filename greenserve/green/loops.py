@@ -1,20 +1,27 @@
 """asyncio's event loops beside green threads: one that has nothing to do parks its green thread, and blocks no other.
 
 Strategy: asyncio keeps the real primitives, and so its real selector; only the wait for the selector's own descriptor
-(epoll's, kqueue's) is the hub's, in an OS thread that has one. Which loop is running is known per OS thread: so it is
-taken back for the time of the wait, and other green threads, which may run loops of their own meanwhile, do not see it.
+(epoll's, kqueue's) is the hub's, in an OS thread that has one. What asyncio keeps for each OS thread belongs to the
+green thread: which loop is running (hub/carried.py), which loop is the thread's by `set_event_loop`, and whether the
+thread is the main thread.
 """
 
 from __future__ import annotations
 
 import contextlib
+import gc
 import sys
-from collections.abc import Iterator
+import weakref
 from types import ModuleType
 from typing import Any
 
+from greenlet import getcurrent
+
+from greenserve.hub import native
+from greenserve.hub.carried import ASYNCGEN_HOOKS, RUNNING_LOOP, note
 from greenserve.hub.greenthread import sleep
 from greenserve.hub.hub import Hub, hub_here
+from greenserve.hub.local import local
 
 NAMES = ("EpollSelector", "KqueueSelector")  # the selectors that are a descriptor themselves
 
@@ -28,13 +35,12 @@ def parking(real: Any) -> Any:
         if hub is None:
             return real.select(self, timeout)
         found = real.select(self, 0)
-        with _no_loop_running():
-            if found or (timeout is not None and timeout <= 0):
-                sleep(0)  # a loop that always has something to do must not keep the others from running
-                return found or real.select(self, 0)
-            deadline = None if timeout is None else hub.clock() + timeout
-            with contextlib.suppress(TimeoutError):
-                hub.wait_readable(self.fileno(), deadline)
+        if found or (timeout is not None and timeout <= 0):
+            sleep(0)  # a loop that always has something to do must not keep the others from running
+            return found or real.select(self, 0)
+        deadline = None if timeout is None else hub.clock() + timeout
+        with contextlib.suppress(TimeoutError):
+            hub.wait_readable(self.fileno(), deadline)
         return real.select(self, 0)
 
     def close(self: Any) -> None:
@@ -56,21 +62,6 @@ def _forget(hub: Hub, selector: Any) -> None:
         hub.unregister(descriptor)
 
 
-@contextlib.contextmanager
-def _no_loop_running() -> Iterator[None]:
-    """What asyncio keeps per OS thread of the loop that runs, put aside for the block."""
-    events: Any = sys.modules["asyncio.events"]
-    loop = events._get_running_loop()
-    hooks = sys.get_asyncgen_hooks()
-    events._set_running_loop(None)
-    sys.set_asyncgen_hooks(None, None)
-    try:
-        yield
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
-        events._set_running_loop(loop)
-
-
 def selectors_for_loops(real: ModuleType) -> dict[str, Any]:
     """What to lay over the real `selectors` for asyncio."""
     laid = {name: parking(getattr(real, name)) for name in NAMES if hasattr(real, name)}
@@ -78,3 +69,95 @@ def selectors_for_loops(real: ModuleType) -> dict[str, Any]:
     if default in laid:
         laid["DefaultSelector"] = laid[default]
     return laid
+
+
+def threading_for_loops(real: Any) -> dict[str, Any]:
+    """What to lay over the real `threading` for asyncio, which asks whether it runs in the main thread."""
+
+    def current_thread() -> Any:
+        """As `threading.current_thread`."""
+        if getcurrent().parent is None and native.get_ident() in real._active:
+            return real._active[native.get_ident()]
+        return sys.modules["threading"].current_thread()
+
+    return {"current_thread": current_thread}
+
+
+def carry(events: Any) -> None:
+    """Make what `asyncio.events` keeps for each OS thread the green thread's."""
+    set_running_loop = RUNNING_LOOP.put = events._set_running_loop
+
+    def _set_running_loop(loop: Any, /) -> None:
+        set_running_loop(loop)
+        note(RUNNING_LOOP, loop)
+
+    modules: tuple[Any, ...] = (events, sys.modules.get("asyncio"))
+    for module in modules:
+        if getattr(module, "_set_running_loop", None) is set_running_loop:
+            module._set_running_loop = _set_running_loop
+    note(RUNNING_LOOP, events._get_running_loop())  # a coroutine may have called monkey_patch
+    note(ASYNCGEN_HOOKS, tuple(sys.get_asyncgen_hooks()))
+    policy_class = getattr(events, "BaseDefaultEventLoopPolicy", None) or events._BaseDefaultEventLoopPolicy
+    policy_class._Local = _PolicyLocal
+    policy = events._event_loop_policy
+    if hasattr(policy, "_local"):
+        before, policy._local = policy._local, _PolicyLocal()
+        policy._local._loop, policy._local._set_called = before._loop, before._set_called
+
+
+class _PolicyLocal:
+    """The loop that `set_event_loop` has given to a thread: an OS thread's own code, or a green thread."""
+
+    def __init__(self) -> None:
+        self._of_os_threads, self._of_green_threads = native._local(), local()
+
+    def _here(self) -> Any:
+        return self._of_os_threads if getcurrent().parent is None else self._of_green_threads
+
+    @property
+    def _loop(self) -> Any:
+        try:
+            return self._here().given.loop
+        except AttributeError:
+            return None
+
+    @_loop.setter
+    def _loop(self, loop: Any) -> None:
+        self._here().given = _Given(loop)
+
+    @property
+    def _set_called(self) -> bool:
+        return getattr(self._here(), "set_called", False)
+
+    @_set_called.setter
+    def _set_called(self, called: bool) -> None:
+        self._here().set_called = called
+
+
+class _Given:
+    """A thread's loop. It dies with the thread, and closes the loop that nothing else refers to.
+
+    The garbage collector would do so too, but late: a loop is a circle with three descriptors, and a server that makes
+    one for each request would soon have no descriptor left.
+    """
+
+    def __init__(self, loop: Any) -> None:
+        self.loop = loop
+
+    def __del__(self) -> None:
+        loop, self.loop = self.loop, None
+        if loop is None or loop.is_closed() or loop.is_running():
+            return
+        own = OWN_REFERENCES + len(getattr(loop, "_scheduled", ()))  # each timer has one
+        if sys.getrefcount(loop) - 2 <= own:  # 2: our variable, and the argument
+            loop.__del__()
+            return
+        _abandoned.add(loop)
+        if len(_abandoned) > MAX_ABANDONED:
+            _abandoned.clear()
+            gc.collect()
+
+
+OWN_REFERENCES = 2  # to a loop, from itself: of the handle for its wake-ups, and of that one's callback
+MAX_ABANDONED = 64  # loops of ended threads that something refers to, perhaps but a circle: about 200 descriptors
+_abandoned: weakref.WeakSet[Any] = weakref.WeakSet()

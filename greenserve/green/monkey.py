@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.green import COPIED, _natives, _upgrade, drivers, other_hubs, processes
+from greenserve.green import COPIED, _natives, _upgrade, drivers, loops, other_hubs, processes
 from greenserve.green._copies import Copies
 from greenserve.green._imports import adapt
 from greenserve.green._relaxing import relax_futures, relax_queues, relax_threads
@@ -86,6 +86,8 @@ TABLE: dict[str, tuple[Patch | Adapter, ...]] = {
         Adapter("threading", relax_threads),
         Adapter("queue", relax_queues),
         Adapter("concurrent.futures._base", relax_futures),
+        Patch("sys", ("set_asyncgen_hooks", "set_coroutine_origin_tracking_depth")),
+        Adapter("asyncio.events", loops.carry),
         Adapter("multiprocessing.synchronize", processes.green_locks),
         Adapter("multiprocessing.resource_sharer", processes.leave_signals),
     ),

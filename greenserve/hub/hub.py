@@ -291,9 +291,9 @@ def hub_here() -> Hub | None:
     """This OS thread's hub, if it has one and its code may wait in it: so not in the hub's own greenlet."""
     try:
         hub = _threads.holder.hub
-    except AttributeError:
+        return None if _getcurrent() is hub.loop else hub
+    except (AttributeError, RuntimeError):  # RuntimeError: a finaliser's call, while the interpreter ends
         return None
-    return None if _getcurrent() is hub.loop else hub
 
 
 def use_hub(hub: Hub) -> Hub:

@@ -1,9 +1,9 @@
 """The interpreter's own thread primitives, taken before anything can have patched them (the hub is imported first)."""
 
 import sys
-from _thread import RLock, _count, allocate_lock, get_ident, start_new_thread
+from _thread import RLock, _count, _local, allocate_lock, get_ident, start_new_thread
 
-__all__ = ["RLock", "_count", "allocate_lock", "get_ident", "patched_by_another", "start_new_thread"]
+__all__ = ["RLock", "_count", "_local", "allocate_lock", "get_ident", "patched_by_another", "start_new_thread"]
 
 
 def patched_by_another() -> str | None:

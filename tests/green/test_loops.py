@@ -38,6 +38,405 @@ def test_many_loops_run_at_once_in_one_os_thread():
     )
 
 
+BLOCKING = """
+        def at_once(*functions):
+            threads = [greenserve.spawn(function) for function in functions]
+            for thread in threads:
+                thread.quiet = True
+            return greenserve.waitall(threads)
+
+        async def blocking():
+            loop = asyncio.get_running_loop()
+            await asyncio.sleep(0.01)
+            time.sleep(0.02)
+            assert asyncio.get_running_loop() is loop
+            await asyncio.sleep(0.01)
+"""
+
+
+def test_a_coroutine_that_blocks_hinders_no_other_threads_loop():
+    """With time.sleep, a lock, a queue, a socket, a thread's end: whatever a driver or a framework waits for."""
+    run(
+        BEGIN
+        + BLOCKING
+        + """
+        import queue, socket
+        lock, tasks = threading.Lock(), queue.Queue()
+        here, there = socket.socketpair()
+        async def wait_for(what):
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            what()
+            assert asyncio.get_running_loop() is loop and asyncio.current_task() is task
+            await asyncio.sleep(0)
+            return "done"
+        lock.acquire()
+        sleeper = threading.Thread(target=time.sleep, args=(0.02,))
+        sleeper.start()
+        waits = [lock.acquire, tasks.get, lambda: here.recv(1), sleeper.join, lambda: time.sleep(0.02)]
+        loops = [lambda what=what: asyncio.run(wait_for(what)) for what in waits]
+        def release():
+            time.sleep(0.02)
+            for _ in range(3):
+                asyncio.run(blocking())
+            lock.release(), tasks.put(1), there.send(b"x")
+        assert at_once(*loops, release) == ["done"] * 5 + [None]
+    """
+    )
+
+
+def test_main_and_callbacks_of_the_hub_see_no_loop_of_a_coroutine_that_blocks():
+    run(
+        BEGIN
+        + BLOCKING
+        + """
+        seen = []
+        thread = greenserve.spawn(asyncio.run, blocking())
+        greenserve.current_hub().call_later(0.02, lambda: seen.append(asyncio._get_running_loop()))
+        while not thread.dead:
+            seen.append(asyncio._get_running_loop())
+            time.sleep(0.001)
+        assert len(seen) > 2 and set(seen) == {None}
+        asyncio.run(blocking())
+    """
+    )
+
+
+def test_asyncgen_hooks_belong_to_the_green_thread():
+    """What closes an asynchronous generator is the loop in which it has begun, in whatever order the loops end."""
+    run(
+        BEGIN
+        + BLOCKING
+        + """
+        closed = []
+        async def numbers(name):
+            try:
+                yield 1
+                yield 2
+            finally:
+                await asyncio.sleep(0)
+                closed.append((name, asyncio.get_running_loop()))
+
+        def body(name, seconds):
+            async def main():
+                time.sleep(seconds)
+                generator = numbers(name)
+                await anext(generator)
+                time.sleep(seconds)
+                loops[name] = asyncio.get_running_loop()
+                kept.append(generator)
+            asyncio.run(main())
+        loops, kept = {}, []
+        at_once(*(lambda n=n, s=s: body(n, s) for n, s in (("a", 0.03), ("b", 0.01), ("c", 0.02))))
+        assert sorted(closed, key=lambda each: each[0]) == sorted(loops.items())
+        assert sys.get_asyncgen_hooks() == (None, None)
+
+        def hooks(seconds):
+            mine = lambda generator: None
+            sys.set_asyncgen_hooks(firstiter=mine)
+            time.sleep(seconds)
+            sys.set_asyncgen_hooks(finalizer=mine)
+            time.sleep(seconds)
+            assert sys.get_asyncgen_hooks() == (mine, mine)
+        at_once(lambda: hooks(0.01), lambda: hooks(0.02))
+        assert greenserve.spawn(sys.get_asyncgen_hooks).wait() == (None, None)
+        assert sys.get_asyncgen_hooks() == (None, None)  # those threads have ended, and what they had with them
+    """
+    )
+
+
+def test_the_tracking_of_coroutine_origins_belongs_to_the_green_thread():
+    run(
+        BEGIN
+        + BLOCKING
+        + """
+        def debugging():
+            asyncio.run(blocking(), debug=True)
+        thread = greenserve.spawn(debugging)
+        depths = []
+        while not thread.dead:
+            depths.append(sys.get_coroutine_origin_tracking_depth())
+            time.sleep(0.001)
+        assert set(depths) == {0} and len(depths) > 2
+        thread.wait()
+    """
+    )
+
+
+def test_a_raw_greenlet_inside_a_task_has_the_tasks_loop():
+    """As SQLAlchemy's greenlet_spawn: synchronous code in a greenlet, whose awaits are made in its parent."""
+    run(
+        BEGIN
+        + BLOCKING
+        + """
+        from greenlet import getcurrent, greenlet
+        async def through(function):
+            inner = greenlet(function)
+            result = inner.switch()
+            while not inner.dead:
+                result = inner.switch(await result)
+            return result
+        def synchronous(loop):
+            for _ in range(3):
+                assert asyncio.get_running_loop() is loop
+                time.sleep(0.005)  # blocks in the raw greenlet
+                assert asyncio.get_running_loop() is loop
+                assert getcurrent().parent.switch(asyncio.sleep(0.005, "slept")) == "slept"
+            return "done"
+        async def main():
+            loop = asyncio.get_running_loop()
+            result = await through(lambda: synchronous(loop))
+            assert asyncio.get_running_loop() is loop
+            return result
+        assert at_once(*[lambda: asyncio.run(main())] * 5) == ["done"] * 5
+    """
+    )
+
+
+def test_a_green_thread_that_is_killed_leaves_no_loop_behind():
+    run(
+        BEGIN
+        + BLOCKING
+        + """
+        async def stuck():
+            time.sleep(1000)
+        killed = [greenserve.spawn(asyncio.run, stuck()) for _ in range(5)]
+        time.sleep(0.01)
+        for thread in killed:
+            thread.kill()
+        def careless():
+            asyncio._set_running_loop(object())
+        at_once(careless, careless)
+        assert at_once(*[asyncio._get_running_loop] * 10) == [None] * 10  # in the greenlets of those that have ended
+        asyncio.run(blocking())
+    """
+    )
+
+
+def test_where_no_loop_runs_nothing_is_called_at_a_switch():
+    run(
+        BEGIN
+        + BLOCKING
+        + """
+        import greenlet
+        asyncio.run(blocking())
+        at_once(*[lambda: asyncio.run(blocking())] * 3)
+        time.sleep(0)
+        assert greenlet.gettrace() is None
+        calls = []
+        greenlet.settrace(lambda *args: calls.append(args))  # somebody else's goes on
+        at_once(lambda: asyncio.run(blocking()))
+        time.sleep(0)
+        assert len(calls) > 4
+        greenlet.settrace(None)
+    """
+    )
+
+
+def test_what_greenlets_carry_by_themselves():
+    """Context variables, the decimal context, the exception being handled, the depth of recursion, the name."""
+    run(
+        BEGIN
+        + BLOCKING
+        + """
+        import contextvars, decimal
+        variable = contextvars.ContextVar("variable")
+        def body(number):
+            variable.set(number)
+            decimal.getcontext().prec = number
+            threading.current_thread().name = f"name {number}"
+            try:
+                raise ValueError(number)
+            except ValueError as error:
+                def deeper(depth):
+                    return deeper(depth - 1) if depth else time.sleep(0.01)
+                deeper(100 * number)
+                assert sys.exception() is error
+            assert (variable.get(), decimal.getcontext().prec) == (number, number)
+            assert threading.current_thread().name == f"name {number}"
+            assert sys.exception() is None
+        at_once(*[lambda n=n: body(n) for n in range(1, 9)])
+        assert sys.exception() is None and variable.get(None) is None
+    """
+    )
+
+
+def test_a_child_that_is_forked_inside_a_task_has_no_running_loop():
+    run(
+        BEGIN
+        + """
+        import os
+        async def main():
+            child = os.fork()
+            if child == 0:
+                time.sleep(0.001)
+                os._exit(asyncio._get_running_loop() is not None)
+            assert os.waitpid(child, 0)[1] == 0
+            assert asyncio.get_running_loop()
+        for thread in [greenserve.spawn(asyncio.run, main()) for _ in range(2)]:
+            thread.wait()
+        asyncio.run(main())
+    """
+    )
+
+
+def test_a_process_that_is_patched_inside_a_coroutine():
+    run("""
+        import asyncio, threading, time
+        import greenserve
+        async def main():
+            loop = asyncio.get_running_loop()
+            greenserve.monkey_patch()
+            async def other():
+                time.sleep(0.01)
+            threads = [greenserve.spawn(asyncio.run, other()) for _ in range(3)]
+            time.sleep(0.02)
+            assert asyncio.get_running_loop() is loop
+            greenserve.waitall(threads)
+        asyncio.run(main())
+        assert asyncio._get_running_loop() is None
+    """)
+
+
+def test_each_thread_has_the_loop_that_it_was_given():
+    """`get_event_loop` and `set_event_loop`, as with threading.local: asyncio imported before the patch, and after."""
+    for before, after in (("import asyncio, warnings", ""), ("import warnings", "import asyncio")):
+        run(
+            f"""
+        {before}
+        warnings.simplefilter("ignore")
+        import greenserve
+        greenserve.monkey_patch()
+        {after}
+        import threading, time
+        """
+            """
+        mine = asyncio.new_event_loop()
+        asyncio.set_event_loop(mine)
+        async def work(number):
+            await asyncio.sleep(0.01)
+            return number
+        def view(number):
+            try:
+                asyncio.get_event_loop()
+            except RuntimeError as error:
+                assert threading.current_thread().name in str(error)
+            else:
+                raise AssertionError("a thread that was given no loop has none")
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            for _ in range(2):
+                seen.append((number, asyncio.get_event_loop().run_until_complete(work(number))))
+                time.sleep(0.01)
+            assert asyncio.get_event_loop() is loop
+            loop.close()
+        seen = []
+        threads = [threading.Thread(target=view, args=(number,)) for number in range(5)]
+        [thread.start() for thread in threads], [thread.join() for thread in threads]
+        assert sorted(seen) == sorted([(number, number) for number in range(5)] * 2), seen
+        assert asyncio.get_event_loop() is mine
+        assert mine.run_until_complete(work(7)) == 7
+        mine.close()
+        """
+        )
+
+
+def test_loops_of_threads_that_have_ended_take_no_descriptors():
+    """Also those that nobody has closed: without the garbage collector, and with its help where circles are left."""
+    run(
+        BEGIN
+        + """
+        import gc, os, warnings
+        warnings.simplefilter("ignore")
+        gc.disable()
+        async def work(way):
+            with __import__("contextlib").suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.sleep(0.001), 30)
+                if way == "circles":
+                    asyncio.get_running_loop().me = asyncio.get_running_loop()
+        def view(way):
+            loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(loop)
+            loop.run_until_complete(work(way))
+        for way, most in (("plain", 20), ("circles", 250)):
+            for _ in range(150):
+                greenserve.spawn(view, way).wait()
+                assert len(os.listdir("/proc/self/fd")) < most, way
+        kept = asyncio.new_event_loop()
+        greenserve.spawn(asyncio.set_event_loop, kept).wait()
+        assert not kept.is_closed()
+        kept.close()
+    """
+    )
+
+
+def test_a_loop_that_was_set_before_the_patch_stays_mains():
+    run("""
+        import asyncio
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        import greenserve
+        greenserve.monkey_patch()
+        assert asyncio.get_event_loop() is loop
+        greenserve.sleep(0)
+        assert asyncio.get_event_loop() is loop
+        def other():
+            try:
+                asyncio.get_event_loop()
+            except RuntimeError:
+                return "none"
+        assert greenserve.spawn(other).wait() == "none"
+        loop.close()
+    """)
+
+
+def test_ctrl_c_is_no_matter_of_a_loop_outside_the_main_thread():
+    run(
+        BEGIN
+        + """
+        import os, signal
+        async def main():
+            await asyncio.sleep(0.05)
+            return "not cancelled"
+        threads = [greenserve.spawn(asyncio.run, main()) for _ in range(2)]
+        time.sleep(0.01)
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except KeyboardInterrupt:
+            pass
+        assert greenserve.waitall(threads) == ["not cancelled"] * 2
+    """
+    )
+
+
+def test_children_of_many_loops_at_once():
+    run(
+        BEGIN
+        + """
+        async def main(number):
+            process = await asyncio.create_subprocess_exec("sh", "-c", f"sleep 0.05; exit {number}")
+            return await process.wait()
+        threads = [greenserve.spawn(asyncio.run, main(number)) for number in range(5)]
+        assert greenserve.waitall(threads) == list(range(5))
+    """
+    )
+
+
+def test_a_loop_that_is_left_at_the_exit_is_closed_without_a_word():
+    out, error = run(
+        BEGIN
+        + """
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        class Circle:
+            pass
+        circle = Circle()
+        circle.loop, circle.me = loop, circle
+    """
+    )
+    assert (out, "greenlet" in error) == ("", False), error
+
+
 def test_threads_go_on_while_a_loop_waits_and_while_it_is_busy():
     run(
         BEGIN

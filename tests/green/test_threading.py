@@ -225,7 +225,7 @@ def test_asyncio_keeps_real_primitives():
             assert (await process.communicate())[0] == b"hi\\n"
             await asyncio.sleep(0.001)
         asyncio.run(main())
-        assert asyncio.base_events.threading is monkey.original("threading")
+        assert asyncio.base_events.threading.Thread is monkey.original("threading").Thread
     """)
 
 
@@ -238,7 +238,7 @@ def test_asyncio_imported_before_the_patch_keeps_them_too():
         async def main():
             return await asyncio.to_thread(lambda: 5)
         assert asyncio.run(main()) == 5
-        assert asyncio.base_events.threading is monkey.original("threading")
+        assert asyncio.base_events.threading.Thread is monkey.original("threading").Thread
     """)
 
 

@@ -1,0 +1,29 @@
+"""Green `sys`: what asynchronous frameworks set for their OS thread belongs to the green thread (hub/carried.py)."""
+
+from __future__ import annotations
+
+import sys as _real
+from typing import Any
+
+from greenserve.green._twin import complete
+from greenserve.hub.carried import ASYNCGEN_HOOKS as _ASYNCGEN_HOOKS
+from greenserve.hub.carried import ORIGIN_TRACKING as _ORIGIN_TRACKING
+from greenserve.hub.carried import note as _note
+
+_set_hooks = _real.set_asyncgen_hooks
+_set_depth = _real.set_coroutine_origin_tracking_depth
+
+
+def set_asyncgen_hooks(*args: Any, **kwargs: Any) -> None:
+    """As `sys.set_asyncgen_hooks`, for the running green thread."""
+    _set_hooks(*args, **kwargs)
+    _note(_ASYNCGEN_HOOKS, tuple(_real.get_asyncgen_hooks()))
+
+
+def set_coroutine_origin_tracking_depth(depth: int) -> None:
+    """As `sys.set_coroutine_origin_tracking_depth`, for the running green thread."""
+    _set_depth(depth)
+    _note(_ORIGIN_TRACKING, depth)
+
+
+__getattr__ = complete(globals(), _real)
