@@ -27,9 +27,9 @@ Handle: TypeAlias = Callable[[Any, Any], object]
 
 CONCURRENCY = 1000  # connections at a time; as many as a process may have descriptors, in the usual configuration
 HANDSHAKE_TIMEOUT = 10.0  # seconds: several round trips to the other side of the world, and a lost packet or two
-BURST = 64  # connections accepted before others have their turn
 MAX_DATAGRAM = 65535  # bytes: more no UDP length can say
 PAUSES = (0.05, 1.0)  # seconds, first and longest, while descriptors are short: connections end meanwhile
+FAILURES = 8  # in a row that may each concern another peer; from then on it is taken for the server's own, which lasts
 
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 _CLOSED = frozenset({errno.EBADF, errno.EINVAL, errno.ENOTSOCK})
@@ -59,6 +59,8 @@ class State(Enum):
 class _Server:
     """What stream and datagram servers have in common: their life, their pool."""
 
+    _TASK: str  # what the loop does, in the words of its log
+
     def __init__(self, sock: socket.socket, handle: Handle | None, pool: GreenPool | int) -> None:
         self.socket = sock
         self.pool = pool if isinstance(pool, GreenPool) else GreenPool(pool)
@@ -66,6 +68,9 @@ class _Server:
         self._handle = handle
         self._name = type(self).__name__
         self._loop: GreenThread[None] | None = None
+        self._failures = 0  # in a row
+        self._pause = PAUSES[0]
+        self._warned = False
 
     @property
     def address(self) -> Any:
@@ -127,6 +132,48 @@ class _Server:
     def _serve(self) -> None:
         raise NotImplementedError
 
+    def _patiently(self, operation: Callable[..., tuple[Any, Any]], *args: Any) -> tuple[Any, Any]:
+        """`operation(*args)`; waits as long as it takes, also if the socket is non-blocking or has a timeout."""
+        while True:
+            try:
+                return operation(*args)
+            except TimeoutError:
+                continue
+            except BlockingIOError:
+                self.socket._wait_read(None)
+
+    def _cope(self, error: OSError) -> None:
+        """After a failure of accept or recvfrom: go on at once, later, or not at all."""
+        if error.errno in _CLOSED:
+            if self.state is State.SERVING:
+                self.state = State.STOPPED
+                self.socket.close()
+                raise error
+            return
+        self._failures += 1
+        shortage = error.errno in _SHORTAGES
+        if self._failures < FAILURES and not shortage:
+            # It concerns one connection in the queue, which is gone (accept(2)), or an earlier answer of ours that has
+            # reached nobody (ECONNREFUSED).
+            sleep(0)
+            return
+        if not self._warned:
+            self._warned = True
+            advice = "; it tries again"
+            if shortage:
+                limit = f"the server's concurrency ({self.pool.size})"
+                advice = f": raise the limit of open files (ulimit -n), or lower {limit}"
+            logger.warning("%s cannot %s for now (%s)%s", self._name, self._TASK, error.strerror or error, advice)
+        sleep(self._pause)
+        self._pause = min(2 * self._pause, PAUSES[1])
+
+    def _succeeded(self) -> None:
+        """It works, perhaps again."""
+        if self._failures:
+            if self._warned:
+                logger.info("%s can %s again", self._name, self._TASK)
+            self._failures, self._pause, self._warned = 0, PAUSES[0], False
+
     def __enter__(self) -> Self:
         self.start()
         return self
@@ -156,6 +203,8 @@ class StreamServer(_Server):
     b'hello'
     """
 
+    _TASK = "accept connections"
+
     def __init__(
         self,
         listener: socket.socket | net.AddressLike,
@@ -173,8 +222,6 @@ class StreamServer(_Server):
         self._ssl_context = ssl_context or (sock.context if isinstance(sock, ssl.SSLSocket) else None)
         self._handshake_timeout = handshake_timeout
         self._threads: set[GreenThread[Any]] = set()
-        self._shortage: OSError | None = None
-        self._pause = PAUSES[0]
 
     @property
     def connections(self) -> int:
@@ -182,14 +229,14 @@ class StreamServer(_Server):
         return len(self._threads)
 
     def _serve(self) -> None:
-        accepted = 0
+        greenlet = running()
         while self.state is State.SERVING:
             try:
-                connection, address = self._accept(self.socket)
+                connection, address = self._patiently(self._accept, self.socket)
             except OSError as error:
                 self._cope(error)
                 continue
-            self._end_of_shortage()
+            self._succeeded()
             try:
                 thread = self.pool.spawn(self._run, connection, address)
             except BaseException:  # killed while it waited for room
@@ -201,34 +248,7 @@ class StreamServer(_Server):
             elif not thread.dead:
                 self._threads.add(thread)
                 thread.link(self._threads.discard)
-            accepted += 1
-            if accepted % BURST == 0:
-                sleep(0)
-
-    def _cope(self, error: OSError) -> None:
-        """After a failure of accept: go on at once, later, or not at all."""
-        if error.errno in _SHORTAGES:
-            if self._shortage is None:
-                self._shortage = error
-                logger.warning(
-                    "%s cannot accept connections for now (%s): raise the limit of open files (ulimit -n), or "
-                    "lower the server's concurrency (%d)",
-                    self._name,
-                    error.strerror,
-                    self.pool.size,
-                )
-            sleep(self._pause)
-            self._pause = min(2 * self._pause, PAUSES[1])
-        elif error.errno in _CLOSED and self.state is State.SERVING:
-            self.state = State.STOPPED
-            raise error
-        # Otherwise it concerns one connection in the queue, which is gone (accept(2)).
-
-    def _end_of_shortage(self) -> None:
-        if self._shortage is not None:
-            self._shortage = None
-            self._pause = PAUSES[0]
-            logger.info("%s accepts connections again", self._name)
+            greenlet.hub.give_way(greenlet)
 
     def _run(self, connection: socket.socket, address: Any) -> None:
         handle = self._handle
@@ -287,6 +307,8 @@ class DatagramServer(_Server):
     (5, b'HELLO')
     """
 
+    _TASK = "receive datagrams"
+
     def __init__(
         self,
         sock: socket.socket | net.AddressLike,
@@ -303,16 +325,16 @@ class DatagramServer(_Server):
         return self.socket.sendto(data, address)
 
     def _serve(self) -> None:
+        greenlet = running()
         while self.state is State.SERVING:
             try:
-                data, address = self.socket.recvfrom(MAX_DATAGRAM)
+                data, address = self._patiently(self.socket.recvfrom, MAX_DATAGRAM)
             except OSError as error:
-                if error.errno in _CLOSED:
-                    if self.state is State.SERVING:
-                        raise
-                    return
-                continue  # an earlier answer of ours has reached nobody (ECONNREFUSED)
+                self._cope(error)
+                continue
+            self._succeeded()
             self.pool.spawn(self._run, data, address)
+            greenlet.hub.give_way(greenlet)
 
     def _run(self, data: bytes, address: Any) -> None:
         handle = self._handle

@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -193,7 +194,7 @@ def test_want_of_descriptors_is_said_once_and_overcome(caplog, monkeypatch):
 
 def test_many_connections_at_once_leave_others_their_turn():
     with StreamServer(ANY, echo) as server:
-        clients = [net.connect(server.address) for _ in range(2 * streamserver.BURST)]
+        clients = [net.connect(server.address) for _ in range(128)]
         until(lambda: server.connections == len(clients))
         for client in clients:
             client.close()
@@ -254,3 +255,124 @@ def test_a_datagram_stops_the_server():
     with socket.socket(type=socket.SOCK_DGRAM) as client:
         client.sendto(b"", server.address)
         serving.wait()
+
+
+def test_datagrams_that_wait_already_leave_others_their_turn():
+    received, ran, waiting = [], [], 100
+    server = DatagramServer(ANY, lambda data, address: None)
+
+    def receive(length):
+        received.append(length)
+        if len(received) >= waiting:
+            server.state = State.STOPPED
+        until_then = monotonic() + 0.0005
+        while monotonic() < until_then:
+            pass
+        return b"", ANY
+
+    server.socket = Receiving(receive, server.socket)
+    with server:
+        spawn(lambda: ran.append(len(received)))
+        until(lambda: server.state is State.STOPPED)
+    server.socket.close()
+    assert ran[0] < waiting
+
+
+class Receiving:
+    """A bound socket whose `recvfrom` is `receive`."""
+
+    def __init__(self, receive, sock):
+        self.recvfrom = receive
+        self.close = sock.close
+        self.getsockname = sock.getsockname
+
+
+def nonblocking(sock):
+    sock.setblocking(False)
+    return sock
+
+
+def impatient(sock):
+    sock.settimeout(0.001)
+    return sock
+
+
+@pytest.mark.parametrize("prepare", [nonblocking, impatient])
+def test_a_listener_that_does_not_block_is_waited_for_all_the_same(prepare, caplog):
+    listener = prepare(net.listen(ANY))
+    with StreamServer(listener, echo) as server:
+        sleep(0.02)  # others run
+        assert ask(server.address) == b"x"
+        assert ask(server.address) == b"x"
+    with prepare(net.listen(ANY)) as another:
+        serving = spawn(serve, another, echo)
+        assert ask(another.getsockname()) == b"x"
+        serving.kill()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("prepare", [nonblocking, impatient])
+def test_a_datagram_socket_that_does_not_block_is_waited_for_all_the_same(prepare, caplog):
+    server = DatagramServer(prepare(net.bind(ANY)))
+    server.on_connect(server.sendto)
+    with server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        sleep(0.02)
+        client.sendto(b"x", server.address)
+        assert client.recv(1) == b"x"
+    assert not caplog.records
+
+
+def test_the_end_of_a_server_that_waits_with_a_nonblocking_socket_is_no_error():
+    for server in (
+        StreamServer(nonblocking(net.listen(ANY)), echo),
+        DatagramServer(nonblocking(net.bind(ANY)), echo),
+    ):
+        server.start()
+        sleep(0.001)
+        assert server.stop()
+        server.join()
+
+
+@pytest.mark.parametrize("number", [errno.ENETDOWN, errno.EPERM, errno.EOPNOTSUPP, errno.ENOBUFS])
+@pytest.mark.parametrize("kind", ["stream", "datagram"])
+def test_a_failure_that_lasts_is_said_once_and_met_with_pauses(kind, number, caplog, monkeypatch):
+    pauses, failures = [], 30
+
+    def fail(self, *_):
+        nonlocal failures
+        failures -= 1
+        if failures:
+            raise OSError(number, os.strerror(number))
+        raise OSError(errno.EBADF, "closed")
+
+    monkeypatch.setattr(streamserver, "sleep", pauses.append)
+    monkeypatch.setattr(socket.socket, "accept", fail)
+    monkeypatch.setattr(socket.socket, "recvfrom", fail)
+    server = StreamServer(ANY, echo) if kind == "stream" else DatagramServer(ANY, echo)
+    with caplog.at_level(logging.INFO, "greenserve.green"), pytest.raises(OSError, match="closed"):
+        server.serve_forever()
+    assert len(pauses) == 29
+    assert pauses[-1] == streamserver.PAUSES[1]
+    assert sum(pauses) > 10
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert ("accept" in caplog.text) is (kind == "stream")
+
+
+def test_a_failure_of_one_peer_costs_no_pause(caplog, monkeypatch):
+    pauses, real_recvfrom = [], socket.socket.recvfrom
+    failures = [OSError(errno.ECONNREFUSED, "nobody there")] * 3
+
+    def receive(self, *args):
+        if failures:
+            raise failures.pop()
+        return real_recvfrom(self, *args)
+
+    monkeypatch.setattr(streamserver, "sleep", pauses.append)
+    monkeypatch.setattr(socket.socket, "recvfrom", receive)
+    server = DatagramServer(ANY)
+    server.on_connect(server.sendto)
+    with server, socket.socket(type=socket.SOCK_DGRAM) as client:
+        client.sendto(b"x", server.address)
+        assert client.recv(1) == b"x"
+    assert pauses == [0, 0, 0]
+    assert not caplog.records
