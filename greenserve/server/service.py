@@ -31,6 +31,7 @@ from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.websocket.compat import upgradable
 from greenserve.websocket.deflate import DeflateParameters
+from greenserve.websocket.memory import Memory
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application
 
@@ -84,6 +85,7 @@ class Service:
             ping_timeout=settings.ws_ping_timeout,
             max_message=settings.ws_max_message,
             deflate=DeflateParameters() if settings.ws_compression else None,
+            memory=Memory(settings.ws_max_memory),
         )
         self.stopping = Flag()  # environ["greenserve.stopping"]
         self._grace = settings.graceful_timeout

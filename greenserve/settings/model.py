@@ -147,6 +147,14 @@ class Settings:
     ws_max_message: int | None = _option(
         1024 * 1024, optional(SIZE), "The largest WebSocket message, after inflation.", unit="bytes"
     )
+    # Room for a hundred unfinished messages of the largest size; a small machine has 512 MiB.
+    ws_max_memory: int | None = _option(
+        128 * 1024 * 1024,
+        optional(SIZE),
+        "The most that all WebSockets together may hold of what has come and was not received, several times "
+        "ws_max_message; beyond it the one that holds the most is closed (1013).",
+        unit="bytes",
+    )
     ws_ping_interval: float = _option(
         20.0, duration(zero=True), "Silence after which a WebSocket is pinged; 0 for never.", unit="s"
     )

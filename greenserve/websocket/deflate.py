@@ -1,14 +1,16 @@
 """permessage-deflate (RFC 7692): its parameters, and the two zlib contexts of a connection, made when first needed.
 
 Compression can be turned into a weapon: a kilobyte may inflate to a megabyte. So inflating stops AT the limit (zlib's
-max_length), not when memory has run out.
+max_length), not when memory has run out, and goes in small steps, between which others run.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from io import BytesIO
+from typing import Any, Final
 
 from greenserve.websocket.errors import InvalidPayload, MessageTooBig
 
@@ -17,9 +19,13 @@ TAIL: Final = b"\x00\x00\xff\xff"
 MAX_WINDOW_BITS: Final = 15
 # RFC 7692 allows 8, but zlib cannot compress a raw stream with a window of 256 bytes.
 MIN_DEFLATE_BITS: Final = 9
-# A stream may end (BFINAL) and another begin inside a message, RFC 7692 §7.2.3.4. Each restart copies what is left of
-# the input, so a message made of thousands of empty streams would cost quadratic time. Nobody sends more than one.
+# A stream may end (BFINAL) and another begin inside a message, RFC 7692 §7.2.3.4. Each restart copies the window, so a
+# message made of thousands of empty streams would cost much time. Nobody sends more than one.
 MAX_RESTARTS: Final = 16
+INPUT_STEP: Final = (
+    4096  # bytes: three hundred blocks of a few bytes, each with tables of its own, take half a millisecond
+)
+OUTPUT_STEP: Final = 65536  # bytes: a tenth of a millisecond
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,49 +91,53 @@ class Deflater:
 class Inflater:
     """Inflates the messages of one side; the context lives on between them unless that was agreed away."""
 
-    __slots__ = ("_bits", "_context", "_keep", "_restarts")
+    __slots__ = ("_bits", "_context", "_keep")
 
     def __init__(self, bits: int, *, takeover: bool) -> None:
         self._bits = bits
         self._keep = takeover
         self._context: zlib._Decompress | None = None
-        self._restarts = 0
 
-    def feed(self, piece: bytes, message: bytearray, limit: int) -> bytes:
-        """Inflate the next piece of a message, append it to `message`, and return what was appended.
+    def inflate(self, payload: bytes, message: BytesIO, limit: int) -> Iterator[int]:
+        """Inflate a message's payload and append it to `message`. Yields after each step how many bytes it has moved,
+        so that the caller can give way: a step takes at most INPUT_STEP bytes and gives at most OUTPUT_STEP.
 
         Raises MessageTooBig before `message` grows past `limit` bytes; InvalidPayload when this is not deflate data.
         """
-        added = b""
-        while True:
-            if self._context is None:
-                self._context = zlib.decompressobj(-self._bits)
-            try:
+        restarts = 0
+        view = memoryview(payload)
+        pieces = [view[start : start + INPUT_STEP] for start in range(0, len(view), INPUT_STEP)]
+        for whole in (*pieces, TAIL):
+            piece: Any = whole
+            more = True
+            while more:
+                context = self._context
+                if context is None:
+                    context = self._context = zlib.decompressobj(-self._bits)
                 # One byte more than there is room for tells "exactly at the limit" from "too big".
-                output = self._context.decompress(piece, limit - len(message) + 1)
-            except zlib.error as error:
-                raise InvalidPayload("a compressed message does not inflate") from error
-            if len(message) + len(output) > limit:
-                raise MessageTooBig(f"a message inflates to more than {limit} bytes")
-            message += output
-            added = added + output if added else output
-            if not self._context.eof:
-                return added
-            piece = self._context.unused_data
-            self._restart(message)
-
-    def finish(self, message: bytearray, limit: int) -> bytes:
-        """The end of a message: feed the flush marker that the wire leaves out. Returns and raises as `feed`."""
-        added = self.feed(TAIL, message, limit)
-        self._restarts = 0
+                room = min(limit - message.tell() + 1, OUTPUT_STEP)
+                try:
+                    output = context.decompress(piece, room)
+                except zlib.error as error:
+                    raise InvalidPayload("a compressed message does not inflate") from error
+                if message.tell() + len(output) > limit:
+                    raise MessageTooBig(f"a message inflates to more than {limit} bytes")
+                message.write(output)
+                yield len(piece) + len(output)
+                if context.eof:
+                    restarts += 1
+                    if restarts > MAX_RESTARTS:
+                        raise InvalidPayload(f"a compressed message has more than {MAX_RESTARTS} final blocks")
+                    piece = context.unused_data
+                    self._restart(message)
+                    more = bool(piece)
+                else:
+                    piece = context.unconsumed_tail
+                    more = bool(piece) or len(output) == room  # zlib may hold what there was no room for
         if not self._keep:
             self._context = None
-        return added
 
-    def _restart(self, message: bytearray) -> None:
-        self._restarts += 1
-        if self._restarts > MAX_RESTARTS:
-            raise InvalidPayload(f"a compressed message has more than {MAX_RESTARTS} final blocks")
+    def _restart(self, message: BytesIO) -> None:
         # The window outlives a final block (§7.2.3.4). zlib keeps its own to itself; the end of this message is what
         # is known of it, and a reference to anything older fails as invalid.
-        self._context = zlib.decompressobj(-self._bits, zdict=bytes(message[-(1 << self._bits) :]))
+        self._context = zlib.decompressobj(-self._bits, zdict=bytes(message.getbuffer()[-(1 << self._bits) :]))

@@ -1,60 +1,88 @@
 """What has come on a WebSocket and nobody has received yet, and who waits for something to come.
 
-Law: for the hub's thread alone, so it needs no lock.
+A packed message is unpacked when it is the first and a receiver waits for it. Law: for the hub's thread alone, so it
+needs no lock.
 """
 
 from __future__ import annotations
 
+from sys import getsizeof
+
 from greenserve.hub.hub import wake
 from greenserve.hub.timers import Token
+from greenserve.websocket.message import PackedMessage
 
 MAX_MESSAGES = 64  # that nobody has received, before reading stops
-MAX_SIZE = 1 << 20  # bytes (or characters) of them: the same
+MAX_SIZE = 1 << 20  # bytes of memory that they take: the same
 
 
 class Inbox:
-    """Messages in the order in which they came; or, while there are none, receivers in the order of theirs."""
+    """Messages in the order in which they came; or, while there are none, receivers in the order of theirs.
+
+    There are both only while the first message is being unpacked. size: bytes of memory that the messages take.
+    """
 
     # Lists, not deques: an empty deque has 600 bytes, and these are short and mostly empty.
-    __slots__ = ("_size", "messages", "receivers")
+    __slots__ = ("messages", "receivers", "size")
 
     def __init__(self) -> None:
-        self.messages: list[str | bytes] = []
+        self.messages: list[str | bytes | PackedMessage] = []
         self.receivers: list[Token] = []  # some may have left: their tokens are empty
-        self._size = 0
+        self.size = 0
 
     @property
     def full(self) -> bool:
         """Whether reading should stop."""
-        return len(self.messages) >= MAX_MESSAGES or self._size >= MAX_SIZE
+        return len(self.messages) >= MAX_MESSAGES or self.size >= MAX_SIZE
 
     @property
     def roomy(self) -> bool:
         """Whether reading may begin again: half of it is free, so that it does not stop and go with every message."""
-        return len(self.messages) <= MAX_MESSAGES >> 1 and self._size <= MAX_SIZE >> 1
+        return len(self.messages) <= MAX_MESSAGES >> 1 and self.size <= MAX_SIZE >> 1
 
-    def put(self, message: str | bytes) -> bool:
+    def put(self, message: str | bytes | PackedMessage) -> bool:
         """Hand a message to whoever waits, or keep it. Returns whether it is full now."""
         receivers = self.receivers
-        while receivers:
-            if wake(receivers.pop(0), message):
-                return False
+        if receivers and not self.messages and type(message) is not PackedMessage:
+            while receivers:
+                if wake(receivers.pop(0), message):
+                    return False
         self.messages.append(message)
-        self._size += len(message)
+        self.size += _size(message)
         return self.full
 
+    @property
+    def at_hand(self) -> bool:
+        """Whether the first message can be taken as it is, and nobody waits for it."""
+        return bool(self.messages) and not self.receivers and type(self.messages[0]) is not PackedMessage
+
     def take(self) -> str | bytes:
-        """The first message. Raises IndexError when there is none."""
+        """The first message, which is `at_hand`."""
         message = self.messages.pop(0)
-        self._size -= len(message)
+        self.size -= _size(message)
+        assert not isinstance(message, PackedMessage)
         return message
 
-    def line_up(self, token: Token) -> None:
-        """Hand the first message to `token`, now or when it comes."""
-        if not self.messages:
-            self.receivers.append(token)
-        elif wake(token, self.messages[0]):
-            self.take()
+    def serve(self) -> bool:
+        """Hand messages to receivers, and unpack one of them a step further. Returns whether it needs another step.
+
+        Raises MessageTooBig, InvalidPayload.
+        """
+        messages, receivers = self.messages, self.receivers
+        while messages and receivers:
+            message = messages[0]
+            if not receivers[0]:
+                receivers.pop(0)
+            elif isinstance(message, PackedMessage):
+                before = message.size
+                unpacked = message.step()
+                messages[0] = message if unpacked is None else unpacked
+                self.size += _size(messages[0]) - before
+                if unpacked is None:
+                    return True
+            elif wake(receivers.pop(0), message):
+                self.take()
+        return False
 
     def leave(self, token: Token) -> None:
         """Forget a receiver whose token is empty: it has timed out, or was killed."""
@@ -62,11 +90,16 @@ class Inbox:
             self.receivers.remove(token)
 
     def turn_away(self, outcome: object) -> None:
-        """No message will come any more: resume every receiver with `outcome`. The messages stay."""
-        while self.receivers:
-            wake(self.receivers.pop(0), outcome)
+        """No message will come any more: resume the receivers with `outcome`, but those for whom there is one still."""
+        if not self.messages:
+            while self.receivers:
+                wake(self.receivers.pop(0), outcome)
 
     def clear(self) -> None:
         """Drop the messages."""
         self.messages.clear()
-        self._size = 0
+        self.size = 0
+
+
+def _size(message: str | bytes | PackedMessage) -> int:
+    return message.size if isinstance(message, PackedMessage) else getsizeof(message)

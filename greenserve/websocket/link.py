@@ -3,7 +3,8 @@ is the one that sends.
 
 Strategy. The socket is read by a callback of the hub, not by whoever calls `receive`: so Pings are answered, and a
 Close is noticed, while the application is busy elsewhere. Complete messages go straight to a waiting receiver, or into
-the inbox. While that is full, or the outbox is, nothing is read, and TCP tells the peer.
+the inbox. While that is full, or the outbox is, nothing is read, and TCP tells the peer. Whatever the peer sends, the
+callback ends with the hub's turn and makes itself ready again.
 
 Laws. Only the hub's thread touches protocol, socket and inbox. `Stage` says how far the end has come. Whoever waits is
 resumed at the end, whatever its cause.
@@ -25,6 +26,8 @@ from greenserve.websocket.closing import CloseCode
 from greenserve.websocket.errors import ConnectionClosed, ProtocolViolation
 from greenserve.websocket.events import Close, Pong
 from greenserve.websocket.inbox import Inbox
+from greenserve.websocket.memory import Memory
+from greenserve.websocket.message import PackedMessage
 from greenserve.websocket.outbound import (
     CLOSED,
     CLOSING,
@@ -36,7 +39,8 @@ from greenserve.websocket.outbound import (
     Outbound,
     Stage,
 )
-from greenserve.websocket.protocol import Ahead, Protocol
+from greenserve.websocket.protocol import MORE, Ahead, Protocol
+from greenserve.websocket.unpacking import unpacker_of
 
 __all__ = ["Link", "Stage"]
 
@@ -44,10 +48,13 @@ logger = logging.getLogger("greenserve.websocket")
 
 READ_SIZE = 65536  # bytes
 LINGER_SECONDS = 2  # to read on after the end, lest a reset destroy our Close on its way (RFC 6455 §7.1.1)
+LINGER_LIMIT = 1 << 20  # bytes thrown away at the most
 CLOSE_SECONDS = 5  # for the peer to answer our Close
+LAST_WORDS = 64  # messages and control frames of a peer that is gone which are still looked at
+SMALL = 4096  # bytes: less is not counted, since the rest of a WebSocket weighs as much
 
 _ENDED: Any = object()  # outcome of a receiver: no message will come
-_MESSAGE = frozenset((str, bytes))
+_MESSAGE = frozenset((str, bytes, PackedMessage))
 _NOTHING, _OTHER = Ahead.NOTHING, Ahead.OTHER
 
 
@@ -56,7 +63,8 @@ class Link(Outbound):
 
     sock: connected, non-blocking, the link's own from now on. ping_interval: seconds of silence after which a Ping is
     sent, 0 for never; ping_timeout: seconds for any sign of life after that. Both are as coarse as the heartbeat that
-    calls `tick`. client: we are the client, so the server is to close the socket.
+    calls `tick`. client: we are the client, so the server is to close the socket. memory: what this link shares with
+    others; by default it has no bound but its own.
     """
 
     status = "101 Switching Protocols"  # for the access log
@@ -66,11 +74,14 @@ class Link(Outbound):
         "__weakref__",
         "_at_end",
         "_heard",
+        "_held",
         "_inbox",
+        "_linger_left",
         "_on_closed",
         "_paused",
         "_ping_interval",
         "_ping_timeout",
+        "_unpacking",
         "client",
         "farewell",
         "on_pong",
@@ -85,13 +96,17 @@ class Link(Outbound):
         ping_interval: float,
         ping_timeout: float,
         client: bool = False,
+        memory: Memory | None = None,
     ) -> None:
-        super().__init__(hub, sock, protocol)
+        super().__init__(hub, sock, protocol, memory or Memory())
         self.farewell: Close | None = None  # our Close, if we began
         self.on_pong: Callable[[bytes], object] | None = None
         self.client = client
         self._inbox = Inbox()
         self._paused = False
+        self._unpacking = False  # in line for it
+        self._held = 0  # bytes that the memory knows of
+        self._linger_left = LINGER_LIMIT
         self._heard = True
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
@@ -175,26 +190,26 @@ class Link(Outbound):
         return False
 
     def _deliver_events(self) -> bool:
-        protocol, inbox, heeded = self.protocol, self._inbox, False
+        protocol, inbox = self.protocol, self._inbox
+        event: object = None
         while not self._paused:
-            event = protocol.next_event()
+            event = protocol.step()
             if event is None:
                 break
             if type(event) in _MESSAGE:
                 if self.stage < LEAVING:
-                    self._paused = inbox.put(event)  # type: ignore[arg-type]  # str or bytes, as just asked
-                    ahead = protocol.ahead()
-                    if ahead is _NOTHING:
-                        break
-                    if ahead is _OTHER:  # it may be the end: first let the application answer what came before
-                        self._put_off_reading()
-                        return False
-            elif self._heed(event):
-                heeded = True
-            else:
+                    self._paused = inbox.put(event)  # type: ignore[arg-type]  # a message, as just asked
+                ahead = protocol.ahead()
+                if ahead is _NOTHING:
+                    break
+                if ahead is _OTHER:  # it may be the end: first let the application answer what came before
+                    return self._put_off_reading()
+            elif event is not MORE and not self._heed(event):
                 return False
-        if heeded:
-            self._answer()
+            if self.hub.turn_is_over():
+                return self._put_off_reading()
+        if event is None or inbox.messages or self._held or protocol.outgoing:
+            return self._settle()
         return not self._paused
 
     def _heed(self, event: object) -> bool:
@@ -214,10 +229,19 @@ class Link(Outbound):
             if self._outbox_size > OUTBOX_LIMIT:  # it asks, and does not read what we answer
                 self._paused = True
 
-    def _put_off_reading(self) -> None:
+    def _settle(self) -> bool:
+        """After some events. Returns whether to read on."""
+        paused = self._paused  # then what ends the pause has reading go on, serving the receivers included
+        if self._inbox.messages and self._inbox.receivers:
+            self._serve_receivers()
         self._answer()
-        if not self._paused:
+        self._account()
+        return not (paused or self._paused) and self.stage < ENDED
+
+    def _put_off_reading(self) -> bool:
+        if self._settle():
             self.hub.call_soon(self._read_on)
+        return False
 
     def _read_on(self) -> None:
         if self.stage < ENDED and not self._paused and self._deliver():
@@ -225,9 +249,26 @@ class Link(Outbound):
 
     def _resume(self) -> None:
         """Read on, if there is room now on both sides."""
-        if self._paused and self.stage < ENDED and self._inbox.roomy and self._outbox_size <= OUTBOX_LIMIT:
+        if not self._paused or self._unpacking or self.stage >= ENDED:
+            return
+        if self._inbox.roomy and self._outbox_size <= OUTBOX_LIMIT:
             self._paused = False
             self.hub.call_soon(self._read_on)
+
+    def _account(self) -> None:
+        """Tell the memory what is held now, which may end this link."""
+        size = 0 if self.stage is CLOSED else self.protocol.held + self._inbox.size
+        if size <= SMALL:
+            size = 0
+        if size != self._held:
+            self._held = size
+            self._memory.hold(self, size)
+
+    def give_up(self) -> None:
+        """All links together hold more than they may, and this one the most."""
+        logger.warning("a WebSocket was closed with 1013, for it held the most of all, and all more than ws_max_memory")
+        self._inbox.clear()
+        self.fail(CloseCode.TRY_AGAIN_LATER, "the server is short of memory")
 
     # -- receiving
 
@@ -236,12 +277,16 @@ class Link(Outbound):
         greenlet = running()
         hub = greenlet.hub
         if hub is self.hub:
-            if self._inbox.messages:
-                return self._take()
-            if self.stage >= ENDED:
+            inbox = self._inbox
+            if inbox.messages:
+                if inbox.at_hand:
+                    return self._take()
+            elif self.stage >= ENDED:
                 raise self.error()
             token: Token = [greenlet]
-            self._inbox.receivers.append(token)
+            inbox.receivers.append(token)
+            if inbox.messages:
+                self._serve_receivers()
         else:
             token = [greenlet]
             self.hub.call_soon_threadsafe(self._line_up, token)
@@ -260,16 +305,43 @@ class Link(Outbound):
 
     def _take(self) -> str | bytes:
         message = self._inbox.take()
+        if self._held:
+            self._account()
         if self._paused:
             self._resume()
         return message
 
-    def _line_up(self, token: Token) -> None:
-        """In the hub: a receiver in another OS thread has come."""
-        self._inbox.line_up(token)
+    def _serve_receivers(self) -> None:
+        """Hand messages to those who wait. What has to be unpacked first is, if it is short; else it stands in line.
+
+        What comes behind it is not read then: it may be the end, and the application is to have its chance to answer.
+        """
+        if not self._unpacking and self.serve():
+            self._unpacking = self._paused = True
+            unpacker_of(self.hub).add(self)
+
+    def serve(self) -> bool:
+        """Hand messages to those who wait, and unpack one of them a step further. Returns whether it needs another."""
+        more = False
+        try:
+            more = self._inbox.serve()
+        except ProtocolViolation as violation:
+            self.protocol.fail(violation)
+            self._inbox.clear()
+            self._answer()
+            self._end()
         if self.stage >= ENDED:
             self._inbox.turn_away(_ENDED)
-        self._resume()
+        self._account()
+        if not more:
+            self._unpacking = False
+            self._resume()
+        return more
+
+    def _line_up(self, token: Token) -> None:
+        """In the hub: a receiver in another OS thread has come."""
+        self._inbox.receivers.append(token)
+        self._serve_receivers()
 
     def _leave(self, token: Token) -> None:
         if running().hub is self.hub:
@@ -395,6 +467,8 @@ class Link(Outbound):
     def _set_ended(self) -> None:
         self.stage = ENDED
         self._waits = 0.0
+        self.protocol.forget()
+        self._account()
         self._inbox.turn_away(_ENDED)
         self._wake_waiters()
         callbacks, self._at_end = self._at_end, None
@@ -412,8 +486,7 @@ class Link(Outbound):
         """The peer is gone, or as good as gone. What it said before may still be there, its Close above all."""
         if self.stage is CLOSED:
             return
-        self._outbox = None
-        self._outbox_size = 0
+        self._drop_outbox()
         if self.stage < ENDED:
             self._take_last_words()
             self._set_ended()
@@ -427,9 +500,10 @@ class Link(Outbound):
             pass
         protocol.receive_data(b"")
         try:
-            while (event := protocol.next_event()) is not None:
-                if isinstance(event, str | bytes) and self.stage < LEAVING:
-                    self._inbox.put(event)
+            for _ in range(LAST_WORDS):
+                event: object = protocol.step()
+                if type(event) in _MESSAGE and self.stage < LEAVING:
+                    self._inbox.put(event)  # type: ignore[arg-type]  # see above
         except ProtocolViolation:
             pass
 
@@ -450,20 +524,27 @@ class Link(Outbound):
         self._socket.shutdown(socket.SHUT_WR)
 
     def _discard(self) -> None:
-        try:
-            while self._socket.recv(READ_SIZE):
-                pass
-        except self._would_block as busy:
-            self._await_data(busy)
-            return
-        except OSError:
-            pass
+        while self._linger_left > 0:
+            try:
+                data = self._socket.recv(READ_SIZE)
+            except self._would_block as busy:
+                self._await_data(busy)
+                return
+            except OSError:
+                break
+            if not data:
+                break
+            self._linger_left -= len(data)
+            if self.hub.turn_is_over():
+                self.hub.ready.append(self)
+                return
         self._close()
 
     def _close(self) -> None:
         if self.stage is CLOSED:
             return
         self.stage = CLOSED
+        self._account()
         self._descriptor.reader = self._descriptor.writer = None
         self.hub.unregister(self._descriptor)
         self._socket.close()

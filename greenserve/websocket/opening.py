@@ -7,17 +7,27 @@ from typing import Any
 from greenserve.hub.hub import Hub
 from greenserve.websocket.heartbeat import heartbeat_of
 from greenserve.websocket.link import Link
+from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol import Protocol
 
 
 def open_link(
-    hub: Hub, sock: Any, protocol: Protocol, *, ping_interval: float, ping_timeout: float, client: bool = False
+    hub: Hub,
+    sock: Any,
+    protocol: Protocol,
+    *,
+    ping_interval: float,
+    ping_timeout: float,
+    client: bool = False,
+    memory: Memory | None = None,
 ) -> Link:
-    """A link on a connected, non-blocking socket. The hub's thread only; call `start` on it."""
+    """A link on a connected, non-blocking socket. The hub's thread only; call `start` on it. The rest as of `Link`."""
     kind: type[Link] = Link
     if hasattr(sock, "pending"):  # TLS
         from greenserve.websocket.tls import TlsLink as kind  # noqa: PLC0415 - most programs never speak TLS here
-    link = kind(hub, sock, protocol, ping_interval=ping_interval, ping_timeout=ping_timeout, client=client)
+    link = kind(
+        hub, sock, protocol, ping_interval=ping_interval, ping_timeout=ping_timeout, client=client, memory=memory
+    )
     heartbeat = heartbeat_of(hub, min(ping_interval, ping_timeout) if ping_interval else 0.0)
     heartbeat.add(link)
     link.when_closed(heartbeat.discard)

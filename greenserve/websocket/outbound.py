@@ -22,6 +22,7 @@ from greenserve.hub.timers import Token
 from greenserve.websocket.closing import CloseCode
 from greenserve.websocket.errors import ConnectionClosed
 from greenserve.websocket.events import Close
+from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol import Protocol
 
 OUTBOX_LIMIT = 1 << 20  # bytes that the peer has not taken, before a sender waits, and a broadcast gives the peer up
@@ -51,6 +52,7 @@ class Outbound(HubCall):
 
     __slots__ = (
         "_descriptor",
+        "_memory",
         "_outbox",
         "_outbox_size",
         "_socket",
@@ -62,12 +64,13 @@ class Outbound(HubCall):
         "stage",
     )
 
-    def __init__(self, hub: Hub, sock: Any, protocol: Protocol) -> None:
+    def __init__(self, hub: Hub, sock: Any, protocol: Protocol, memory: Memory) -> None:
         self.hub = hub
         self.protocol = protocol
         self.stage: Stage = OPEN
         self.sent = 0  # bytes
         self._socket = sock
+        self._memory = memory
         self._outbox: deque[bytes | memoryview] | None = None  # an empty deque has 600 bytes
         self._outbox_size = 0
         self._waiters: list[Token] = []  # for room in the outbox, or for the end
@@ -82,7 +85,7 @@ class Outbound(HubCall):
         if get_ident() != self.hub.thread_id:
             self._send_from_elsewhere(message)
             return
-        if self._outbox_size > OUTBOX_LIMIT:
+        if self._outbox_size and self._crowded:
             self._wait_for_room()
         self._write(self.protocol.send(message))
         if self.stage >= ENDED:
@@ -118,9 +121,14 @@ class Outbound(HubCall):
 
     # -- waiting to send
 
+    @property
+    def _crowded(self) -> bool:
+        """Whether a sender has to wait: there is much in the outbox, or not so little, and in all of them too much."""
+        return self._outbox_size > (JOINED_SIZE if self._memory.scarce else OUTBOX_LIMIT)
+
     def _wait_for_room(self) -> None:
         greenlet = running()
-        while self._outbox_size > OUTBOX_LIMIT and self.stage is OPEN:
+        while self._crowded and self.stage is OPEN:
             token: Token = [greenlet]
             self._waiters.append(token)
             greenlet.hub.park(greenlet, token)
@@ -140,7 +148,7 @@ class Outbound(HubCall):
         """In the hub: send for a sender in another OS thread, or put it in line."""
         if not token:  # it was killed meanwhile
             return
-        if self._outbox_size > OUTBOX_LIMIT and self.stage is OPEN:
+        if self._crowded and self.stage is OPEN:
             self._waiters.append(token)
             return
         try:
@@ -182,6 +190,12 @@ class Outbound(HubCall):
         assert self._outbox is not None
         self._outbox.append(data)
         self._outbox_size += len(data)
+        self._memory.waiting += len(data)
+
+    def _drop_outbox(self) -> None:
+        self._memory.waiting -= self._outbox_size
+        self._outbox = None
+        self._outbox_size = 0
 
     def _flush(self) -> None:
         """Send what waits, as far as the peer takes it."""
@@ -198,6 +212,7 @@ class Outbound(HubCall):
                 return
             self.sent += sent
             self._outbox_size -= sent
+            self._memory.waiting -= sent
             if sent == len(data):
                 self._outbox.popleft()
             else:

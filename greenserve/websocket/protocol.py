@@ -15,7 +15,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from typing import Final, Literal
 
 from greenserve.websocket.closing import CloseCode, close_payload, parse_close
 from greenserve.websocket.deflate import DeflateParameters, Deflater, Inflater
@@ -33,7 +33,7 @@ from greenserve.websocket.frames import (
     parse_head,
 )
 from greenserve.websocket.mask import apply_mask
-from greenserve.websocket.message import IncomingMessage
+from greenserve.websocket.message import IncomingMessage, PackedMessage
 from greenserve.websocket.utf8 import decode
 
 _UNLIMITED: Final = sys.maxsize >> 1
@@ -70,6 +70,12 @@ class Ahead(Enum):
     OTHER = auto()  # a control frame, a fragment, the end, or something wrong
 
 
+class More(Enum):
+    """What a step found that neither completed an event nor used up the bytes."""
+
+    MORE = auto()
+
+
 class _Step(Enum):
     WE_CLOSE = auto()
     PEER_CLOSES = auto()
@@ -94,6 +100,8 @@ _NEXT: Final = {
 # An Enum's member costs a global and an attribute; these are read for every message.
 _OPEN: Final = State.OPEN
 _CLOSED: Final = State.CLOSED
+MORE: Final = More.MORE
+FRAMES_PER_STEP: Final = 32  # fragments, some microseconds each, that one step takes at the most
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,9 +165,9 @@ class Protocol:
         "_max_frame",
         "_max_message",
         "_message",
-        "_outbound",
         "_start",
         "closed",
+        "outgoing",
         "state",
     )
 
@@ -177,7 +185,7 @@ class Protocol:
         self._start = 0
         self._eof = False
         self._message: IncomingMessage | None = None
-        self._outbound = b""
+        self.outgoing = b""  # see `data_to_send`
         self.state = State.OPEN
         self.closed: Close | None = None  # code and reason of what ended it, or is about to; None while OPEN
 
@@ -212,6 +220,26 @@ class Protocol:
         Raises ProtocolViolation (InvalidPayload, MessageTooBig) when the peer broke the protocol: the Close frame that
         tells it is in `data_to_send`, the connection is to be dropped, and nothing follows.
         """
+        while True:
+            event = self.step()
+            if event is MORE:
+                continue
+            if not isinstance(event, PackedMessage):
+                return event
+            try:
+                while (message := event.step()) is None:
+                    pass
+            except ProtocolViolation as violation:
+                self.fail(violation)
+                raise
+            return message
+
+    def step(self) -> Event | PackedMessage | Literal[More.MORE] | None:
+        """`next_event` in steps that take well under a millisecond, for whoever has others to serve.
+
+        MORE: go on, now or later. A PackedMessage is the caller's to unpack, and to report with `fail` when it cannot
+        be. The rest as of `next_event`.
+        """
         if not self._buffer and not self._eof:
             return None
         try:
@@ -223,8 +251,13 @@ class Protocol:
                         return decode(payload) if first == _WHOLE_TEXT else payload
             return self._advance()
         except ProtocolViolation as violation:
-            self._fail(violation)
+            self.fail(violation)
             raise
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that hold what has come and makes no whole message yet."""
+        return len(self._buffer) + (0 if self._message is None else self._message.size)
 
     def _plain_payload(self) -> bytes | None:
         """The payload of the whole data frame that stands next in the buffer; None when it is not provably plain."""
@@ -255,8 +288,10 @@ class Protocol:
         else:
             self._start = end
 
-    def _advance(self) -> Event | None:
-        while self.state is not _CLOSED:
+    def _advance(self) -> Event | PackedMessage | Literal[More.MORE] | None:
+        for _ in range(FRAMES_PER_STEP):
+            if self.state is _CLOSED:
+                break
             message = self._message
             if message is None or not message.remaining:
                 head = parse_head(
@@ -278,6 +313,8 @@ class Protocol:
             if message.fin:
                 self._message = None
                 return message.finish()
+        else:
+            return MORE
         return self._starved()
 
     def _starved(self) -> Close | None:
@@ -318,35 +355,43 @@ class Protocol:
         self._consume(end)
         if head.opcode == Opcode.PING:
             # RFC 6455 §5.5.2: answer each, also after our own Close, until the peer's arrives.
-            self._outbound += build_frame(Opcode.PONG, payload, mask=self._mask)
+            self.outgoing += build_frame(Opcode.PONG, payload, mask=self._mask)
             return Ping(payload)
         if head.opcode == Opcode.PONG:
             return Pong(payload)
         code, reason = parse_close(payload)
         if self.state is _OPEN:
-            self._outbound += build_frame(Opcode.CLOSE, close_payload(code), mask=self._mask)
+            self.outgoing += build_frame(Opcode.CLOSE, close_payload(code), mask=self._mask)
         return self._end(_Step.PEER_CLOSES, Close(code, reason))
 
-    def _fail(self, violation: ProtocolViolation) -> None:
+    def fail(self, violation: ProtocolViolation) -> None:
+        """The peer broke the protocol, in a message that has been unpacked only now: end as `next_event` does."""
         if self.state is _OPEN:
             payload = close_payload(violation.code, violation.reason)
-            self._outbound += build_frame(Opcode.CLOSE, payload, mask=self._mask)
-        self._end(_Step.FAILURE, Close(violation.code, violation.reason))
+            self.outgoing += build_frame(Opcode.CLOSE, payload, mask=self._mask)
+        if self.state is not _CLOSED:
+            self._end(_Step.FAILURE, Close(violation.code, violation.reason))
+        else:  # it has left meanwhile; but this is why its message is missing
+            self.closed = Close(violation.code, violation.reason)
 
     def _end(self, step: _Step, close: Close) -> Close:
         self.state = _NEXT[self.state][step]
         self.closed = close
-        self._buffer = b""
-        self._start = 0
-        self._message = None
+        self.forget()
         self._inflater = None
         self._deflater = None
         return close
 
+    def forget(self) -> None:
+        """Drop what has come and makes no whole message: nothing will be read any more."""
+        self._buffer = b""
+        self._start = 0
+        self._message = None
+
     def data_to_send(self) -> bytes:
         """The answers that `next_event` made, to be written now. Returned once."""
-        data = self._outbound
-        self._outbound = b""
+        data = self.outgoing
+        self.outgoing = b""
         return data
 
     def send(self, message: str | bytes) -> bytes:

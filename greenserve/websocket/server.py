@@ -20,6 +20,7 @@ from greenserve.websocket.handshake import (
     select_subprotocol,
     wants_websocket,
 )
+from greenserve.websocket.memory import Memory
 from greenserve.websocket.opening import open_link
 from greenserve.websocket.session import WebSocket
 
@@ -39,6 +40,7 @@ class Policy:
     ping_timeout: float = 20.0  # seconds
     max_message: int | None = 1 << 20  # bytes, after inflation
     deflate: DeflateParameters | None = field(default_factory=DeflateParameters)
+    memory: Memory = field(default_factory=Memory)  # what all of them together may hold
 
 
 class Upgradable(Protocol):
@@ -131,6 +133,7 @@ def accept(
         state,
         ping_interval=policy.ping_interval if ping_interval is None else ping_interval,
         ping_timeout=policy.ping_timeout if ping_timeout is None else ping_timeout,
+        memory=policy.memory,
     )
     link.start(agreement.response, early)
     return WebSocket(link, path=request.target, origin=upgrade.origin, subprotocol=agreement.subprotocol)

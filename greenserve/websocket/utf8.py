@@ -31,6 +31,11 @@ class Utf8Checker:
         if len(tail) == 2 and tail[0] == 0xED and tail[1] >= 0xA0:
             raise InvalidPayload(NOT_UTF8)
 
+    def finish(self) -> None:
+        """The text is over. Raises InvalidPayload when it ends within a character."""
+        if self._tail:
+            raise InvalidPayload(NOT_UTF8)
+
 
 def decode(data: bytes | bytearray) -> str:
     """The text of a whole message. Raises InvalidPayload."""

@@ -9,6 +9,7 @@ from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import current_hub
 from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.link import Link
+from greenserve.websocket.memory import Memory
 from greenserve.websocket.opening import open_link
 from greenserve.websocket.protocol import Limits, Protocol, Role
 from greenserve.websocket.session import WebSocket
@@ -98,6 +99,7 @@ class Pair:
         deflate: DeflateParameters | None = None,
         start: bool = True,
         early: bytes = b"",
+        memory: Memory | None = None,
     ) -> None:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
@@ -106,7 +108,13 @@ class Pair:
         )
         self.socket = ours
         self.link: Link = open_link(
-            current_hub(), ours, protocol, ping_interval=ping_interval, ping_timeout=ping_timeout, client=client
+            current_hub(),
+            ours,
+            protocol,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            client=client,
+            memory=memory,
         )
         self.ws = WebSocket(self.link, path="/", origin=None, subprotocol=None)
         self.peer = Peer(GreenSocket(fileno=theirs.detach()), client=not client)

@@ -107,7 +107,9 @@ def test_other_spellings_of_a_valid_request_are_accepted(changes):
         (400, {"sec_websocket_protocol": "chat, chat"}),
         (400, {"sec_websocket_protocol": ["chat", "chat"]}),
         (400, {"sec_websocket_protocol": "ch@t"}),
+        (400, {"sec_websocket_protocol": ",".join(map(str, range(5000)))}),
         (400, {"sec_websocket_extensions": "permessage-deflate;"}),
+        (400, {"sec_websocket_extensions": ["a," * 300, "b," * 300]}),
         (400, {"origin": ["http://a.example", "http://b.example"]}),
     ],
 )

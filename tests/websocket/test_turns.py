@@ -1,0 +1,120 @@
+"""Whatever a peer sends, the hub serves others in between. Every turn is made to be over at the first look at it."""
+
+from __future__ import annotations
+
+import zlib
+
+import pytest
+
+from greenserve import sleep, spawn
+from greenserve.hub.hub import current_hub
+from greenserve.websocket import ConnectionClosed
+from greenserve.websocket.deflate import DeflateParameters
+from greenserve.websocket.link import LINGER_LIMIT, READ_SIZE, Stage
+
+from .pair import Pair
+from .wire import BINARY, CONTINUATION, PING, PONG, TEXT
+
+MIB = 1 << 20
+
+
+@pytest.fixture(autouse=True)
+def short_turns(hub, monkeypatch):
+    monkeypatch.setattr(hub, "turn_is_over", lambda: True)
+
+
+def compressed(data: bytes) -> bytes:
+    context = zlib.compressobj(wbits=-15)
+    return (context.compress(data) + context.flush(zlib.Z_SYNC_FLUSH))[:-4]
+
+
+def turns_until(condition) -> int:
+    """How many turns others have had when the condition holds."""
+    turns = 0
+    while not condition():
+        assert turns < 100_000, "it never came to that"
+        sleep(0)
+        turns += 1
+    return turns
+
+
+def control(opcode):
+    return lambda peer: peer.frame(opcode) * 1000 + peer.frame(TEXT, b"end")
+
+
+def empty_fragments(peer):
+    return peer.frame(TEXT, fin=False) + peer.frame(CONTINUATION, fin=False) * 5000 + peer.frame(CONTINUATION, b"end")
+
+
+def small_fragments(peer):
+    return peer.frame(TEXT, fin=False) + peer.frame(CONTINUATION, b"x", fin=False) * 5000 + peer.frame(CONTINUATION)
+
+
+def large_text(peer):
+    return peer.frame(TEXT, "ü".encode() * (MIB >> 1))
+
+
+def bomb(opcode, data):
+    return lambda peer: peer.frame(opcode, compressed(data), rsv=4)
+
+
+@pytest.mark.parametrize(
+    ("stream", "least"),
+    [
+        pytest.param(control(PING), 1000, id="pings"),
+        pytest.param(control(PONG), 1000, id="pongs"),
+        pytest.param(empty_fragments, 5000 // 32, id="empty fragments"),
+        pytest.param(small_fragments, 5000 // 32, id="small fragments"),
+        pytest.param(large_text, 60, id="a large text"),
+        pytest.param(bomb(BINARY, bytes(MIB)), 16, id="a large compressed message"),
+        pytest.param(bomb(TEXT, b"x" * MIB), 64 + 16, id="a large compressed text"),
+    ],
+)
+def test_others_run_while_one_peer_sends(stream, least):
+    with Pair(deflate=DeflateParameters()) as pair:
+        receiving = spawn(pair.ws.receive)
+        sleep(0)
+        spawn(pair.peer.send, stream(pair.peer))
+        assert turns_until(lambda: receiving.dead) >= least
+        assert receiving.wait()
+
+
+@pytest.mark.parametrize("rsv", [0, 4])
+def test_others_run_while_an_application_receives_many_small_messages(rsv):
+    count = 1000
+    payload = compressed(b"x") if rsv else b"x"
+    with Pair(deflate=DeflateParameters()) as pair:
+
+        def receive():
+            for _ in range(count):
+                assert pair.ws.receive() == "x"
+
+        receiving = spawn(receive)
+        spawn(pair.peer.send, pair.peer.frame(TEXT, payload, rsv=rsv) * count)
+        assert turns_until(lambda: receiving.dead) >= count // 2
+        receiving.wait()
+
+
+def test_others_run_while_what_comes_after_the_end_is_thrown_away():
+    with Pair() as pair:
+        pair.peer.send_close()
+        turns_until(lambda: pair.link.stage is Stage.LINGERING)
+        spawn(pair.peer.send, bytes(LINGER_LIMIT >> 1))
+        assert turns_until(lambda: pair.link._linger_left == LINGER_LIMIT >> 1) >= (LINGER_LIMIT >> 1) // READ_SIZE
+
+
+def test_what_comes_after_the_end_is_thrown_away_up_to_a_bound():
+    with Pair() as pair:
+        pair.peer.send_close()
+        with pytest.raises(OSError):
+            pair.peer.send(bytes(LINGER_LIMIT * 4))
+        assert pair.link.stage is Stage.CLOSED
+
+
+def test_the_last_words_of_a_peer_that_is_gone_are_bounded():
+    with Pair() as pair:
+        pair.peer.send(pair.peer.frame(PING) * 5000)
+        current_hub().call_soon(pair.link._lost)  # before they are read
+        with pytest.raises(ConnectionClosed):
+            pair.ws.receive()
+        assert pair.link.protocol.data_to_send().count(b"\x8a") <= 64
