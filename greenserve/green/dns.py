@@ -46,7 +46,7 @@ class Lookups:
         key = (function, *args)
         now = self._clock()
         known = self._calls.get(key)
-        if known is not None and (known[0] > now or not known[1].done):
+        if known is not None and (known[1].under_way or (known[0] > now and not known[1].lost)):
             call = known[1]
         else:
             call = self._pool.submit(function, *args)

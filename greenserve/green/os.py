@@ -33,7 +33,11 @@ _waitid: Any = getattr(_real, "waitid", None)
 _pidfd_open: Any = getattr(_real, "pidfd_open", None)
 _poll: Any = getattr(_select, "poll", None)
 _PIPE_BUF = getattr(_select, "PIPE_BUF", 512)
-_SLICE = 0.5  # seconds that an OS thread waits for a child on behalf of a caller who may have left
+
+# Of their own, for one waits until a child has ended, however soon its caller has left. As many as there are different
+# questions: any child, one of a group, and where there is no pidfd a certain one.
+_children = _threadpool.ThreadPool(256, "greenserve-child")
+_awaited: dict[tuple[Any, int, int], _threadpool.Call[Any]] = {}
 
 
 # -- children
@@ -109,8 +113,15 @@ def wait_for_child(pid: int, deadline: float | None = None) -> None:
 
 
 def _wait_elsewhere(kind: Any, ident: int, options: int, deadline: float | None = None) -> None:
-    """Wait in an OS thread. WNOWAIT: it must not take the status, for the caller may have been killed meanwhile."""
-    call = _threadpool.default_pool().submit(_waitid, kind, ident, options | _real.WNOWAIT)
+    """Wait in an OS thread; those who wait for the same share it. WNOWAIT: it must not take the status, for the caller
+    may have been killed meanwhile.
+    """
+    question = (kind, ident, options | _real.WNOWAIT)
+    call = _awaited.get(question)
+    if call is None or not call.under_way:
+        for answered in [each for each, other in list(_awaited.items()) if not other.under_way]:
+            _awaited.pop(answered, None)
+        call = _awaited[question] = _children.submit(_waitid, *question)
     call.wait(deadline)
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
+from greenserve.errors import HubError
 from greenserve.hub.busywait import relax
 from greenserve.hub.hub import running, wake
 from greenserve.hub.idle import bystanders
@@ -36,7 +37,18 @@ IDLE_SECONDS = (
 class Call(Generic[T]):
     """One call on its way through a pool; any number of green threads, in whatever OS thread, may wait for it."""
 
-    __slots__ = ("_args", "_context", "_done", "_error", "_function", "_kwargs", "_result", "_waiters", "abandoned")
+    __slots__ = (
+        "_args",
+        "_context",
+        "_done",
+        "_error",
+        "_function",
+        "_kwargs",
+        "_process",
+        "_result",
+        "_waiters",
+        "abandoned",
+    )
 
     def __init__(
         self, context: Context | None, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -49,6 +61,7 @@ class Call(Generic[T]):
         self._result: Any = None  # of a call that has failed: the traceback of its error
         self._error: BaseException | None = None
         self._done = False
+        self._process = os.getpid()
         self._waiters: list[Token] = []
 
     @property
@@ -57,12 +70,25 @@ class Call(Generic[T]):
         relax()
         return self._done
 
+    @property
+    def under_way(self) -> bool:
+        """Whether it will be done, in this process."""
+        return not self._done and self._process == os.getpid()
+
+    @property
+    def lost(self) -> bool:
+        """Whether it will never be done here: it was under way in the process of which this is a fork."""
+        return not self._done and self._process != os.getpid()
+
     def wait(self, deadline: float | None = None) -> T:
         """Park until it is done. Returns or raises what the function did, with its traceback.
 
         deadline: absolute seconds of the hub's clock. Raises TimeoutError when it passes first; the call goes on.
+        Raises HubError for a call that the parent of this process has made.
         """
         if not self._done:
+            if self.lost:
+                raise HubError("this call is the parent process's, and will not return here: make it once more")
             self._park(deadline)
         if self._error is not None:
             try:
@@ -166,27 +192,23 @@ class ThreadPool:
         return call
 
     def put(self, call: Call[Any]) -> None:
-        """Hand over a call, and start a thread for it where that is needed and allowed."""
+        """Hand over a call, and start a thread for it where that is needed and allowed.
+
+        Raises RuntimeError when there is no thread and none can be started: then the call is not made.
+        """
         with _lock:
+            if self._outstanding >= self._threads and self._threads < self.max_threads:
+                try:
+                    start_new_thread(self._work, (f"{self.name}-{self._started + 1}",))
+                except (RuntimeError, MemoryError):
+                    if self._threads == 0:  # otherwise the others get to it
+                        raise
+                else:
+                    self._threads += 1
+                    self._started += 1
             self._outstanding += 1
             bystanders.count -= 1
-            start = self._outstanding > self._threads and self._threads < self.max_threads
-            if start:
-                self._threads += 1
-                self._started += 1
-                number = self._started
         self._calls.put(call)
-        if start:
-            self._start_thread(number)
-
-    def _start_thread(self, number: int) -> None:
-        try:
-            start_new_thread(self._work, (f"{self.name}-{number}",))
-        except RuntimeError:
-            with _lock:
-                self._threads -= 1
-            if self._threads == 0:  # otherwise the others get to it
-                raise
 
     def resize(self, max_threads: int) -> None:
         """Allow more threads, or fewer: those too many end when they are idle."""

@@ -10,6 +10,7 @@ import pytest
 from greenserve.green import dns, socket
 from greenserve.hub import sleep, spawn
 from greenserve.hub.threadpool import ThreadPool
+from tests.hub.support import run
 
 
 @pytest.fixture
@@ -114,3 +115,35 @@ def test_an_answer_is_the_askers_own():
     first = socket.getaddrinfo("localhost", 80)
     first.clear()
     assert socket.getaddrinfo("localhost", 80)
+
+
+def test_a_forked_child_looks_up_for_itself_what_its_parent_was_looking_up():
+    done = run(
+        """
+        import os, threading, warnings
+        warnings.simplefilter("ignore")
+        import greenserve
+        from greenserve.green import dns, socket
+        asked, go_on, real = threading.Event(), threading.Event(), dns._getaddrinfo
+        parent = os.getpid()
+        def slow(host, *args):
+            if args[-1] & socket.AI_NUMERICHOST:
+                raise socket.gaierror("not a number")
+            if os.getpid() == parent:
+                asked.set()
+                go_on.wait()
+            return real("127.0.0.1", *args)
+        dns._getaddrinfo = slow
+        thread = greenserve.spawn(socket.getaddrinfo, "a.name", 80)
+        while not asked.is_set():
+            greenserve.sleep(0.001)
+        child = os.fork()
+        if child == 0:
+            assert socket.getaddrinfo("a.name", 80)[0][4] == ("127.0.0.1", 80)
+            os._exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        go_on.set()
+        assert thread.wait()[0][4] == ("127.0.0.1", 80)
+        """
+    )
+    assert done.stderr == ""

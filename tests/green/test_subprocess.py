@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from greenserve.green import os, subprocess
-from greenserve.hub import sleep, spawn
+from greenserve.hub import Timeout, sleep, spawn, threadpool
 
 
 def test_run_waits_while_others_run():
@@ -159,3 +159,39 @@ def test_files_never_wait(tmp_path):
     real_os.lseek(fd, 0, 0)
     assert os.read(fd, 100) == b"content"
     real_os.close(fd)
+
+
+@pytest.fixture
+def child():
+    with real_subprocess.Popen(["sleep", "60"], start_new_session=True) as child:
+        yield child
+        if child.returncode is None:
+            child.kill()
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [lambda _: os.waitpid(-1, 0), lambda _: os.wait(), lambda child: os.waitpid(-child.pid, 0)],
+    ids=["any", "wait", "group"],
+)
+def test_waits_for_any_child_that_are_given_up_take_one_thread_together(wait, child, monkeypatch):
+    monkeypatch.setattr(os, "_children", threadpool.ThreadPool())
+    monkeypatch.setattr(os, "_awaited", {})
+    for _ in range(40):
+        with Timeout(0.001, False):
+            wait(child)
+            pytest.fail("the child has ended")
+    assert os._children.outstanding == os._children.threads == 1
+    thread = spawn(wait, child)
+    sleep()
+    child.kill()
+    assert thread.wait() == (child.pid, signal.SIGKILL)
+    child.returncode = -signal.SIGKILL
+
+
+def test_several_that_wait_for_any_child_get_one_each():
+    children = [real_subprocess.Popen(["sleep", "0.05"]) for _ in range(3)]
+    threads = [spawn(os.wait) for _ in range(3)]
+    assert {thread.wait()[0] for thread in threads} == {child.pid for child in children}
+    for child in children:
+        child.returncode = 0

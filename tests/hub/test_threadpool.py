@@ -16,6 +16,7 @@ import pytest
 from greenserve.hub import Timeout, sleep, spawn, threadpool
 from greenserve.hub.idle import bystanders
 from greenserve.hub.threadpool import Proxy, ThreadPool
+from tests.hub.support import run
 
 
 @pytest.fixture
@@ -300,3 +301,60 @@ def test_a_proxy_calls_methods_in_the_pool(pool):
     assert database.left is ZeroDivisionError
     with pytest.raises(StopIteration):
         next(proxy.cursor())
+
+
+def refuse(*_):
+    raise RuntimeError("can't start new thread")
+
+
+def test_a_call_whose_thread_could_not_start_is_not_made_later(monkeypatch):
+    pool, calls = ThreadPool(4), []
+    with monkeypatch.context() as patched:
+        patched.setattr(threadpool, "start_new_thread", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            pool.execute(calls.append, "refused")
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            pool.submit(calls.append, "refused")
+        assert (pool.threads, pool.outstanding) == (0, 0)
+    pool.execute(calls.append, "made")
+    assert calls == ["made"]
+
+
+def test_the_threads_that_there_are_do_what_no_other_could_be_started_for(pool, monkeypatch):
+    started, go_on = threading.Event(), threading.Event()
+    first = spawn(pool.execute, lambda: (started.set(), go_on.wait()))
+    sleep()
+    while not started.is_set():
+        sleep(0.001)
+    monkeypatch.setattr(threadpool, "start_new_thread", refuse)
+    second = pool.submit(len, "four")
+    go_on.set()
+    assert second.wait() == 4
+    first.wait()
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_is_told_that_a_call_is_its_parents(pool):
+    done = run(
+        """
+        import os, threading, warnings
+        warnings.simplefilter("ignore")
+        from greenserve.errors import HubError
+        from greenserve.hub.threadpool import ThreadPool
+        go_on = threading.Event()
+        call = ThreadPool(1).submit(go_on.wait)
+        assert call.under_way and not call.lost
+        if os.fork() == 0:
+            assert call.lost and not call.under_way
+            try:
+                call.wait()
+            except HubError as error:
+                os.write(1, str(error).encode())
+            os._exit(0)
+        os.wait()
+        go_on.set()
+        call.wait()
+        assert not call.lost and not call.under_way
+        """
+    )
+    assert "make it once more" in done.stdout
