@@ -294,6 +294,10 @@ class AdoptedThread(GreenThread[None]):
         self._carrier = greenlet
         self._name = name
 
+    def end(self) -> None:
+        """What it stands for is over, though its greenlet goes on with something else: a kill no longer reaches it."""
+        self._finish(None)
+
 
 def _adopted() -> None:
     """The function of a thread that was not spawned."""
@@ -327,6 +331,22 @@ def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenT
 
 
 spawn_n = spawn
+
+
+def call_in(hub: Hub, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call in a green thread of another OS thread's hub, and wait for the end. Returns and raises what it does."""
+    thread = GreenThread(hub, function, args, kwargs)
+    thread.quiet = True
+    hub.call_soon_threadsafe(thread._start)
+    here = running().hub
+    here.external += 1  # until that thread has begun, nothing shows that it will wake us
+    try:
+        return thread.wait()
+    except BaseException:
+        thread.kill()  # ours was killed, or timed out
+        raise
+    finally:
+        here.external -= 1
 
 
 def spawn_after(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:

@@ -196,6 +196,8 @@ class ConnectionSocket:
     def abort(self) -> None:
         """Close it; who waits for it gets EBADF."""
         if self._socket is not None:
+            with contextlib.suppress(OSError):  # a child that the application has forked has it too
+                self._socket.shutdown(_socket.SHUT_RDWR)
             self._socket.close()
 
     def when_closed(self, callback: Callable[[Any], object]) -> None:

@@ -221,13 +221,18 @@ class Listener(HubCall):
 
     def _accept(self) -> None:
         """Accept one. Raises what accept(2) raises."""
-        fd, name = self._socket._accept()  # type: ignore[attr-defined]  # socket.socket.accept is a wrapper of it
+        try:
+            fd, name = self._socket._accept()  # type: ignore[attr-defined]  # socket.socket.accept is a wrapper of it
+        except MemoryError:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
         try:
             sock = _socket.socket(self._socket.family, self._socket.type, self._socket.proto, fd)
             sock.setblocking(False)
             self._accepted(sock, _peer(name))
         except OSError as error:  # gone already
             logger.debug("a connection ended before it began: %s", error)
+        except MemoryError:  # it is closed by now
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
 
     def _survives(self, error: OSError) -> bool:
         """Whether to go on accepting at once after an error."""

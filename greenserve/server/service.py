@@ -15,8 +15,6 @@ from collections.abc import Callable
 from email.utils import formatdate
 from enum import Enum
 
-from greenlet import GreenletExit
-
 from greenserve import rooms, websocket
 from greenserve.http.limits import Limits
 from greenserve.http.request import Inbound
@@ -26,7 +24,7 @@ from greenserve.hub.timers import Timer, Token
 from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection
 from greenserve.server.listener import Listener, Peer
-from greenserve.server.wire import Phase
+from greenserve.server.wire import NEVER, Phase
 from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.websocket.compat import upgradable
@@ -38,7 +36,7 @@ from greenserve.wsgi.gateway import Application
 logger = logging.getLogger("greenserve.server")
 
 SWEEP_SECONDS = 1.0  # how coarse the deadlines of connections are
-RELIEF = 16  # idle connections that are closed at once when descriptors have run out
+RELIEF = 16  # silent connections that are closed at once when descriptors have run out
 KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
 
@@ -64,6 +62,7 @@ class Service:
         self.upgradable = upgradable(application)
         self.header_timeout = settings.header_timeout
         self.body_timeout = settings.body_timeout
+        self.body_min_rate = settings.body_min_rate
         self.keepalive_timeout = settings.keepalive_timeout
         self.write_timeout = settings.write_timeout
         self.date = _date()
@@ -148,7 +147,7 @@ class Service:
         self.workers.waiting.clear()
         for connection in busy:
             logger.error("killed, since %s: %s from %s", why, connection.request_line, connection.peer)
-            self.workers.kill(connection, GreenletExit())
+            self.workers.kill(connection)
         flushing = [connection for connection in self.connections if connection.phase is Phase.FLUSH]
         for connection in flushing:
             logger.error("cut off, since %s: %s to %s", why, connection.request_line, connection.peer)
@@ -178,11 +177,14 @@ class Service:
         return accepted
 
     def _relieve(self) -> bool:
-        """Descriptors have run out: close the connections that are idle for longest. Returns whether that helps."""
-        idle = [connection for connection in self.connections if connection.phase is Phase.IDLE]
-        for connection in heapq.nsmallest(RELIEF, idle, key=lambda connection: connection.deadline):
-            connection.retire()
-        return bool(idle)
+        """Descriptors have run out: connections without a request give way, first those that are silent for longest.
+        Returns whether that has freed some.
+        """
+        before = len(self.connections)
+        silent = [connection for connection in self.connections if connection.silent_since() < NEVER]
+        for connection in heapq.nsmallest(RELIEF, silent, key=Connection.silent_since):
+            connection.make_room()
+        return len(self.connections) < before
 
     def _sweep(self) -> None:
         """Once a second: the date, the deadlines, the log file."""
@@ -193,14 +195,15 @@ class Service:
         if blocked > SWEEP_SECONDS / 2:  # by an application that computes: then nobody was heard
             for connection in self.connections:
                 connection.deadline += blocked
+                connection.write_deadline += blocked
         # Who has sent in time may be in the ready queue, not looked at: the deadlines come after these.
         self.hub.call_soon(self._expire, self.now)
         if self.access_log is not None:
             self.access_log.check()
 
     def _expire(self, now: float) -> None:
-        for connection in [each for each in self.connections if each.deadline < now]:
-            connection.expire()
+        for connection in [each for each in self.connections if each.deadline < now or each.write_deadline < now]:
+            connection.expire(now)
 
     def _stop_if_empty(self) -> None:
         if not self.connections:

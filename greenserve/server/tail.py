@@ -1,35 +1,45 @@
 """The end of a response that the client has not taken when the application is done with it.
 
-It needs no worker: the hub sends it piece by piece, as the client takes it. So slow readers do not use up the places of
-the pool, and an application's database connection is not held for somebody's bad network.
+It needs no worker: the hub sends it piece by piece, as the client takes it, from the moment on at which it is left. So
+slow readers do not use up the places of the pool, an application's database connection is not held for a bad network,
+and nothing is withheld from a client while the application tidies up.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from typing import Any
+from typing import Any, Protocol
 
 from greenserve.errors import InvalidResponse
-from greenserve.wsgi.gateway import Exchange
+from greenserve.hub.calls import HubCall
 
 SEND_SIZE = 1 << 20  # bytes given to the kernel at once: it copies them while nobody else runs
 COPY_SIZE = 65536  # bytes, where sendfile does not work
 
 
-class Tail:
-    """What is left to send. held: bytes of memory that it keeps; left: bytes that have still to go.
+class Flushing(Protocol):
+    """The connection that a tail belongs to."""
 
-    exchange, started: what the access log needs when it is over; None without an access log.
+    def flush(self) -> None:
+        """Send what the client takes now."""
+
+
+class Tail(HubCall):
+    """What is left to send; the hub calls it when the client takes more. held: bytes of memory that it keeps; left:
+    bytes that have still to go.
     """
 
-    __slots__ = ("exchange", "held", "left", "started")
+    __slots__ = ("_connection", "held", "left")
 
-    def __init__(self, held: int, left: int) -> None:
+    def __init__(self, connection: Flushing, held: int, left: int) -> None:
+        self._connection = connection
         self.held = held
         self.left = left
-        self.exchange: Exchange | None = None
-        self.started = 0.0
+
+    def switch(self) -> None:
+        """The hub's call."""
+        self._connection.flush()
 
     def send(self, sock: Any) -> None:
         """Send some of it. Raises BlockingIOError when the client takes nothing now, OSError when it is gone."""
@@ -44,8 +54,8 @@ class BytesTail(Tail):
 
     __slots__ = ("_data",)
 
-    def __init__(self, data: memoryview) -> None:
-        super().__init__(len(data), len(data))
+    def __init__(self, connection: Flushing, data: memoryview) -> None:
+        super().__init__(connection, len(data), len(data))
         self._data = data
 
     def send(self, sock: Any) -> None:
@@ -60,8 +70,8 @@ class FileTail(Tail):
 
     __slots__ = ("_fd", "_kept", "_offset")
 
-    def __init__(self, fd: int, offset: int, count: int) -> None:
-        super().__init__(0, count)
+    def __init__(self, connection: Flushing, fd: int, offset: int, count: int) -> None:
+        super().__init__(connection, 0, count)
         self._fd = fd
         self._offset = offset
         self._kept = False

@@ -1,60 +1,49 @@
 """One connection's wire: what moves bytes between its socket and the request in progress, and waits where it must.
 
-Laws. Readiness is edge-triggered: whoever waits has asked first and was told that there is nothing. A wait ends at the
-connection's deadline, which the host's sweep compares once a second. A client as quick as we are never makes us wait:
-so whoever moves much gives way to others when the hub's look at its descriptors is due.
+Laws. Readiness is edge-triggered: whoever waits has asked first and was told that there is nothing. Reading and writing
+are two waits with a deadline each, which the host's sweep compares once a second: a request may read its body in one
+green thread and write in another. A client as quick as we are never makes us wait: so whoever moves much gives way to
+others when the hub's look at its descriptors is due.
 """
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
 from greenlet import getcurrent
 
-from greenserve.errors import ClientDisconnected, ProtocolError
+from greenserve.errors import ClientDisconnected
 from greenserve.http.head import RequestHead
-from greenserve.http.request import CLOSED, Data, EndOfMessage, Inbound
-from greenserve.http.response import CONTINUE
+from greenserve.http.request import Inbound
+from greenserve.hub.greenthread import call_in
 from greenserve.hub.hub import Descriptor, Hub
+from greenserve.hub.native import get_ident
+from greenserve.server.body import RequestBody
 from greenserve.server.tail import SEND_SIZE, BytesTail, FileTail, Tail
 from greenserve.server.workers import PoolJob
 
 logger = logging.getLogger("greenserve.server")
 
-BODY_READ = 262144  # bytes: fewer system calls for an upload
-SKIP_LIMIT = 65536  # bytes of a body nobody read that are worth skipping to keep the connection
 TAILS_LIMIT = 64 << 20  # bytes that all clients together have still to take after their applications have ended
 NEVER = float("inf")
 
 
 class Phase(Enum):
-    """What a connection is doing, and so what its deadline means."""
+    """What a connection is doing, and so what its deadline means. NEXT (in connection.py) says what may follow."""
 
     IDLE = "idle"  # parked between requests; at its deadline closed silently
     HEAD = "head"  # parked, new or with part of a head; at its deadline 408
-    BUSY = "busy"  # a worker has it, or it waits for one
-    BODY = "body"  # its worker waits for bytes of the request's body; at its deadline 408
-    WRITE = "write"  # its worker waits for the client to take bytes; at its deadline cut off
-    FLUSH = "flush"  # parked: the application has ended, the client has not taken all; at its deadline cut off
-    HIJACKED = "hijacked"  # the application has the socket
+    RUN = "run"  # a worker has it, or it waits for one; at its deadline the wait for the request's body ends with 408
+    SKIP_BODY = "skip body"  # parked: the response has left, the request's body has not come; at its deadline LINGER
+    FLUSH = "flush"  # parked: the application has ended, the client has not taken all
+    UPGRADED = "upgraded"  # the application has the socket
     LINGER = "linger"  # the last response is sent and our side shut; what still comes is thrown away
     CLOSED = "closed"
 
-
-class Body(Enum):
-    """How far the request's body has come."""
-
-    ENDED = "ended"  # all read, or there is none
-    EXPECTED = "expected"  # the client waits for 100 Continue (RFC 9110 §10.1.1)
-    WITHHELD = "withheld"  # it waited, and has got the response instead: it may send the body now, or may not
-    OPEN = "open"  # on its way
-    TAKEN = "taken"  # the application has the socket, and with it what is left of the body
-
-
-# Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
-_BUSY, _CLOSED, _ENDED = Phase.BUSY, Phase.CLOSED, Body.ENDED
+    __hash__ = object.__hash__  # Enum's own is Python code, and a phase is looked up with every request
 
 
 class Host(Protocol):
@@ -62,26 +51,27 @@ class Host(Protocol):
 
     hub: Hub
     body_timeout: float
+    body_min_rate: int
     write_timeout: float
     tails: int  # bytes that are left to send after their applications have ended
 
 
 class Wire(PoolJob):
-    """Socket, received bytes and request of one connection: the I/O part of wsgi.transport.Transport."""
+    """Socket and received bytes of one connection: the I/O part of wsgi.transport.Transport."""
 
-    __slots__ = ("_body", "_descriptor", "_drained", "_inbound", "_tail", "_unread", "deadline", "phase", "socket")
+    __slots__ = ("body", "deadline", "descriptor", "drained", "inbound", "phase", "socket", "tail", "write_deadline")
 
     host: Any  # a Host, and what connection.py wants of it besides
     socket: Any  # a _socket.socket, or what stands for it once it is given away
     request: RequestHead | None
     phase: Phase
-    deadline: float
-    _inbound: Inbound
-    _descriptor: Descriptor
-    _body: Body
-    _drained: bool  # the last receive took all that there was
-    _unread: int  # bytes of a body of known length that have not been read
-    _tail: Tail | None  # of the response, when the client has not taken it
+    deadline: float  # of the phase; in RUN, of whoever waits for the request's body
+    write_deadline: float  # of whoever waits for the client to take bytes; then it is cut off
+    inbound: Inbound
+    descriptor: Descriptor
+    drained: bool  # the last receive took all that there was
+    body: RequestBody | None  # of the request in progress, if it has one
+    tail: Tail | None  # of the response, when the client has not taken it
 
     @property
     def request_line(self) -> str:
@@ -92,7 +82,7 @@ class Wire(PoolJob):
     @property
     def trailing_data(self) -> bytes:
         """What was received and not consumed."""
-        return self._inbound.trailing_data
+        return self.inbound.trailing_data
 
     # -- to the client
 
@@ -103,23 +93,23 @@ class Wire(PoolJob):
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise _gone(error) from None
+            raise gone(error) from None
         if sent != len(data):
             self._send_rest(memoryview(data)[sent:])
         self.give_way()
 
     def finish(self, data: bytes) -> None:
-        """Send the end of a response. What the client does not take at once is left to the time after the
-        application.
+        """Send the end of a response. What the client does not take at once the hub sends, whatever the application
+        does meanwhile.
         """
         try:
             sent = self.socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise _gone(error) from None
+            raise gone(error) from None
         if sent != len(data):
-            self._leave(memoryview(data)[sent:])
+            self._leave_bytes(memoryview(data)[sent:])
 
     def finish_large(self, head: bytes, body: bytes) -> None:
         """`finish` a whole response whose body is not worth a copy."""
@@ -129,18 +119,18 @@ class Wire(PoolJob):
         except BlockingIOError:
             sent = 0
         except OSError as error:
-            raise _gone(error) from None
+            raise gone(error) from None
         if sent < len(head):
             self.send(head[sent:])
             sent = len(head)
         if sent != len(head) + len(body):
-            self._leave(view[sent - len(head) :])
+            self._leave_bytes(view[sent - len(head) :])
 
     def finish_file(self, fd: int, offset: int, count: int) -> None:
         """`finish` with a regular file, by sendfile(2): from the file to the socket within the kernel."""
-        if self.phase is Phase.HIJACKED:  # as all of HTTP's answer then: there is no descriptor to send it to
+        if self.phase is Phase.UPGRADED:  # as all of HTTP's answer then: there is no descriptor to send it to
             return
-        tail = FileTail(fd, offset, count)
+        tail = FileTail(self, fd, offset, count)
         while tail.left:
             try:
                 tail.send(self.socket)
@@ -148,21 +138,30 @@ class Wire(PoolJob):
                 try:
                     tail.keep()
                 except OSError:  # out of descriptors: then this worker waits
-                    self._wait(Phase.WRITE, self.host.write_timeout)
+                    self._wait_write()
                     continue
-                self._tail = tail
+                self._leave(tail)
                 return
             except OSError as error:
-                raise _gone(error) from None
+                raise gone(error) from None
             self.give_way()
 
-    def _leave(self, rest: memoryview) -> None:
+    def _leave_bytes(self, rest: memoryview) -> None:
         host = self.host
         if host.tails + len(rest) > TAILS_LIMIT:  # workers are the bound on memory that remains
             self._send_rest(rest)
         else:
-            host.tails += len(rest)
-            self._tail = BytesTail(rest)
+            self._leave(BytesTail(self, rest))
+
+    def _leave(self, tail: Tail) -> None:
+        """Leave the end of the response to the hub, which begins at once."""
+        hub = self.host.hub
+        self.host.tails += tail.held
+        self.tail = tail
+        self.write_deadline = hub.clock() + self.host.write_timeout
+        hub.ready.append(tail)
+        if hub.sleeping:  # the application writes in another OS thread
+            hub.wakeup.wake()
 
     def _send_rest(self, data: memoryview) -> None:
         sock = self.socket
@@ -170,101 +169,76 @@ class Wire(PoolJob):
             try:
                 data = data[sock.send(data[:SEND_SIZE]) :]
             except BlockingIOError:
-                self._wait(Phase.WRITE, self.host.write_timeout)
+                self._wait_write()
             except OSError as error:
-                raise _gone(error) from None
+                raise gone(error) from None
             self.give_way()
+
+    def flush(self) -> None:
+        """In the hub: send what the client takes of the tail."""
+        raise NotImplementedError
 
     # -- from the client
 
-    def _receive(self, size: int) -> bool:
-        """Take what has come. Returns whether there was anything, the end included. Raises ClientDisconnected."""
+    def receive(self, size: int) -> int:
+        """Take what has come. Returns how many bytes, 0 for the end, -1 for nothing. Raises ClientDisconnected."""
         try:
             data = self.socket.recv(size)
         except BlockingIOError:
-            self._drained = True
-            self._descriptor.hangup = False  # an urgent byte or the like: there was no end to read
-            return False
+            self.drained = True
+            self.descriptor.hangup = False  # an urgent byte or the like: there was no end to read
+            return -1
         except OSError as error:
-            raise _gone(error) from None
-        self._drained = len(data) < size
-        self._inbound.receive_data(data)
-        return True
-
-    def read_body(self) -> bytes:
-        """The next piece of the request's body; b"" at its end. Raises ProtocolError, ClientDisconnected."""
-        if self._body is _ENDED:
-            return b""
-        if self._body is Body.TAKEN:
-            raise ClientDisconnected("the application has taken the connection, and with it the request's body")
-        while True:
-            self.give_way()  # at every event: there may be thousands in what has come
-            event = self._inbound.next_event()
-            if type(event) is Data:
-                self._body = Body.OPEN
-                self._unread -= len(event.payload)
-                return event.payload
-            if type(event) is EndOfMessage:
-                self._body = _ENDED
-                return b""
-            if event is CLOSED:
-                raise ClientDisconnected("the client closed the connection within the request's body")
-            if self._body is Body.EXPECTED:
-                self._body = Body.OPEN
-                self.send(CONTINUE)
-            while not self._receive(self._body_read_size()):
-                self._wait(Phase.BODY, self.host.body_timeout)
-
-    def _body_read_size(self) -> int:
-        """How many bytes to ask for. For many, memory has to come from the kernel each time: so no more than are due;
-        and one byte more, for a shorter answer says that nothing else has come.
-        """
-        due = self._unread  # of a chunked body nobody knows; that makes it negative
-        return min(due + 1, BODY_READ) if due > 0 else BODY_READ
+            raise gone(error) from None
+        self.drained = len(data) < size
+        self.inbound.receive_data(data)
+        return len(data)
 
     def settle_body(self) -> bool:
-        """The response begins: say whether what is left of the request's body can be skipped.
-
-        Not when the client waits for 100 Continue: it may send the body after the final response, or may not. From
-        now on it gets no 100 any more, which would be taken for a part of the response.
-        """
-        if self._body is Body.EXPECTED:
-            self._body = Body.WITHHELD
-        return self._body is _ENDED or (self._body is Body.OPEN and self._unread <= SKIP_LIMIT)
-
-    def _skip_body(self) -> bool:
-        """Skip what the application left of the body. Returns whether its end was found."""
-        if self._body is not Body.OPEN:
-            return self._body is _ENDED
-        left = SKIP_LIMIT
-        try:
-            while left >= 0:
-                piece = self.read_body()
-                if not piece:
-                    return True
-                left -= len(piece)
-        except ProtocolError as error:  # the response is out: all that is left to do is to hang up
-            logger.info("%s: after the response: %s", self.request_line, error)
-        return False
+        """The response begins: say whether what is left of the request's body can be skipped."""
+        return self.body is None or self.body.settle()
 
     # -- waiting
 
-    def _wait(self, phase: Phase, timeout: float) -> None:
-        """Park this worker until the socket is ready again; the sweep sees to the deadline."""
-        if self.phase is _CLOSED:
-            raise ClientDisconnected("the connection is closed")
-        host = self.host
-        self.phase = phase
-        self.deadline = host.hub.clock() + timeout
+    def wait_read(self, timeout: float) -> None:
+        """Park until the socket is readable again. At the deadline the sweep raises RequestTimeout."""
+        hub = self.host.hub
+        if get_ident() != hub.thread_id:
+            call_in(hub, self._ask_again, self.wait_read, timeout)
+            return
+        self._refuse_closed()
+        self.deadline = hub.clock() + timeout
         try:
-            if phase is Phase.WRITE:
-                host.hub.wait_write(self._descriptor)
-            else:
-                host.hub.wait_read(self._descriptor)
+            hub.wait_read(self.descriptor)
+        except OSError as error:
+            raise gone(error) from None
         finally:
-            if self.phase is phase:
-                self.phase = _BUSY
             self.deadline = NEVER
+
+    def _wait_write(self) -> None:
+        """Park until the client takes bytes again. At the deadline the sweep raises ClientDisconnected."""
+        hub = self.host.hub
+        if get_ident() != hub.thread_id:
+            call_in(hub, self._ask_again, self._wait_write)
+            return
+        self._refuse_closed()
+        self.write_deadline = hub.clock() + self.host.write_timeout
+        try:
+            hub.wait_write(self.descriptor)
+        except OSError as error:
+            raise gone(error) from None
+        finally:
+            self.write_deadline = NEVER
+
+    def _ask_again(self, wait: Callable[..., None], *args: float) -> None:
+        """Wait for an application in another OS thread. What has happened since it asked was an event for nobody."""
+        self._refuse_closed()
+        self.host.hub.poller.rearm(self.descriptor.fd)
+        wait(*args)
+
+    def _refuse_closed(self) -> None:
+        if self.phase is Phase.CLOSED:
+            raise ClientDisconnected("the connection is closed")
 
     def give_way(self) -> None:
         """Let others run when this turn is over."""
@@ -275,5 +249,6 @@ class Wire(PoolJob):
                 hub.pause(worker)
 
 
-def _gone(error: OSError) -> ClientDisconnected:
-    return ClientDisconnected(f"the client went away: {error}")
+def gone(error: OSError) -> ClientDisconnected:
+    """What an error of the client's socket means."""
+    return error if isinstance(error, ClientDisconnected) else ClientDisconnected(f"the client went away: {error}")

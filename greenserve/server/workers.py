@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from greenlet import getcurrent
+from greenlet import GreenletExit, getcurrent
 
 from greenserve.hub.hub import Carrier, Hub, HubCall
+
+
+class Killed(GreenletExit):
+    """The server ends a request. Of another class than what an application may raise, so that it can be told apart."""
 
 
 class PoolJob(HubCall):
@@ -30,6 +34,10 @@ class PoolJob(HubCall):
 
     def run(self) -> None:
         """Do it, in a worker. Raises nothing."""
+        raise NotImplementedError
+
+    def refuse(self) -> None:
+        """There is no memory for a worker: end it. Called in the hub's greenlet; raises nothing."""
         raise NotImplementedError
 
 
@@ -52,27 +60,35 @@ class Workers:
             self.waiting.append(job)
             return
         self.busy += 1
-        carrier = self._hub.take_carrier(self)
-        carrier.outcome = job
-        carrier.switch()
+        try:
+            carrier = self._hub.take_carrier(self)
+            carrier.outcome = job
+            carrier.switch()
+        except MemoryError:
+            if job.worker is not None:  # it has begun, and is parked: whose error this is we cannot know
+                raise
+            self.busy -= 1
+            job.refuse()
 
     def run(self) -> None:
         """A worker's life: one job after another, as long as they are at hand."""
         carrier: Any = getcurrent()
         job: PoolJob | None = carrier.outcome
-        while job is not None:
-            # A request must not see what the one before it left: context variables, thread-locals, timeouts.
-            carrier.gr_context = carrier.thread = carrier.pending = None
-            carrier.job = job
-            job.worker = carrier
-            job.run()
-            job.worker = None
-            if job.detached:
+        try:
+            while job is not None:
+                carrier.job = job
+                job.worker = carrier
+                job.run()
+                job.worker = None
+                if job.detached:
+                    break
+                job = self._next()
+        finally:  # an error, too, gives the place back: there are only so many
+            if job is not None and job.detached:
                 job.detached = False
                 self.detached -= 1
-                return
-            job = self._next()
-        self.busy -= 1
+            else:
+                self.busy -= 1
 
     def detach(self, job: PoolJob) -> None:
         """Let `job` go on outside the pool (a WebSocket, which may live for days); its place is free for others."""
@@ -83,10 +99,10 @@ class Workers:
             if self.waiting:
                 self._hub.call_soon(self.admit, self.waiting.popleft())
 
-    def kill(self, job: PoolJob, error: BaseException) -> None:
-        """Raise `error` in the worker that has `job`, where it waits."""
+    def kill(self, job: PoolJob) -> None:
+        """Raise Killed in the worker that has `job`, where it waits."""
         if job.worker is not None:
-            self._hub.throw(job.worker, error)
+            self._hub.throw(job.worker, Killed())
 
     def _next(self) -> PoolJob | None:
         if self.waiting:

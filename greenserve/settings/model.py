@@ -123,6 +123,12 @@ class Settings:
         10.0, duration(), "The longest wait for a complete request head, from its first byte.", unit="s"
     )
     body_timeout: float = _option(30.0, duration(), "The longest wait for the next bytes of a request body.", unit="s")
+    body_min_rate: int = _option(
+        500,
+        count(least=0),
+        "The slowest that a request body may come once we have waited body_timeout for it altogether; 0 for any.",
+        unit="bytes/s",
+    )
     keepalive_timeout: float = _option(
         75.0,
         duration(zero=True),

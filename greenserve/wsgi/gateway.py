@@ -35,7 +35,7 @@ class Stage(Enum):
 
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
-_NONE, _CHUNKED, _LENGTH = Framing.NONE, Framing.CHUNKED, Framing.LENGTH
+_NONE, _CHUNKED, _LENGTH, _CLOSE = Framing.NONE, Framing.CHUNKED, Framing.LENGTH, Framing.CLOSE
 _NOTHING, _HEAD_KNOWN, _BODY, _DONE = Stage.NOTHING, Stage.HEAD_KNOWN, Stage.BODY, Stage.DONE
 
 
@@ -95,6 +95,16 @@ class Exchange:
         self.stage = _HEAD_KNOWN
         return self.write
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the response that its head promises has been given to the transport."""
+        return self.stage is _DONE or (self.stage is _BODY and (self._framing is _NONE or self._room == 0))
+
+    @property
+    def ends_by_close(self) -> bool:
+        """Whether the end of the connection is what ends the body, so that a client takes a part for the whole."""
+        return self._framing is _CLOSE
+
     def write(self, data: bytes) -> None:
         """PEP 3333's write callable: sends at once."""
         if not isinstance(data, bytes):
@@ -115,7 +125,7 @@ class Exchange:
         if self.stage is _HEAD_KNOWN:
             head = self._make_head(size)
             if head.length == size:  # so its framing is LENGTH: most responses are like this
-                self.stage = _BODY
+                self.stage, self._framing, self._room = _BODY, _LENGTH, size
                 self.sent = size
                 if size <= COPY_LIMIT:
                     self._transport.finish(head.data + body)
@@ -171,7 +181,8 @@ class Exchange:
             transport.send(head.data)
             return
         if room is not None:
-            body = self._cut(body, room)
+            if len(body) > room:
+                body = self._cut(body, room)
             self._room = room - len(body)
         elif framing is _CHUNKED:
             self.sent += len(body)
@@ -200,7 +211,8 @@ class Exchange:
             return
         room = self._room
         if room is not None:
-            data = self._cut(data, room)
+            if len(data) > room:
+                data = self._cut(data, room)
             self._room = room - len(data)
             self.sent += len(data)
             if self._room:
@@ -244,10 +256,10 @@ class Exchange:
             )
 
     def _cut(self, data: bytes, room: int) -> bytes:
-        """What Content-Length still allows of `data`: the rest would be read as the next response (RFC 9112 §6.3), so
-        none of it leaves.
+        """More than Content-Length says: the rest would be read as the next response (RFC 9112 §6.3), so none of it
+        leaves.
         """
-        self._overrun += max(0, len(data) - room)
+        self._overrun += len(data) - room
         return data[:room]
 
 

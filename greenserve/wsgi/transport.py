@@ -35,9 +35,6 @@ class Transport(Protocol):
     def finish_file(self, fd: int, offset: int, count: int) -> None:
         """`finish` with `count` bytes of the regular file `fd` from `offset`; the file may be closed afterwards."""
 
-    def read_body(self) -> bytes:
-        """The next piece of the request's body; b"" at its end. Raises ProtocolError, ClientDisconnected."""
-
     def settle_body(self) -> bool:
         """The response begins: say whether what the application leaves of the request's body can be skipped, so that
         the connection can be kept.

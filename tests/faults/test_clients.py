@@ -113,15 +113,14 @@ def test_a_file_goes_on_after_the_application_has_closed_it(faulty: Faulty) -> N
     settled(server, lambda found: found["connections"] == 1)
 
 
-def test_a_file_that_is_cut_short_while_it_is_sent_ends_in_a_reset(faulty: Faulty) -> None:
+def test_a_file_that_is_cut_short_while_it_is_sent_ends_the_connection(faulty: Faulty) -> None:
     path = faulty.directory / "file"
     path.write_bytes(b"x" * 20_000_000)
     server = faulty.start(env={"FAULTS_FILE": "file"})
     slow = faulty.raw(server, get("/file"))
     assert slow.head()[0] == 200
     path.write_bytes(b"")
-    with pytest.raises(ConnectionResetError):
-        slow.file.read(20_000_000)
+    assert len(slow.file.read(20_000_000)) < 20_000_000  # by Content-Length the client knows that a part is missing
     server.wait_for_line("cut short")
     serves(faulty, server)
 

@@ -1,0 +1,158 @@
+"""The body of one request, as it comes from the client: read by the application, or skipped after the response.
+
+Strategy. The application reads with `read_body`, which waits in its green thread. What it leaves is skipped by the hub,
+piece by piece as it comes, without a green thread. The time that we wait for the client is bounded altogether, not from
+one byte to the next: a body that trickles would otherwise hold a green thread for as long as the client likes.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum
+from typing import Any, Protocol
+
+from greenserve.errors import ClientDisconnected, ProtocolError, RequestTimeout
+from greenserve.http.request import CLOSED, Data, EndOfMessage, Inbound
+from greenserve.http.response import CONTINUE
+
+logger = logging.getLogger("greenserve.server")
+
+BODY_READ = 262144  # bytes: fewer system calls for an upload
+SKIP_LIMIT = 65536  # bytes of a body nobody read that are worth skipping to keep the connection
+
+
+class State(Enum):
+    """How far the body has come."""
+
+    EXPECTED = "expected"  # the client waits for 100 Continue (RFC 9110 §10.1.1)
+    WITHHELD = "withheld"  # it waited, and has got the response instead: it may send the body now, or may not
+    OPEN = "open"  # on its way
+    ENDED = "ended"  # all of it has been read
+    TAKEN = "taken"  # the application has the socket, and with it what is left of the body
+
+
+class Skipped(Enum):
+    """What has become of a body that is skipped."""
+
+    WAITING = "all that has come is thrown away; more is to come"
+    TURN_OVER = "others have their turn first"
+    ENDED = "its end was found"
+    GIVEN_UP = "it is too long, or wrong, or its client has gone"
+
+
+class Connection(Protocol):
+    """What the body needs of its connection."""
+
+    host: Any  # hub, body_timeout, body_min_rate
+    inbound: Inbound
+
+    @property
+    def request_line(self) -> str:
+        """Which request it is, for messages."""
+
+    def send(self, data: bytes) -> None:
+        """To the client."""
+
+    def receive(self, size: int) -> int:
+        """Take what has come; how many bytes, -1 for nothing. Raises ClientDisconnected."""
+
+    def wait_read(self, timeout: float) -> None:
+        """Park until something has come, for `timeout` seconds. Raises RequestTimeout, ClientDisconnected."""
+
+    def give_way(self) -> None:
+        """Let others run when this turn is over."""
+
+
+class RequestBody:
+    """What a client sends after the head of one request."""
+
+    __slots__ = ("_connection", "_received", "_skipped", "_waited", "state", "unread")
+
+    def __init__(self, connection: Connection, content_length: int, *, expect_continue: bool) -> None:
+        self._connection = connection
+        self.unread = content_length  # of a chunked body nobody knows: it becomes negative
+        self._received = 0  # bytes, framing included
+        self._skipped = 0  # bytes
+        self._waited = 0.0  # seconds
+        self.state = State.EXPECTED if expect_continue else State.OPEN
+
+    def read_body(self) -> bytes:
+        """The next piece; b"" at the end. Raises ProtocolError (RequestTimeout when the client is too slow),
+        ClientDisconnected.
+        """
+        if self.state is State.ENDED:
+            return b""
+        if self.state is State.TAKEN:
+            raise ClientDisconnected("the application has taken the connection, and with it the request's body")
+        connection = self._connection
+        while True:
+            connection.give_way()  # at every event: there may be thousands in what has come
+            event = connection.inbound.next_event()
+            if type(event) is Data:
+                self.state = State.OPEN
+                self.unread -= len(event.payload)
+                return event.payload
+            if type(event) is EndOfMessage:
+                self.state = State.ENDED
+                return b""
+            if event is CLOSED:
+                raise ClientDisconnected("the client closed the connection within the request's body")
+            if self.state is State.EXPECTED:
+                self.state = State.OPEN
+                connection.send(CONTINUE)
+            self._receive()
+
+    def settle(self) -> bool:
+        """The response begins: say whether what is left of the body can be skipped.
+
+        Not when the client waits for 100 Continue: it may send the body after the final response, or may not. From
+        now on it gets no 100 any more, which would be taken for a part of the response.
+        """
+        if self.state is State.EXPECTED:
+            self.state = State.WITHHELD
+        return self.state is State.ENDED or (self.state is State.OPEN and self.unread <= SKIP_LIMIT)
+
+    def skip(self) -> Skipped:
+        """Throw away what has come, of a body that `settle` has agreed to. Never waits."""
+        connection = self._connection
+        try:
+            while self._skipped <= SKIP_LIMIT:
+                if connection.host.hub.turn_is_over():
+                    return Skipped.TURN_OVER
+                event = connection.inbound.next_event()
+                if type(event) is Data:
+                    self._skipped += len(event.payload)
+                    self.unread -= len(event.payload)
+                elif type(event) is EndOfMessage:
+                    self.state = State.ENDED
+                    return Skipped.ENDED
+                elif event is CLOSED:
+                    break
+                elif connection.receive(self._read_size()) < 0:
+                    return Skipped.WAITING
+        except (ProtocolError, ClientDisconnected) as error:  # the response has left: all that remains is to hang up
+            logger.info("%s: after the response: %s", connection.request_line, error)
+        return Skipped.GIVEN_UP
+
+    def _receive(self) -> None:
+        """Take what has come, waiting while that is nothing and the client keeps up."""
+        connection, host = self._connection, self._connection.host
+        while (taken := connection.receive(self._read_size())) < 0:
+            timeout = host.body_timeout
+            if host.body_min_rate:
+                timeout = min(timeout, timeout + self._received / host.body_min_rate - self._waited)
+                if timeout <= 0:
+                    raise RequestTimeout(
+                        f"the request body came more slowly than {host.body_min_rate} bytes per second"
+                    )
+            began = host.hub.clock()
+            connection.wait_read(timeout)
+            self._waited += host.hub.clock() - began
+        self._received += taken
+
+    def _read_size(self) -> int:
+        """How many bytes to ask for. For many, memory has to come from the kernel each time: so no more than are due;
+        and one byte more, for a shorter answer says that nothing else has come.
+        """
+        due = self.unread
+        return min(due + 1, BODY_READ) if due > 0 else BODY_READ

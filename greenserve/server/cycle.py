@@ -1,0 +1,138 @@
+"""One request and its response: the job of the green thread that serves it.
+
+Strategy. What C or the standard library keeps for each thread (context variables, thread-locals), and what can be
+raised in it later (a Timeout, a kill), belongs to the request, not to the connection or to the worker: `serve` begins
+with none of it, and leaves none of it behind, whether the next request was pipelined or not.
+
+Law. Whatever comes up through an application ends its request, and nothing but its request: an error page where nothing
+has been sent yet, else the end of the connection, so that no client takes a part for the whole.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
+from greenserve.http.response import error_response
+from greenserve.server.wire import Phase
+from greenserve.server.workers import Killed
+from greenserve.wsgi.gateway import Exchange, Stage
+
+logger = logging.getLogger("greenserve.server")
+
+CLIENT_CLOSED = "499"  # in the access log: the client left before it was answered. nginx's number; it is never sent
+_BREAKS_THE_RULES = "the application's response breaks the rules; the server's log says which"
+
+
+class RequestCycle(Exchange):
+    """What is known of one request while it is served. `ended`: the application is done with it."""
+
+    __slots__ = ("ended", "started")
+
+    _transport: Any  # the connection
+    ended: bool
+    started: float  # for the access log
+
+    def __repr__(self) -> str:
+        return f"<RequestCycle {self._transport.request_line} from {self._transport.peer}>"
+
+    def serve(self, environ: dict[str, Any]) -> None:
+        """Call the application and answer, in a worker. Raises nothing."""
+        connection, request = self._transport, self._request
+        host, worker = connection.host, connection.worker
+        self.ended = False
+        if host.access_log is not None:
+            self.started = host.hub.clock()
+        worker.gr_context = worker.thread = worker.pending = None
+        worker.job = self
+        try:
+            self.run(host.upgradable if request.fields.upgrade else host.application, environ)
+        except BaseException as error:  # a request must not be able to stop the server: SystemExit is an error like any
+            self._answer_error(error)
+        worker.job = connection  # a Timeout of this request's, and a kill, find it gone from here on
+        worker.pending = None
+        if worker.thread is not None:
+            thread, worker.thread = worker.thread, None
+            thread.end()
+        self.ended = True
+        if host.access_log is not None:
+            self.log_if_over()
+
+    def log_if_over(self) -> None:
+        """Write the access log's line once the application has ended and the client has taken the response, or has
+        left.
+        """
+        connection = self._transport
+        log = connection.host.access_log
+        if log is None or not self.ended or connection.tail is not None:
+            return
+        if self.stage is Stage.NOTHING or self.stage is Stage.HEAD_KNOWN:
+            self.status = CLIENT_CLOSED
+        answer = self if connection.owner is None else connection.owner
+        log.write(connection, answer, connection.host.hub.clock() - self.started)
+
+    # -- what came up through the application
+
+    def _answer_error(self, error: BaseException) -> None:
+        """Answer it; the peer's mistakes, in its body or the handshake, come up here too."""
+        connection = self._transport
+        if connection.host.hub.closed:
+            connection.close()
+        elif isinstance(error, Killed):
+            self._fail(503, "the server is stopping")
+        elif connection.phase is Phase.UPGRADED:
+            connection.fail_upgraded(error)
+        elif isinstance(error, ClientDisconnected):
+            logger.info("%s: %s", connection.request_line, error)
+            if isinstance(error, ProtocolError):  # it has closed its sending side only, perhaps
+                self._fail(error.status, str(error))
+            else:
+                connection.abort()
+        elif isinstance(error, ProtocolError):
+            self._fail(error.status, str(error), error.headers)
+        elif isinstance(error, InvalidResponse):
+            logger.error("%s: the application's response breaks the rules: %s", connection.request_line, error)
+            self._fail(500, _BREAKS_THE_RULES)
+        else:
+            connection.log_failure()
+            self._fail(500, "the application failed; the server's log says why")
+
+    def _fail(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        """An error page where nothing has been sent yet; else an end that shows that a part is missing."""
+        connection = self._transport
+        if connection.phase is Phase.CLOSED:
+            return
+        if connection.phase is Phase.UPGRADED:
+            if connection.owner is not None:
+                self.status, self.sent, self.stage = connection.owner.status, connection.owner.sent, Stage.DONE
+            connection.close()
+        elif self.is_whole:
+            self.stage = Stage.DONE
+        elif self.stage is Stage.BODY:
+            self.cut_off()
+        else:
+            connection.keep_alive = False
+            method, date = self._request.method, connection.host.date
+            try:
+                answer = error_response(status, why, method=method, date=date, headers=headers)
+            except InvalidResponse as error:
+                logger.error("%s: the application's refusal breaks the rules: %s", connection.request_line, error)
+                answer = error_response(500, _BREAKS_THE_RULES, method=method, date=date)
+            self.status, self.stage = answer[9:].partition(b"\r\n")[0].decode("latin-1"), Stage.DONE
+            try:
+                connection.finish(answer)
+            except ClientDisconnected:
+                connection.close()
+
+    def cut_off(self) -> None:
+        """End a response of which a part is missing.
+
+        RFC 9112 §8: by Content-Length and by the last chunk a client knows that it is incomplete, so all that was sent
+        may arrive; where the close is the framing, only a reset can tell.
+        """
+        if self.ends_by_close:
+            self._transport.abort()
+        else:
+            self._transport.keep_alive = False

@@ -1,0 +1,94 @@
+"""A server that runs out of memory or descriptors for a moment: it refuses what it has no room for, and goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import socket
+from contextlib import ExitStack
+
+import pytest
+
+import greenserve
+from greenserve.server import service as service_module
+from greenserve.server.service import RELIEF
+from tests.server.live import Client, hello, serving
+
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+def failing_once(function):
+    """`function`, but for its first call, for which there is no memory."""
+    calls = []
+
+    def wrapper(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 1:
+            raise MemoryError
+        return function(*args, **kwargs)
+
+    return wrapper
+
+
+def test_a_request_for_whose_green_thread_there_is_no_memory_is_a_503_and_leaves_its_place():
+    with serving(hello, concurrency=1) as server:
+        hub = server._service.hub
+        with Client(server) as client:
+            hub.take_carrier = failing_once(hub.take_carrier)
+            client.send(GET)
+            assert client.response()[0] == 503
+            assert client.at_end()
+        for _ in range(2):
+            with Client(server) as client:
+                assert client.get() == b"hello"
+
+
+def test_a_connection_for_which_there_is_no_memory_is_closed_and_others_are_accepted(monkeypatch, caplog):
+    monkeypatch.setattr(service_module, "Inbound", failing_once(service_module.Inbound))
+    with serving(hello) as server:
+        with Client(server) as client:
+            assert client.at_end()
+        with Client(server) as client:
+            assert client.get() == b"hello"
+    assert "cannot accept" in caplog.text
+
+
+SILENT = {
+    "new": b"",
+    "within a head": b"GET / HTTP/1.1\r\nHos",
+    "kept": GET,
+    "within a body": b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+}
+
+
+@pytest.mark.parametrize("sent", SILENT.values(), ids=SILENT.keys())
+def test_when_descriptors_run_out_the_connection_that_is_silent_for_longest_gives_way(sent, caplog):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    options = {"header_timeout": 600, "body_timeout": 600, "keepalive_timeout": 600}
+    with serving(hello, **options) as server, ExitStack() as stack:
+        silent = [stack.enter_context(Client(server)) for _ in range(RELIEF + 4)]
+        for client in silent:
+            client.send(sent)
+            if b"\r\n\r\n" in sent:
+                assert client.response()[2] == b"hello"
+        with Client(server) as client:  # those before have been accepted by now
+            assert client.get() == b"hello"
+        fresh = stack.enter_context(socket.socket())
+        fresh.settimeout(10)
+        greenserve.sleep(0)  # this thread's hub takes its descriptors before there are none left
+        held = []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 50, hard))
+        try:
+            with contextlib.suppress(OSError):
+                while True:
+                    held.append(os.dup(0))
+            fresh.connect((server.address.host, server.address.port))
+            fresh.sendall(GET)
+            assert fresh.recv(12) == b"HTTP/1.1 200"
+            if sent != GET:  # how long one has been idle between requests is known to the second alone
+                assert all(client.at_end() for client in silent[:RELIEF])
+        finally:
+            for fd in held:
+                os.close(fd)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -1,0 +1,237 @@
+"""The body of a request that comes slowly, late, or not at all: what holds a green thread, and for how long."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+import greenserve
+from greenserve import tpool
+from greenserve.server import service as service_module
+from tests.server.live import Client, echo, hello, serving
+
+POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
+CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+SLOW = [POST % 9, POST % 9 + b"abc", POST % 60000 + b"x", CHUNKED, CHUNKED + b"3\r\nab", CHUNKED + b"3\r\nabc\r\n"]
+
+
+@pytest.fixture
+def quick_sweep(monkeypatch):
+    monkeypatch.setattr(service_module, "SWEEP_SECONDS", 0.02)
+
+
+@pytest.mark.parametrize("sent", SLOW)
+@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
+def test_a_body_that_was_promised_and_does_not_come_holds_no_green_thread_after_the_response(sent, status):
+    def application(environ, start_response):
+        start_response(status, [("Content-Length", "2")])
+        return [b"ok"]
+
+    with serving(application, concurrency=1, body_timeout=600) as server, ExitStack() as stack:
+        other = stack.enter_context(Client(server))
+        for _ in range(3):
+            slow = stack.enter_context(Client(server))
+            slow.send(sent)
+            assert slow.response()[2] == b"ok"
+            assert other.get() == b"ok"  # though there is one worker
+
+
+def test_a_body_that_comes_after_the_response_is_skipped_and_the_next_request_served():
+    with serving(hello, concurrency=1) as server, Client(server) as client, Client(server) as other:
+        for message in (POST % 6 + b"abc", CHUNKED + b"6\r\nabc"):
+            client.send(message)
+            assert client.response()[2] == b"hello"
+            assert other.get() == b"hello"
+            rest = b"def" if message.startswith(POST % 6) else b"def\r\n0\r\n\r\n"
+            client.send(rest[:1])
+            client.send(rest[1:] + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            assert client.response()[2] == b"hello"
+
+
+def test_a_body_that_is_not_skipped_in_time_ends_the_connection(quick_sweep):
+    with serving(hello, body_timeout=0.05) as server, Client(server) as client:
+        client.send(POST % 6)
+        assert client.response()[2] == b"hello"
+        assert client.at_end()
+
+
+def test_octets_do_not_prolong_the_time_for_a_body_that_is_skipped(quick_sweep):
+    with serving(hello, body_timeout=0.3) as server, Client(server) as client:
+        client.send(POST % 60000)
+        assert client.response()[2] == b"hello"
+        assert trickle_until_the_end(client) == b""
+
+
+def test_octets_do_not_prolong_the_time_for_a_body_that_is_read(quick_sweep):
+    with serving(echo, body_timeout=0.3, concurrency=1) as server:
+        with Client(server) as client:
+            client.send(POST % 60000)
+            assert trickle_until_the_end(client).startswith(b"HTTP/1.1 408 ")
+        with Client(server) as client:
+            assert client.get() == b"GET / "
+
+
+def test_a_body_may_trickle_where_no_rate_is_asked_for(quick_sweep):
+    with serving(echo, body_timeout=0.2, body_min_rate=0) as server, Client(server) as client:
+        client.send(POST % 50)
+        for _ in range(50):
+            client.send(b"x")
+            threading.Event().wait(0.01)  # 0.5 s altogether
+        assert client.response()[2] == b"POST / " + b"x" * 50
+
+
+def test_a_body_that_keeps_to_the_rate_may_take_longer_than_the_timeout(quick_sweep):
+    with serving(echo, body_timeout=0.2, body_min_rate=100) as server, Client(server) as client:
+        client.send(POST % 1000)
+        for _ in range(50):
+            client.send(b"x" * 20)
+            threading.Event().wait(0.01)  # 2,000 bytes per second at the most, and far more than 100 in any case
+        assert client.response()[2] == b"POST / " + b"x" * 1000
+
+
+def trickle_until_the_end(client: Client) -> bytes:
+    """Send octets until the server says something, or ends; return that."""
+    client.socket.settimeout(0.05)
+    for _ in range(1000):
+        try:
+            client.send(b"x")
+            return client.socket.recv(100)
+        except TimeoutError:
+            continue
+        except ConnectionError:
+            return b""
+    pytest.fail("the server has patience without bound")
+
+
+def test_time_in_which_the_application_does_not_read_does_not_count(quick_sweep):
+    """A client cannot send faster than we read."""
+    piece = b"x" * 100_000
+
+    def application(environ, start_response):
+        size = 0
+        for _ in range(10):
+            size += len(environ["wsgi.input"].read(len(piece)))
+            greenserve.sleep(0.05)
+        start_response("200 OK", [])
+        return [b"%d" % size]
+
+    with serving(application, body_timeout=0.2, body_min_rate=10_000_000) as server, Client(server) as client:
+        client.send(POST % (10 * len(piece)))
+        sender = threading.Thread(target=client.send, args=(piece * 10,))
+        sender.start()
+        assert client.response()[2] == b"1000000"
+        sender.join()
+
+
+def test_a_reader_keeps_its_deadline_while_another_green_thread_writes(quick_sweep):
+    errors, written = [], threading.Event()
+
+    def application(environ, start_response):
+        def read() -> None:
+            try:
+                environ["wsgi.input"].read()
+            except Exception as error:
+                errors.append(type(error).__name__)
+
+        write = start_response("200 OK", [])
+        reader = greenserve.spawn(read)
+        greenserve.sleep(0)
+        write(b"x" * 8_000_000)  # waits for the client
+        written.set()
+        reader.wait()
+        return []
+
+    with serving(application, body_timeout=0.5) as server, Client(server) as client:
+        client.send(POST % 5)
+        size = 0
+        while not written.is_set():
+            size += len(client.socket.recv(1 << 20))
+        while piece := client.socket.recv(1 << 20):
+            size += len(piece)
+            if piece.endswith(b"\r\n0\r\n\r\n"):
+                break
+        assert size > 8_000_000
+    assert errors == ["RequestTimeout"]
+
+
+def test_a_writer_keeps_its_deadline_while_another_green_thread_reads(quick_sweep):
+    errors, failed = [], threading.Event()
+
+    def application(environ, start_response):
+        def read() -> None:
+            with contextlib.suppress(ConnectionError):
+                while not failed.is_set():
+                    environ["wsgi.input"].read(1)
+
+        write = start_response("200 OK", [])
+        greenserve.spawn(read)
+        try:
+            while True:
+                write(b"x" * 1_000_000)
+        except Exception as error:
+            errors.append(str(error))
+            failed.set()
+        return []
+
+    with serving(application, write_timeout=0.3, body_min_rate=0) as server, Client(server) as client:
+        client.send(POST % 1_000_000)
+        while not failed.is_set():  # the client sends, and takes nothing
+            try:
+                client.send(b"x")
+            except ConnectionError:
+                break
+            failed.wait(0.01)
+        assert failed.wait(10)
+    assert errors == ["the client took no bytes in time"]
+
+
+def in_another_os_thread(environ, start_response):
+    """Reads and writes in another OS thread, where asked to."""
+    if environ["PATH_INFO"] == "/hello":
+        greenserve.sleep(0)
+        return hello(environ, start_response)
+    if environ["PATH_INFO"] == "/write":
+        write = start_response("200 OK", [("Content-Length", "8000000")])
+        tpool.execute(write, b"x" * 4_000_000)
+        tpool.execute(write, b"x" * 4_000_000)
+        return []
+    try:
+        body = tpool.execute(environ["wsgi.input"].read)
+    except Exception as error:
+        body = type(error).__name__.encode()
+    start_response("200 OK", [])
+    return [body]
+
+
+def test_a_body_may_be_read_and_a_response_written_in_another_os_thread():
+    with serving(in_another_os_thread) as server:
+        done, answers = threading.Event(), []
+
+        def others() -> None:
+            with Client(server) as client:
+                while not done.is_set():
+                    answers.append(client.get("/hello"))
+
+        visitors = [threading.Thread(target=others) for _ in range(4)]
+        for visitor in visitors:
+            visitor.start()
+        for _ in range(20):
+            with Client(server) as client:
+                client.send(POST % 8 + b"body")
+                threading.Event().wait(0.005)  # so that the reader must wait
+                client.send(b"body")
+                assert client.response()[2] == b"bodybody"
+                assert client.get("/write") == b"x" * 8_000_000
+        done.set()
+        for visitor in visitors:
+            visitor.join()
+    assert set(answers) == {b"hello"}
+
+
+def test_errors_reach_a_reader_in_another_os_thread(quick_sweep):
+    with serving(in_another_os_thread, body_timeout=0.05) as server, Client(server) as client:
+        client.send(POST % 8 + b"body")
+        assert client.response()[2] == b"RequestTimeout"
