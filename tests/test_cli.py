@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -448,3 +449,49 @@ def test_an_option_of_another_server_is_answered_with_ours(
 
 def test_a_slip_of_the_pen_is_answered_with_the_near_option(command: Command) -> None:
     assert "--concurrency" in command("cli_app:app", "--concurency", "5").stderr.splitlines()[-1]
+
+
+# The application's arguments
+
+
+@pytest.mark.parametrize("subcommand", ["serve", "check"])
+def test_an_application_finds_no_arguments_of_ours(
+    command: Command, directory: Path, monkeypatch: pytest.MonkeyPatch, subcommand: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/bin/greenserve", subcommand, "cli_argv:app", "--concurrency", "5"])
+    parsing = "import argparse, sys\nargparse.ArgumentParser().parse_args()\nfound = list(sys.argv)\n"
+    (directory / "cli_argv.py").write_text(parsing + APP)
+    result = command(subcommand, "cli_argv:app", "--concurrency", "5", "-b", "127.0.0.1:0")
+    assert result.exit_code == 0, result.output
+    assert sys.modules["cli_argv"].found == ["/bin/greenserve"]  # type: ignore[attr-defined]
+    assert sys.argv[1:] == [subcommand, "cli_argv:app", "--concurrency", "5"]
+
+
+def test_an_application_finds_no_arguments_of_ours_while_it_is_served(
+    command: Command, started: Started, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/bin/greenserve", "cli_app:app"])
+    monkeypatch.setattr(started, "steps", Recorder())
+    command("cli_app:app")
+    assert started.steps[-1] == ("serve", ["/bin/greenserve"])
+
+
+class Recorder(list[Any]):
+    """Steps, each with the arguments that the process has meanwhile."""
+
+    def append(self, step: object) -> None:
+        super().append((step, list(sys.argv)))
+
+
+# check without an application
+
+
+def test_check_without_an_application_looks_at_the_environment(command: Command) -> None:
+    result = command("check", "--concurrency", "5", "-b", "127.0.0.1:0")
+    assert result.exit_code == 0, result.output
+    assert re.search(r"APP +none", result.stdout)
+    for title in ("settings", "addresses", "environment", "patching"):
+        assert f"\n{title}\n" in result.stdout
+    assert "ok" in result.stdout.splitlines()
+    report = json.loads(command("check", "--json", "-b", "127.0.0.1:0").stdout)
+    assert report["sections"]["application"]["APP"]["value"] == "none"

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from greenserve.server.service import KILL_SECONDS
 from greenserve.version import VERSION
 from tests.conftest import REPOSITORY
 from tests.e2e.server_process import ServerProcess
@@ -115,13 +116,17 @@ def test_it_runs_as_a_numbered_user_who_is_not_root() -> None:
 def test_commands_are_in_the_exec_form() -> None:
     assert json.loads(FINAL.arguments("ENTRYPOINT")[0]) == ["greenserve"]  # DL3025
     assert json.loads(FINAL.arguments("CMD")[0]) == ["demo"]
-    assert healthcheck()[0] == "python"
+    assert healthcheck()[0] == "greenserve"
 
 
 def test_the_port_is_the_same_everywhere() -> None:
     assert FINAL.arguments("EXPOSE") == ["8000"]
     assert "GREENSERVE_BIND=0.0.0.0:8000" in FINAL.arguments("ENV")[0].split()
-    assert " 8000," in healthcheck()[-1]
+
+
+def test_requests_have_less_time_than_docker_gives_the_container() -> None:
+    (grace,) = re.findall(r"GREENSERVE_GRACEFUL_TIMEOUT=(\d+)", FINAL.arguments("ENV")[0])
+    assert int(grace) + KILL_SECONDS < 10  # docker-stop(1)
 
 
 def test_every_image_path_of_the_installation_is_on_the_path() -> None:
@@ -200,6 +205,12 @@ def test_its_steps_make_a_command_that_says_its_version(image: Path, tmp_path: P
 
 
 @pytest.mark.timeout(300)
+def test_rooms_on_redis_need_nothing_more(image: Path, tmp_path: Path) -> None:
+    command = [image / "bin/python", "-c", "import redis, websockets"]
+    subprocess.run(command, cwd=tmp_path, env=clean(), check=True)
+
+
+@pytest.mark.timeout(300)
 def test_what_is_installed_is_typed_and_has_its_data(image: Path) -> None:
     (package,) = image.glob("lib/python3*/site-packages/greenserve")
     assert (package / "py.typed").is_file()
@@ -211,14 +222,15 @@ def test_what_is_installed_is_typed_and_has_its_data(image: Path) -> None:
 
 @pytest.mark.timeout(300)
 def test_its_healthcheck_tells_a_server_that_answers_from_none(image: Path, tmp_path: Path, free_port: int) -> None:
-    def probe(port: int) -> int:
+    def probe(**environ: str) -> int:
         program, *words = healthcheck()
-        words[-1] = words[-1].replace(" 8000,", f" {port},")
-        return subprocess.run([image / "bin" / program, *words], cwd=tmp_path, capture_output=True).returncode
+        command = [image / "bin" / program, *words]
+        return subprocess.run(command, cwd=tmp_path, env=clean(**environ), capture_output=True).returncode
 
-    assert probe(free_port) != 0
+    bind = f"127.0.0.1:{free_port}"
+    assert probe(GREENSERVE_BIND=bind) == 1  # 2 means nothing to Docker
     words = json.loads(FINAL.arguments("ENTRYPOINT")[0]) + json.loads(FINAL.arguments("CMD")[0])
     command = (str(image / "bin" / words[0]), *words[1:])
-    environ = {"GREENSERVE_BIND": f"127.0.0.1:{free_port}", "PYTHONPATH": None}
+    environ = {"GREENSERVE_BIND": bind, "PYTHONPATH": None}
     with ServerProcess(executable=command, bind=(), env=environ, cwd=tmp_path):
-        assert probe(free_port) == 0
+        assert probe(GREENSERVE_BIND=bind) == 0

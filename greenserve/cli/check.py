@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from wsgiref.types import WSGIApplication
 
-from greenserve.cli.startup import load, prepare
+from greenserve.cli.startup import load, prepare, without_our_arguments
 from greenserve.errors import LoadError
 from greenserve.green import drivers, monkey, other_hubs
 from greenserve.server.ports import who_listens
@@ -30,9 +30,9 @@ _RESERVED_FILES = 64
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is examined: the settings, and the application or the error that kept it from loading."""
+    """What is examined: the settings, and the application, if one is named, or the error that kept it from loading."""
 
-    reference: str
+    reference: str | None
     resolution: Resolution
     application: WSGIApplication | None
     error: LoadError | None
@@ -79,20 +79,24 @@ class Report:
         return not self.errors
 
 
-def examine(reference: str, resolution: Resolution) -> Report:
+def examine(reference: str | None, resolution: Resolution) -> Report:
     """Prepare and load as `serve` would, then examine. Raises ConfigurationError for a bad directory."""
     prepare(resolution)
     application = error = None
-    try:
-        application = load(reference)
-    except LoadError as failure:
-        error = failure
+    if reference is not None:
+        try:
+            with without_our_arguments():
+                application = load(reference)
+        except LoadError as failure:
+            error = failure
     subject = Subject(reference, resolution, application, error)
     return Report(tuple(section(subject) for section in SECTIONS))
 
 
 def _application(subject: Subject) -> Section:
-    lines = [Line("APP", subject.reference), Line("directory", os.getcwd())]  # noqa: PTH109 - a text is wanted
+    lines = [Line("APP", subject.reference or "none"), Line("directory", os.getcwd())]  # noqa: PTH109 - a text is wanted
+    if subject.reference is None:
+        return Section("application", tuple(lines))
     if subject.application is not None:
         lines.append(Line("loaded", _describe(subject.application)))
         return Section("application", tuple(lines))

@@ -1,19 +1,23 @@
-"""The commands: `serve` (the default), `demo`, `check` and `run`."""
+"""The commands: `serve` (the default), `demo`, `check`, `health` and `run`."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from greenserve.cli.check import as_json, as_text, examine
 from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
+from greenserve.cli.health import Unhealthy, ask, server_of
 from greenserve.cli.logs import detach_streams
-from greenserve.cli.options import resolve_options, settings_options
-from greenserve.cli.startup import load, prepare, serve, warn
+from greenserve.cli.options import given_options, resolve_options, settings_options
+from greenserve.cli.startup import load, prepare, serve, warn, without_our_arguments
 from greenserve.green import program
 from greenserve.loading import FORMS
 from greenserve.settings import Source, instead
@@ -96,17 +100,47 @@ def demo_command(context: click.Context, /, **_: object) -> None:
 
 
 @main.command("check", cls=SettingsCommand, epilog=_EPILOG)
-@click.argument("app")
+@click.argument("app", required=False)
 @click.option("--json", "json", is_flag=True, help="Print the report as JSON.")
 @settings_options
 @click.pass_context
-def check_command(context: click.Context, /, app: str, json: bool, **_: object) -> None:
-    """Load APP without serving it, and report settings, their origins and the environment."""
+def check_command(context: click.Context, /, app: str | None, json: bool, **_: object) -> None:
+    """Report settings, their origins and the environment; load APP, if one is named, without serving it."""
     # What the application prints while it loads must not get into the report.
     with failures(), contextlib.redirect_stdout(sys.stderr):
         report = examine(app, resolve_options(context))
     click.echo(as_json(report) if json else as_text(report))
     sys.exit(ExitCode.STOPPED if report.ok else ExitCode.FORCED)
+
+
+@main.command("health", cls=SettingsCommand, epilog="The exit code is 0 when the server answers, else 1.")
+@click.option("--pid", type=int, default=1, help="The server's process; 1 in a container. [default: 1]")
+@settings_options
+@click.pass_context
+def health_command(context: click.Context, /, pid: int, **_: object) -> None:
+    """Ask a server whether it answers, for a container's health check.
+
+    It asks where --bind says; by default where the server of this container was told to listen.
+    """
+    environ: Mapping[str, str] = os.environ
+    directory = Path.cwd()
+    server = None if given_options(context) else server_of(pid)
+    if server is not None:
+        words, environ, directory = server
+        words = words[1:] if words[:1] and words[0] in main.commands else words
+        context = serve_command.make_context("serve", words, resilient_parsing=True)
+    with failures():
+        addresses = resolve_options(context, environ).settings.bind
+    for address in addresses:
+        try:
+            status = ask(address, directory)
+        except Unhealthy as error:
+            click.echo(f"greenserve: {error}", err=True)
+            sys.exit(ExitCode.FORCED)
+        # An application need not have a page at /, so anything but a server error will do.
+        click.echo(f"{address} answers with {status}", err=status >= 500)
+        if status >= 500:
+            sys.exit(ExitCode.FORCED)
 
 
 class ProgramCommand(click.Command):
@@ -137,5 +171,6 @@ def _run(context: click.Context, reference: str) -> NoReturn:
         detach_streams(resolution.settings.log_buffer)
         prepare(resolution)
         warn(resolution)
-        code = serve(load(reference), resolution.settings)
+        with without_our_arguments():
+            code = serve(load(reference), resolution.settings)
     sys.exit(code)

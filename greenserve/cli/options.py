@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -27,14 +27,18 @@ def settings_options(function: _Function) -> _Function:
     )(function)
 
 
-def resolve_options(context: click.Context) -> Resolution:
+def resolve_options(context: click.Context, environ: Mapping[str, str] = os.environ) -> Resolution:
     """Resolve the settings from what was given on the command line, the environment and the file found here."""
-    given = {
+    return resolve(given_options(context), environ, Path.cwd(), context.params.get("config"))
+
+
+def given_options(context: click.Context) -> dict[str, Any]:
+    """The options that were given on the command line, unparsed, by name."""
+    return {
         name: value
         for name, value in context.params.items()
         if name in OPTIONS and context.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-    return resolve(given, os.environ, Path.cwd(), context.params.get("config"))
 
 
 def _click_option(option: Option) -> Callable[[_Function], _Function]:

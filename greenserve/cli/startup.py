@@ -11,6 +11,9 @@ import logging
 import os
 import platform
 import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from wsgiref.types import WSGIApplication
 
 import greenserve
@@ -50,6 +53,20 @@ def warn(resolution: Resolution) -> None:
 def patch_standard_library() -> None:
     """Make the blocking calls of the standard library green. The only place where the command does so."""
     greenserve.monkey_patch()
+
+
+@contextmanager
+def without_our_arguments() -> Iterator[None]:
+    """For the application's life: what it finds in sys.argv are its own arguments, of which there are none.
+
+    Some parse them at import (oslo.config, absl), and would take the command's for theirs.
+    """
+    before = sys.argv[1:]
+    del sys.argv[1:]
+    try:
+        yield
+    finally:
+        sys.argv[1:] = before
 
 
 def load(reference: str) -> WSGIApplication:

@@ -251,15 +251,10 @@ class Inbound:
 
     def _read_length_body(self) -> Event:
         buffer, at, left = bytes(self._buffer), self._at, self._left
-        available = len(buffer) - at
-        if not available:
+        if at == len(buffer):
             return self._wait("the body")
-        if available <= left:
-            payload = buffer[at:] if at else buffer
-            self._buffer, self._at = b"", 0
-        else:
-            payload = buffer[at : at + left]
-            self._at = at + left
+        payload = buffer[at : at + left]  # no copy when that is the whole buffer
+        self._consume(at + len(payload))
         self._left = left = left - len(payload)
         if not left:
             self.state = _END
@@ -269,15 +264,20 @@ class Inbound:
         body = self._body
         if body is None:  # pragma: no cover
             raise AssertionError("CHUNKED is entered with a body")
-        payload, self._at = body.decode(bytes(self._buffer), self._at)
-        if self._at == len(self._buffer):
-            self._buffer, self._at = b"", 0
+        payload, at = body.decode(bytes(self._buffer), self._at)
+        self._consume(at)
         if payload:
             return Data(payload)
         if body.part is not Part.NOTHING:
             return self._wait("the body")
         self.state = _END
         return self._end_message()
+
+    def _consume(self, at: int) -> None:
+        """The buffer is consumed up to `at`; what is consumed as a whole need not be copied before the next bytes."""
+        self._at = at
+        if at == len(self._buffer):
+            self._buffer, self._at = b"", 0
 
     def _end_message(self) -> EndOfMessage:
         self.state = _IDLE if self._keep_alive else _CLOSED

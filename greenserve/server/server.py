@@ -141,7 +141,13 @@ class Server:
             if ready is not None:
                 ready()
             self._run(service)
-        return FORCED if service.killed else GRACEFUL
+        if service.killed:
+            logger.info(
+                "stopped; %s killed", "1 request was" if service.killed == 1 else f"{service.killed} requests were"
+            )
+            return FORCED
+        logger.info("stopped")
+        return GRACEFUL
 
     def start(self) -> Self:
         """Serve from an OS thread of its own. Returns when it listens. Raises BindError."""
@@ -232,10 +238,7 @@ class Server:
         name = signal.Signals(signum).name
         if service.state is State.SERVING:
             logger.info(
-                "%s: stopping; %d requests in progress have %g seconds to finish",
-                name,
-                service.workers.busy,
-                self.settings.graceful_timeout,
+                "%s: stopping%s", name, _what_is_waited_for(service.workers.busy, self.settings.graceful_timeout)
             )
             service.drain()
         elif signum != signal.SIGHUP:  # of which a closed terminal sends several
@@ -256,6 +259,13 @@ class Server:
         for listener, address in sockets:
             listener.close()
             remove_path(listener, address)
+
+
+def _what_is_waited_for(busy: int, grace: float) -> str:
+    if not busy:
+        return ""
+    requests = "1 request in progress has" if busy == 1 else f"{busy} requests in progress have"
+    return f"; {requests} {grace:g} seconds to finish, and a second signal (Ctrl-C) stops at once"
 
 
 class _Signals:

@@ -181,8 +181,7 @@ class Exchange:
             transport.send(head.data)
             return
         if room is not None:
-            if len(body) > room:
-                body = self._cut(body, room)
+            body = self._cut(body, room)
             self._room = room - len(body)
         elif framing is _CHUNKED:
             self.sent += len(body)
@@ -211,8 +210,7 @@ class Exchange:
             return
         room = self._room
         if room is not None:
-            if len(data) > room:
-                data = self._cut(data, room)
+            data = self._cut(data, room)
             self._room = room - len(data)
             self.sent += len(data)
             if self._room:
@@ -256,10 +254,10 @@ class Exchange:
             )
 
     def _cut(self, data: bytes, room: int) -> bytes:
-        """More than Content-Length says: the rest would be read as the next response (RFC 9112 §6.3), so none of it
-        leaves.
+        """What Content-Length still allows of `data`: the rest would be read as the next response (RFC 9112 §6.3), so
+        none of it leaves.
         """
-        self._overrun += len(data) - room
+        self._overrun += max(0, len(data) - room)
         return data[:room]
 
 

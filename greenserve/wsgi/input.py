@@ -46,7 +46,7 @@ class Input:
         """At most `size` bytes, and fewer only at the end; all that is left when `size` is negative or None."""
         if size is None or size < 0:
             return self._read_all()
-        if size > len(self._buffer) - self._at and not self._ended:
+        if size > len(self._buffer) - self._at:
             pieces = [self._take(len(self._buffer))]
             missing = size - len(pieces[0])
             while missing > 0 and (piece := self._next_piece()):
@@ -132,7 +132,6 @@ class Input:
         self._source = None
         self._give_way = _keep_on
         self._buffer = b""
-        self._at = 0
         self._ended = False
 
     @property

@@ -44,9 +44,9 @@ class FileWrapper:
         file = self.filelike
         if type(file) is _TemporaryFileWrapper and "read" not in vars(file):
             file = file.file
-        if not _reads_its_descriptor(file):
-            return None
         try:
+            if not _reads_its_descriptor(file):
+                return None
             if type(file) is io.BufferedRandom:
                 file.flush()  # what was written, and has not reached the file
             fd = file.fileno()
@@ -70,7 +70,7 @@ def _reads_its_descriptor(file: Any) -> bool:
         if not _METHODS.isdisjoint(vars(file)):
             return False
         file = file.raw
-    return type(file) is io.FileIO and _METHODS.isdisjoint(vars(file)) and not file.closed and file.readable()
+    return type(file) is io.FileIO and _METHODS.isdisjoint(vars(file)) and file.readable()
 
 
 _METHODS = frozenset(("read", "readall", "readinto", "tell", "fileno"))

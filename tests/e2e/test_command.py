@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +43,8 @@ def begin(server: ServerProcess, seconds: str) -> socket.socket:
 def test_a_signal_right_after_the_announcement_stops_gracefully(start_server: Start, directory: Path) -> None:
     server = start_server("slow:app", cwd=directory)
     assert server.stop() == 0
+    assert server.output.endswith("stopped")
+    assert "in progress" not in server.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -68,8 +71,10 @@ def test_a_second_signal_kills_at_once_and_the_exit_code_is_1(start_server: Star
     server = start_server("slow:app", cwd=directory)
     with begin(server, "60"):
         server.send_signal(signal.SIGTERM)
-        server.wait_for_line("SIGTERM: stopping")
+        server.wait_for_line("SIGTERM: stopping; 1 request in progress has 30 seconds to finish")
+        server.wait_for_line(r"and a second signal \(Ctrl-C\) stops at once")
         assert server.stop() == 1
+    assert server.output.endswith("stopped; 1 request was killed")
 
 
 def test_a_port_in_use_names_the_process_that_holds_it(directory: Path) -> None:
@@ -111,3 +116,38 @@ def test_no_patch_is_meant_so_and_not_warned_of(start_server: Start, directory: 
     server = start_server("slow:app", "--no-patch", cwd=directory)
     assert server.stop() == 0
     assert "Warning" not in server.output
+
+
+def ask_health(*arguments: str, **environ: str) -> int:
+    return run_command("health", *arguments, env={**environ}).returncode
+
+
+@pytest.mark.parametrize("bind", ["127.0.0.1:0", "[::1]:0"])
+def test_health_asks_where_it_is_told(start_server: Start, directory: Path, bind: str) -> None:
+    server = start_server("slow:app", bind=(bind,), cwd=directory)
+    address = server.url.removeprefix("http://")
+    assert ask_health("--bind", address) == 0
+    assert ask_health(GREENSERVE_BIND=address) == 0
+    server.stop()
+    assert ask_health("--bind", address) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc")
+@pytest.mark.parametrize("subcommand", [(), ("serve",)])
+def test_health_finds_where_another_process_was_told_to_listen(
+    start_server: Start, directory: Path, free_port: int, subcommand: tuple[str, ...]
+) -> None:
+    executable = (str(Path(sys.executable).with_name("greenserve")),)
+    binds = (f"0.0.0.0:{free_port}", "unix:relative.sock")
+    server = start_server(*subcommand, "slow:app", bind=binds, cwd=directory, executable=executable)
+    assert ask_health("--pid", str(server.pid)) == 0
+    environ = {"GREENSERVE_BIND": f"127.0.0.1:{free_port}"}
+    (directory / "relative.sock").unlink()
+    assert ask_health("--pid", str(server.pid)) == 1
+    assert ask_health(**environ) == 0
+
+
+def test_health_is_bad_when_the_application_fails(start_server: Start, directory: Path) -> None:
+    (directory / "broken.py").write_text("def app(environ, start_response): raise OSError\n")
+    server = start_server("broken:app", cwd=directory)
+    assert ask_health("--bind", server.url.removeprefix("http://")) == 1

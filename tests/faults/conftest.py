@@ -13,6 +13,7 @@ from tests.faults.raw import Raw
 
 APPLICATION = '''
 import gc, hashlib, json, os, time
+from greenserve import rooms, websocket
 
 FILE = os.environ.get("FAULTS_FILE")
 
@@ -21,6 +22,7 @@ def facts():
     """What the process holds: a number that grows with the requests is a leak."""
     from greenserve.server.connection import Connection
     from greenserve.server.service import Service
+    from greenserve.hub.idle import green_threads
     gc.collect()
     objects = gc.get_objects()
     (service,) = [each for each in objects if type(each) is Service]
@@ -31,6 +33,8 @@ def facts():
         "detached": service.workers.detached,
         "waiting": len(service.workers.waiting),
         "tails": service.tails,
+        "threads": len(list(green_threads(service.hub))),
+        "members": len(rooms.get("room")),
         "timers": len(service.hub.timers.heap),
         "descriptors": len(service.hub.descriptors),
         "fds": len(os.listdir("/proc/self/fd")),
@@ -38,8 +42,31 @@ def facts():
     }
 
 
+def talk(ws, how):
+    """A WebSocket's life, by its path."""
+    if how == "echo":
+        for message in ws:
+            ws.send(message)
+    elif how == "sink":
+        for message in ws:
+            pass
+    elif how == "busy":
+        time.sleep(1)
+    elif how == "feed":
+        while True:
+            ws.send(b"x" * 65536)
+    elif how == "room":
+        with rooms.get("room").joined(ws, "member"):
+            for message in ws:
+                rooms.get("room").broadcast(message)
+
+
 def app(environ, start_response):
     path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
+    if path.startswith("/ws/"):
+        with websocket.accept(environ) as ws:
+            talk(ws, path[4:])
+        return []
     body = b"hello"
     if path == "/facts":
         body = json.dumps(facts()).encode()

@@ -145,6 +145,23 @@ def test_a_line_without_end_is_refused_by_its_beginning(monkeypatch, line, statu
     assert Spy.octets <= 3000
 
 
+def test_a_short_chunk_line_may_follow_a_long_one_that_came_in_pieces():
+    line = b"1;" + b"a" * 500
+    (message,) = play([CHUNKED + line[:400], line[400:] + b"\r\nx\r\n1\r\ny\r\n", b"0\r\n\r\n"])
+    assert message.body == b"xy"
+
+
+@pytest.mark.parametrize("fault", [b"\n", b"\x00", b"\rx"])
+def test_a_trailer_that_is_broken_is_refused_at_once(fault):
+    refused = play([CHUNKED + b"0\r\nX: " + b"a" * 300, *octets(fault)])[-1]
+    assert isinstance(refused, Refused)
+
+
+def test_a_refusal_says_what_is_wrong_with_a_chunk_line():
+    assert "not a chunk size" in refusal(CHUNKED + b"nonsense\r\n" + b"x" * 2000).text
+    assert "longer than 1024" in refusal(CHUNKED + b"1;" + b"x" * 2000).text
+
+
 @pytest.mark.parametrize("block", [b"a:\r\n" * 15_000, b"a:\x01\r\n" * 12_000])
 def test_a_head_of_too_many_lines_is_refused_before_they_are_cut_up(monkeypatch, block):
     from greenserve.http import fields
@@ -162,7 +179,8 @@ def test_a_list_of_very_many_members_is_refused(field, member):
     """RFC 9110 §5.6.1: a reasonable number of empty members is read, and not so many that they are an attack."""
     head = b"POST / HTTP/1.1\r\nHost: a\r\n%b: %b\r\n\r\n"
     assert refusal(head % (field, member + (b"," + member) * 30_000)).status == 431
-    assert one_head(head % (b"Connection", b"," * 100 + b"close")).keep_alive is False
+    assert one_head(head % (b"Connection", b"," * 127 + b"close")).keep_alive is False
+    assert refusal(head % (b"Connection", b"," * 128 + b"close")).status == 431
 
 
 def test_tiny_chunks_of_one_piece_come_as_one_event(inbound):

@@ -149,7 +149,7 @@ def test_connection_keep_alive_of_the_application_means_nothing():
 
 
 def test_101_switches():
-    head = make("101 Switching Protocols", [("Upgrade", "websocket"), ("Connection", "Upgrade")], keep_alive=False)
+    head = make("101 Switching Protocols", [("Upgrade", "websocket"), ("Connection", "Upgrade")])
     assert lines(head) == [
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",

@@ -32,6 +32,7 @@ class Wire(Pieces):
         self.keep_alive = True
         self.settled = settled
         self.sends: list[bytes] = []
+        self.ends: list[bytes] = []  # those of the sends after which nothing of the response follows
         self.files: list[tuple[int, int, int]] = []
 
     def send(self, data: bytes) -> None:
@@ -39,9 +40,11 @@ class Wire(Pieces):
 
     def finish(self, data: bytes) -> None:
         self.sends.append(data)
+        self.ends.append(data)
 
     def finish_large(self, head: bytes, body: bytes) -> None:
         self.sends += [head, body]
+        self.ends.append(body)
 
     def finish_file(self, fd: int, offset: int, count: int) -> None:
         self.files.append((fd, offset, count))

@@ -9,6 +9,7 @@ import contextlib
 import gzip
 import io
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -54,8 +55,9 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def advanced(file):
-    file.read(1000)
+def advanced(file, position=1000):
+    file.seek(position)
+    file.read(10)
     return file
 
 
@@ -80,10 +82,12 @@ def written_over_what_was_read(path):
         lambda path: advanced(open(path, "r+b")),
         written_over_what_was_read,
         lambda path: io.BufferedReader(io.FileIO(path), 16),
+        lambda path: advanced(open(path, "rb"), 20_000),
     ],
 )
 def test_a_plain_file_goes_to_the_kernel(path, make):
-    with make(path) as file:
+    copy = Path(shutil.copy(path, path.with_suffix(".copy")))
+    with make(copy) as file:
         expected = file.read()
     assert respond(make(path)) == (expected, True)
 
@@ -245,3 +249,15 @@ def test_a_range_of_a_file_is_sent_up_to_its_length(path, make):
     file.seek(100)
     body, _ = respond(file, ("Content-Length", "50"))
     assert body == CONTENT[100:150]
+
+
+def test_of_a_range_no_block_is_read_that_it_does_not_need(path):
+    class Pipe(io.BytesIO):
+        def read(self, size=-1):
+            data = super().read(size)
+            if not data:
+                pytest.fail("waited for more than the range has")
+            return data
+
+    body, _ = respond(Pipe(CONTENT[:100]), ("Content-Length", "100"))
+    assert body == CONTENT[:100]

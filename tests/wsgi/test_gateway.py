@@ -56,6 +56,21 @@ def test_a_large_body_is_not_copied_behind_its_head():
     assert wire.sends[1] is body
 
 
+@pytest.mark.parametrize("sizes", [[5], [5, 6], [COPY_LIMIT + 1], [3, COPY_LIMIT + 1], [3, 0, 2, 0], [7, 8, 9]])
+@pytest.mark.parametrize("declared", [True, False])
+def test_the_last_piece_is_sent_as_the_end(sizes, declared):
+    """So the transport may keep it for a client that takes it slowly, and the application is done."""
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", str(sum(sizes)))] if declared else [])
+        for size in sizes:
+            yield b"x" * size
+
+    wire, _ = call(application)
+    assert wire.ends == [wire.sends[-1]]
+    assert wire.sends[-1].endswith(b"x" if declared else b"0\r\n\r\n")
+
+
 def test_a_generator_streams_each_piece_before_the_next_is_asked_for():
     wire = Wire()
     seen = []
@@ -281,6 +296,7 @@ def test_a_body_longer_than_declared_is_cut_there():
     with pytest.raises(InvalidResponse, match="longer"):
         call(application, wire=wire)
     assert body_of(wire) == b"four"
+    assert b"" not in wire.sends
 
 
 def test_a_whole_body_longer_than_declared_is_cut_there():

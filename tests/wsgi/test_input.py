@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from io import BufferedReader, BytesIO, TextIOWrapper
 
 import pytest
@@ -105,6 +106,19 @@ def test_after_the_request_a_body_is_closed_also_when_it_was_read_to_its_end():
     for read in (body.read, body.read1, body.readline, body.readlines):
         with pytest.raises(ValueError, match="the request is over"):
             read()
+
+
+def test_after_the_request_a_body_holds_nothing_of_its_connection():
+    class Source(Pieces):
+        def give_way(self):
+            pass
+
+    source = Source(b"a")
+    body = Input(source, source.give_way)
+    body.release()
+    gone = weakref.ref(source)
+    del source
+    assert gone() is None
 
 
 class Counted(bytes):

@@ -1,0 +1,77 @@
+"""`greenserve health`: whether the server of a container answers, for Docker's HEALTHCHECK and its like.
+
+Where the server listens is what it was told, by its command line, its environment or its file; so the same is resolved
+from what process 1 was started with (proc(5)), and where that is no greenserve, from this process's own environment.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+from pathlib import Path
+
+from greenserve.settings import Address, FdAddress, UnixAddress
+
+TIMEOUT = 4.0  # seconds; the Dockerfile gives the whole command 5
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is asked when every interface is listened on
+_INITS = ("docker-init", "tini", "dumb-init", "catatonit")  # `docker run --init`: the server is their child
+
+
+class Unhealthy(Exception):
+    """The text says what was asked, and what came of it."""
+
+
+def server_of(pid: int) -> tuple[list[str], dict[str, str], Path] | None:
+    """Arguments, environment and directory of the greenserve that is process `pid`, or its child; None for none."""
+    words = _words(pid, "cmdline")
+    if words and Path(words[0]).name in _INITS:
+        children = Path(f"/proc/{pid}/task/{pid}/children")
+        pids = [int(child) for child in children.read_text().split()] if children.exists() else []
+        return next((found for child in pids if (found := server_of(child))), None)
+    at = next((at for at, word in enumerate(words[:3]) if Path(word).name == "greenserve"), None)
+    if at is None:
+        return None
+    environ = dict(word.split("=", 1) for word in _words(pid, "environ") if "=" in word)
+    try:
+        return words[at + 1 :], environ, Path(f"/proc/{pid}/cwd").resolve()
+    except OSError:
+        return None
+
+
+def ask(address: Address, directory: Path) -> int:
+    """The status that the server at `address` answers with to HEAD /. Raises Unhealthy when there is no answer.
+
+    directory: where the server runs, for the relative path of a Unix socket.
+    """
+    if isinstance(address, FdAddress):
+        raise Unhealthy(f"{address} is a descriptor of the server's: say what it is bound to with --bind")
+    if isinstance(address, UnixAddress):
+        connection: http.client.HTTPConnection = _UnixConnection(str(directory / address.path))
+    else:
+        connection = http.client.HTTPConnection(_ANY.get(address.host, address.host), address.port, timeout=TIMEOUT)
+    try:
+        connection.request("HEAD", "/", headers={"Host": "localhost"})
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException) as error:
+        raise Unhealthy(f"{address} does not answer: {error}") from None
+    finally:
+        connection.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost", timeout=TIMEOUT)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(TIMEOUT)
+        self.sock.connect(self._path)
+
+
+def _words(pid: int, file: str) -> list[str]:
+    try:
+        return [os.fsdecode(word) for word in Path(f"/proc/{pid}/{file}").read_bytes().split(b"\0") if word]
+    except OSError:  # no Linux, or another user's
+        return []
