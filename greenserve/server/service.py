@@ -82,6 +82,7 @@ class Service:
             origins=settings.ws_origin,
             ping_interval=settings.ws_ping_interval,
             ping_timeout=settings.ws_ping_timeout,
+            write_timeout=settings.write_timeout,
             max_message=settings.ws_max_message,
             deflate=DeflateParameters() if settings.ws_compression else None,
             memory=Memory(settings.ws_max_memory),

@@ -136,7 +136,10 @@ class Settings:
         unit="s",
     )
     write_timeout: float = _option(
-        60.0, duration(), "The longest wait for a client to take the next bytes of a response.", unit="s"
+        60.0,
+        duration(),
+        "The longest wait for a client to take the next bytes of a response, or of what a WebSocket sends.",
+        unit="s",
     )
     graceful_timeout: float = _option(
         30.0, duration(zero=True), "How long requests in progress may take to finish once the server stops.", unit="s"
@@ -165,7 +168,10 @@ class Settings:
         20.0, duration(zero=True), "Silence after which a WebSocket is pinged; 0 for never.", unit="s"
     )
     ws_ping_timeout: float = _option(
-        20.0, duration(), "How long a pinged WebSocket may stay silent before it is dropped.", unit="s"
+        20.0,
+        duration(),
+        "How long a pinged WebSocket may send neither the Pong nor data before it is dropped.",
+        unit="s",
     )
     ws_compression: bool = _option(True, SWITCH, "Offer permessage-deflate to WebSocket clients.")
     rooms: str | None = _option(

@@ -59,6 +59,7 @@ def connect(  # noqa: PLR0913 - options, each by its name
     server_hostname: str | None = None,
     ping_interval: float = 20.0,
     ping_timeout: float = 20.0,
+    write_timeout: float = 60.0,
 ) -> WebSocket:
     """Open a WebSocket to `url` (ws:// or wss://) and return it. Only the calling green thread waits.
 
@@ -66,7 +67,8 @@ def connect(  # noqa: PLR0913 - options, each by its name
     compression: offer permessage-deflate. timeout: seconds until it is open (looking up the name not counted), None
     for any time. max_message: bytes, None for no limit. ssl: for wss, the system's authorities by default;
     server_hostname: the name that the certificate must have, if it is not the URL's. ping_interval: seconds of silence
-    after which the server is pinged, 0 for never; ping_timeout: seconds that it may then stay silent.
+    after which the server is pinged, 0 for never; ping_timeout: seconds that it may then stay silent. write_timeout:
+    seconds in which it must take some of what is sent.
 
     Redirects are not followed, and proxies are not used (connect to what stands behind them). Raises HandshakeFailed
     when the server does not accept; OSError (TimeoutError, ConnectionRefusedError, ssl.SSLError) when it cannot be
@@ -106,7 +108,13 @@ def connect(  # noqa: PLR0913 - options, each by its name
         limits = protocols.Limits(max_message=max_message)
         state = protocols.Protocol(protocols.Role.CLIENT, limits=limits, deflate=agreement.deflate)
         link = open_link(
-            current_hub(), sock, state, ping_interval=ping_interval, ping_timeout=ping_timeout, client=True
+            current_hub(),
+            sock,
+            state,
+            ping_interval=ping_interval,
+            ping_timeout=ping_timeout,
+            write_timeout=write_timeout,
+            client=True,
         )
     except BaseException:
         with contextlib.suppress(OSError):

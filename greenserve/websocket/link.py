@@ -13,6 +13,7 @@ resumed at the end, whatever its cause.
 from __future__ import annotations
 
 import logging
+import os
 import socket
 from collections.abc import Callable
 from typing import Any
@@ -51,6 +52,7 @@ LINGER_SECONDS = 2  # to read on after the end, lest a reset destroy our Close o
 LINGER_LIMIT = 1 << 20  # bytes thrown away at the most
 CLOSE_SECONDS = 5  # for the peer to answer our Close
 LAST_WORDS = 64  # messages and control frames of a peer that is gone which are still looked at
+MAX_PINGS = 16  # that nobody has answered: an application may send some, too
 SMALL = 4096  # bytes: less is not counted, since the rest of a WebSocket weighs as much
 
 _ENDED: Any = object()  # outcome of a receiver: no message will come
@@ -62,9 +64,10 @@ class Link(Outbound):
     """One WebSocket's socket and queues, after its handshake.
 
     sock: connected, non-blocking, the link's own from now on. ping_interval: seconds of silence after which a Ping is
-    sent, 0 for never; ping_timeout: seconds for any sign of life after that. Both are as coarse as the heartbeat that
-    calls `tick`. client: we are the client, so the server is to close the socket. memory: what this link shares with
-    others; by default it has no bound but its own.
+    sent, 0 for never; ping_timeout: seconds for its Pong, or for data, after that; other Pongs and Pings say nothing.
+    write_timeout: seconds in which the peer must take some of what waits for it. All three are as coarse as the
+    heartbeat that calls `tick`. client: we are the client, so the server is to close the socket. memory: what this link
+    shares with others; by default it has no bound but its own.
     """
 
     status = "101 Switching Protocols"  # for the access log
@@ -81,7 +84,9 @@ class Link(Outbound):
         "_paused",
         "_ping_interval",
         "_ping_timeout",
+        "_pings",
         "_unpacking",
+        "_write_timeout",
         "client",
         "farewell",
         "on_pong",
@@ -95,6 +100,7 @@ class Link(Outbound):
         *,
         ping_interval: float,
         ping_timeout: float,
+        write_timeout: float,
         client: bool = False,
         memory: Memory | None = None,
     ) -> None:
@@ -110,6 +116,8 @@ class Link(Outbound):
         self._heard = True
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
+        self._write_timeout = write_timeout
+        self._pings: list[bytes] = []  # payloads of Pings that no Pong has answered
         self._at_end: list[Callable[[Link], object]] | None = None
         self._on_closed: list[Callable[[Link], object]] | None = None
 
@@ -163,7 +171,6 @@ class Link(Outbound):
             return
         except OSError:
             data = b""
-        self._heard = True
         self.protocol.receive_data(data)
         if not self._deliver():
             return
@@ -197,6 +204,7 @@ class Link(Outbound):
             if event is None:
                 break
             if type(event) in _MESSAGE:
+                self._heard = True
                 if self.stage < LEAVING:
                     self._paused = inbox.put(event)  # type: ignore[arg-type]  # a message, as just asked
                 ahead = protocol.ahead()
@@ -218,8 +226,13 @@ class Link(Outbound):
             self._answer()
             self._end()
             return False
-        if type(event) is Pong and self.on_pong is not None:
-            self.on_pong(event.payload)
+        if type(event) is Pong:
+            pings = self._pings
+            if event.payload in pings:
+                self._heard = True
+                del pings[: pings.index(event.payload) + 1]  # RFC 6455 §5.5.3: it may answer the latest alone
+            if self.on_pong is not None:
+                self.on_pong(event.payload)
         return True
 
     def _answer(self) -> None:
@@ -433,6 +446,14 @@ class Link(Outbound):
 
     def tick(self, seconds: float) -> None:
         """Called by the heartbeat: `seconds` have passed."""
+        if self._outbox is not None:
+            self._stuck += seconds
+            if self._stuck >= self._write_timeout:
+                self._flush()  # the poller says that there is room when there is much: a slow peer may have made little
+            if self._stuck >= self._write_timeout:
+                logger.info("a WebSocket's peer took no bytes for %g seconds", self._write_timeout)
+                self._lost()
+                return
         if self.stage is OPEN:
             self._keep_alive(seconds)
             return
@@ -441,8 +462,9 @@ class Link(Outbound):
             self._lost()
 
     def _keep_alive(self, seconds: float) -> None:
-        if self._heard:
-            self._heard = False
+        protocol = self.protocol
+        if self._heard or protocol.progress:
+            self._heard = protocol.progress = False
             self._waits = 0.0
             return
         interval = self._ping_interval
@@ -455,7 +477,14 @@ class Link(Outbound):
             else:
                 self._lost()
         elif before < interval <= self._waits:
-            self._write(self.protocol.ping())
+            self.ping(os.urandom(4))  # which nobody can answer who has not read it
+
+    def ping(self, payload: bytes = b"") -> None:
+        """Send a Ping, if it is open and the peer is not far behind. The hub's thread only."""
+        if self.stage is OPEN and not self._crowded:
+            self._pings.append(payload)
+            del self._pings[:-MAX_PINGS]
+            self._write(self.protocol.ping(payload))
 
     def _end(self) -> None:
         """No message will come any more: tell those who wait; flush; shut our side."""

@@ -18,6 +18,7 @@ def open_link(
     *,
     ping_interval: float,
     ping_timeout: float,
+    write_timeout: float,
     client: bool = False,
     memory: Memory | None = None,
 ) -> Link:
@@ -26,9 +27,17 @@ def open_link(
     if hasattr(sock, "pending"):  # TLS
         from greenserve.websocket.tls import TlsLink as kind  # noqa: PLC0415 - most programs never speak TLS here
     link = kind(
-        hub, sock, protocol, ping_interval=ping_interval, ping_timeout=ping_timeout, client=client, memory=memory
+        hub,
+        sock,
+        protocol,
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+        write_timeout=write_timeout,
+        client=client,
+        memory=memory,
     )
-    heartbeat = heartbeat_of(hub, min(ping_interval, ping_timeout) if ping_interval else 0.0)
+    pings = (ping_interval, ping_timeout) if ping_interval else ()
+    heartbeat = heartbeat_of(hub, min((write_timeout, *pings)))
     heartbeat.add(link)
     link.when_closed(heartbeat.discard)
     return link

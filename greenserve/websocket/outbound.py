@@ -2,7 +2,7 @@
 
 Strategy. A frame goes straight to the socket. What that does not take waits in the outbox until the poller says that
 there is room; a sender waits while there is more in it than OUTBOX_LIMIT, so a slow peer costs its senders time and the
-server a bounded piece of memory, and nobody else anything.
+server a bounded piece of memory, and nobody else anything. A peer that takes nothing at all is gone after a while.
 
 Laws. Only the hub's thread touches protocol and socket, so no lock is needed and none can deadlock: other OS threads
 ask it by `call_soon_threadsafe`. A frame is made when there is room for it and put in line at once, so frames leave in
@@ -56,6 +56,7 @@ class Outbound(HubCall):
         "_outbox",
         "_outbox_size",
         "_socket",
+        "_stuck",
         "_waiters",
         "_waits",
         "hub",
@@ -74,6 +75,7 @@ class Outbound(HubCall):
         self._outbox: deque[bytes | memoryview] | None = None  # an empty deque has 600 bytes
         self._outbox_size = 0
         self._waiters: list[Token] = []  # for room in the outbox, or for the end
+        self._stuck = 0.0  # seconds in which the peer has taken nothing of what waits for it
         self._waits = 0.0  # seconds in which the peer has given no sign; after the end: seconds since
         self._descriptor: Descriptor = hub.register(sock.fileno())
 
@@ -104,11 +106,6 @@ class Outbound(HubCall):
             return False
         self._write(frame)
         return True
-
-    def ping(self, payload: bytes = b"") -> None:
-        """Send a Ping, if it is open. The hub's thread only."""
-        if self.stage is OPEN:
-            self._write(self.protocol.ping(payload))
 
     def fail(self, code: int, reason: str) -> None:
         """Give the peer up, and tell it why, if it reads. The hub's thread only."""
@@ -181,6 +178,7 @@ class Outbound(HubCall):
             if sent == len(data):
                 return
             self._outbox = deque()
+            self._stuck = 0.0
             self._put_off(memoryview(data)[sent:] if sent else data)
             self._flush()
         else:
@@ -218,7 +216,8 @@ class Outbound(HubCall):
             else:
                 self._outbox[0] = memoryview(data)[sent:]
         if self._outbox_size < before:
-            self._waits = 0.0  # a slow peer is no dead peer
+            self._stuck = 0.0  # seconds in which the peer has taken nothing of what waits for it
+        self._waits = 0.0  # a slow peer is no dead peer
         if self._outbox_size <= OUTBOX_LIMIT >> 1:
             self._wake_waiters()
             self._relieved()

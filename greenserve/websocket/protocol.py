@@ -168,6 +168,7 @@ class Protocol:
         "_start",
         "closed",
         "outgoing",
+        "progress",
         "state",
     )
 
@@ -186,6 +187,7 @@ class Protocol:
         self._eof = False
         self._message: IncomingMessage | None = None
         self.outgoing = b""  # see `data_to_send`
+        self.progress = False  # a piece of a message has come, whole ones in one piece excepted; the reader resets it
         self.state = State.OPEN
         self.closed: Close | None = None  # code and reason of what ended it, or is about to; None while OPEN
 
@@ -306,6 +308,7 @@ class Protocol:
                 message = self._begin_frame(head)
             piece = self._buffer[self._start : self._start + message.remaining]
             if piece:
+                self.progress = True
                 self._consume(self._start + len(piece))
                 message.feed(piece)
             if message.remaining:

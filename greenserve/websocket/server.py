@@ -38,6 +38,7 @@ class Policy:
     origins: tuple[str, ...] = (SAME_ORIGIN,)
     ping_interval: float = 20.0  # seconds; proxies drop what is silent for 30 to 60
     ping_timeout: float = 20.0  # seconds
+    write_timeout: float = 60.0  # seconds
     max_message: int | None = 1 << 20  # bytes, after inflation
     deflate: DeflateParameters | None = field(default_factory=DeflateParameters)
     memory: Memory = field(default_factory=Memory)  # what all of them together may hold
@@ -133,6 +134,7 @@ def accept(
         state,
         ping_interval=policy.ping_interval if ping_interval is None else ping_interval,
         ping_timeout=policy.ping_timeout if ping_timeout is None else ping_timeout,
+        write_timeout=policy.write_timeout,
         memory=policy.memory,
     )
     link.start(agreement.response, early)

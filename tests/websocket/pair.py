@@ -94,6 +94,7 @@ class Pair:
         *,
         ping_interval: float = 0.0,
         ping_timeout: float = 20.0,
+        write_timeout: float = 60.0,
         client: bool = False,
         max_message: int | None = 1 << 20,
         deflate: DeflateParameters | None = None,
@@ -113,6 +114,7 @@ class Pair:
             protocol,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,
+            write_timeout=write_timeout,
             client=client,
             memory=memory,
         )

@@ -714,7 +714,8 @@ def test_a_silent_peer_is_pinged_and_then_dropped(clock):
     with Pair(ping_interval=20, ping_timeout=10) as pair:
         pair.peer.socket.settimeout(None)  # which would come first: it is of the same clock
         waiting = spawn(pair.ws.receive)
-        assert pair.peer.read() == (PING, b"")
+        opcode, payload = pair.peer.read()
+        assert (opcode, len(payload)) == (PING, 4)
         assert 19 <= clock() <= 23
         with pytest.raises(ConnectionClosed) as caught:
             waiting.wait()
@@ -773,6 +774,109 @@ def test_a_peer_that_neither_reads_nor_speaks_is_dropped_and_its_sender_told(clo
         with pytest.raises(ConnectionClosed):
             pair.ws.send("x")
         assert 29 <= clock() <= 33
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+@pytest.mark.parametrize("payload", [b"", b"1234"])
+def test_a_pong_that_nobody_asked_for_and_a_ping_are_no_signs_of_life(clock, opcode, payload):
+    with Pair(ping_interval=20, ping_timeout=10) as pair:
+
+        def chatter():
+            with contextlib.suppress(OSError):
+                while True:
+                    pair.peer.send(pair.peer.frame(opcode, payload))
+                    sleep(3)
+
+        chattering = spawn(chatter)
+        with pytest.raises(ConnectionClosed) as caught:
+            pair.ws.receive()
+        assert caught.value.code == 1006
+        assert 29 <= clock() <= 33
+        kill(chattering)
+
+
+def test_the_pieces_of_a_message_that_takes_long_are_a_sign_of_life(clock):
+    with Pair(ping_interval=20, ping_timeout=10) as pair:
+        data = pair.peer.frame(BINARY, bytes(100))
+
+        def trickle():
+            for octet in data:
+                pair.peer.send(bytes([octet]))
+                sleep(3)
+
+        spawn(trickle)
+        assert pair.ws.receive() == bytes(100)
+
+
+def test_a_pong_to_a_later_ping_answers_those_before_it(clock):
+    with Pair(ping_interval=20, ping_timeout=10) as pair:
+        sleep(25)
+        pair.ws.ping(b"mine")
+        opcode, payload = pair.peer.read()
+        assert (opcode, len(payload)) == (PING, 4)
+        pair.peer.send(pair.peer.frame(PONG, b"mine"))
+        sleep(10)
+        assert pair.link._pings == []
+        assert not pair.ws.closed
+
+
+def test_a_program_may_ping_without_end_a_peer_that_never_answers_or_reads():
+    with Pair() as pair:
+        for _ in range(20_000):
+            pair.ws.ping(b"p" * 125)
+        assert len(pair.link._pings) <= 16
+        assert pair.link._outbox_size < OUTBOX_LIMIT + 200
+
+
+@pytest.mark.parametrize("ping_interval", [0, 20])
+def test_a_peer_that_takes_nothing_is_given_up_whatever_it_sends(clock, ping_interval):
+    with Pair(ping_interval=ping_interval, write_timeout=60) as pair:
+
+        def chatter():
+            with contextlib.suppress(OSError):
+                while True:
+                    pair.peer.send(pair.peer.frame(PONG), pair.peer.frame(TEXT, b"x"))
+                    pair.ws.receive()
+                    sleep(3)
+
+        fill(pair)
+        chattering = spawn(chatter)
+        with pytest.raises(ConnectionClosed) as caught:
+            pair.ws.send("x")
+        assert caught.value.code == 1006
+        assert 59 <= clock() <= 63
+        with contextlib.suppress(ConnectionClosed):
+            chattering.wait()
+
+
+def test_a_member_of_a_room_that_takes_nothing_is_given_up(clock):
+    with Pair(write_timeout=60) as pair:
+        while pair.link._outbox is None:
+            assert pair.link.post(b"\x82\x7e\x80\x00" + bytes(32768))
+        sleep(63)
+        assert pair.ws.closed
+        assert not pair.link.post(b"\x81\x01x")
+
+
+def test_a_close_that_waits_behind_what_the_peer_does_not_take_ends(clock):
+    with Pair(write_timeout=60) as pair:
+        fill(pair)
+        pair.ws.close(timeout=None)
+        assert clock() <= 8
+
+
+def test_a_peer_that_takes_a_little_at_a_time_is_kept(clock):
+    with Pair(write_timeout=60) as pair:
+        sent = fill(pair)
+        pair.peer.socket.settimeout(None)
+        taken = 0
+        while taken < sent:
+            data = pair.peer.socket.recv(1 << 16)
+            assert data
+            taken += len(data)
+            sleep(20)
+        assert clock() > 120
+        assert not pair.ws.closed
 
 
 def test_intervals_below_a_second_are_kept(clock):

@@ -203,8 +203,8 @@ def test_the_server_pings_and_drops_who_does_not_answer():
             ended.append(closed.code)
 
     with serving(application) as server, opened(server) as client:
-        assert client.file.read(2) == bytes([0x80 | PING, 0])
-        assert client.at_end()
+        assert client.file.read(2) == bytes([0x80 | PING, 4])
+        assert len(client.file.read()) == 4
     assert ended == [1006]
 
 
