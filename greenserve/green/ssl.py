@@ -95,8 +95,13 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
         greenlet = _running()
         token: list[Any] = [greenlet]
         sharers.append(token)
-        if greenlet.hub.park_until(greenlet, token, deadline) is _TIMED_OUT:
-            raise TimeoutError("timed out")
+        try:
+            if greenlet.hub.park_until(greenlet, token, deadline) is _TIMED_OUT:
+                raise TimeoutError("timed out")
+        except BaseException:
+            if token in sharers:
+                sharers.remove(token)  # or another that is empty too, which then takes this
+            raise
 
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands. block: wait even if the timeout is 0."""

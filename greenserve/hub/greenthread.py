@@ -167,10 +167,14 @@ class GreenThread(Generic[T]):
         if self._state is _DONE:
             wake(token)
         hub = greenlet.hub
-        if timeout is None:
-            hub.park(greenlet, token)
-        else:
-            hub.park_until(greenlet, token, hub.clock() + timeout)
+        try:
+            if timeout is None:
+                hub.park(greenlet, token)
+            else:
+                hub.park_until(greenlet, token, hub.clock() + timeout)
+        finally:
+            if self._state is not _DONE:  # otherwise its end has taken all of them
+                self._forget(token)
         return self._state is _DONE
 
     def link(self, callback: Callable[..., object], *args: Any, **kwargs: Any) -> None:
@@ -186,9 +190,10 @@ class GreenThread(Generic[T]):
         """Forget a link. Returns whether there was one."""
         return self._forget((callback, args, kwargs))
 
-    def _forget(self, link: Link) -> bool:
+    def _forget(self, end: Token | Link) -> bool:
+        """Take out a link; or a token, which is empty: another's that is empty too may go in its place."""
         try:
-            self._ends.remove(link)
+            self._ends.remove(end)
         except ValueError:
             return False
         return True
@@ -265,7 +270,10 @@ class GreenThread(Generic[T]):
             self._timer = None
         ends = self._ends
         while ends:
-            end = ends.pop(0)
+            try:
+                end = ends.pop(0)
+            except IndexError:  # the last one has just left, in another OS thread
+                break
             if isinstance(end, list):
                 wake(end)
                 continue
@@ -370,7 +378,13 @@ def spawn_after_local(seconds: float, function: Callable[P, T], *args: P.args, *
     'done'
     """
     thread = _spawn_later(seconds, function, args, kwargs)
-    getcurrent().link(lambda _: thread.cancel())
+    caller = getcurrent()
+
+    def cancel(_: object) -> None:
+        thread.cancel()
+
+    caller.link(cancel)
+    thread.link(lambda _: caller.unlink(cancel))
     return thread
 
 

@@ -109,6 +109,9 @@ class Call(Generic[T]):
             hub.park_until(greenlet, token, deadline)
         finally:
             hub.external -= 1
+            if not self._done:
+                with contextlib.suppress(ValueError):
+                    self._waiters.remove(token)  # or another that is empty too, which then takes this
         if not self._done:
             raise TimeoutError("the call did not return in time")
 
@@ -125,7 +128,12 @@ class Call(Generic[T]):
                 self._result = error.__traceback__
                 self._error = error
         self._done = True
-        for token in self._waiters:
+        waiters = self._waiters
+        while waiters:
+            try:
+                token = waiters.pop(0)
+            except IndexError:  # the last one has just left, in its own OS thread
+                break
             wake(token)
 
 
