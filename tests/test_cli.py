@@ -180,7 +180,9 @@ def test_an_application_that_disables_loggers_does_not_silence_the_server(comman
 def test_a_misspelt_variable_is_a_warning(command: Command) -> None:
     result = command("cli_app:app", GREENSERVE_BIN="x")
     assert result.exit_code == 0
-    assert "GREENSERVE_BIN is no option of greenserve and is ignored; did you mean GREENSERVE_BIND?" in result.stderr
+    assert (
+        "GREENSERVE_BIN is not an option of greenserve and is ignored; did you mean GREENSERVE_BIND?" in result.stderr
+    )
 
 
 def test_log_level_silences_what_is_less_severe(command: Command) -> None:
@@ -202,8 +204,8 @@ def test_the_servers_exit_status_is_the_commands(command: Command, started: Star
         ((), 2, "Usage: greenserve"),
         (("serve",), 2, "Missing argument 'APP'"),
         (("cli_app:app", "--bnd", "x"), 2, "--bind"),
-        (("cli_app:app", "--bind", "nowhere"), 2, "greenserve: bind = ('nowhere',) (from --bind) will not do:"),
-        (("cli_app:app", "--concurrency", "0"), 2, "concurrency = '0' (from --concurrency) will not do: it is below 1"),
+        (("cli_app:app", "--bind", "nowhere"), 2, "greenserve: bind = ('nowhere',) (from --bind) is invalid:"),
+        (("cli_app:app", "--concurrency", "0"), 2, "concurrency = '0' (from --concurrency) is invalid: it is below 1"),
         (("cli_app:app", "--config", "none.toml"), 2, "none.toml cannot be read"),
         (("cli_app:app", "--chdir", "nowhere"), 2, "chdir = 'nowhere' (from --chdir): No such file or directory"),
         (("cli_ap:app",), 3, "did you mean cli_app:app?"),
@@ -322,7 +324,7 @@ def test_check_names_what_patching_has_not_reached(tmp_path: Path) -> None:
     assert section["locks that stayed real"]["value"] == "site_app.real"
     blocking, lock = sorted(report["warnings"])
     assert blocking.startswith("mysqlclient blocks every green thread while it waits; use PyMySQL")
-    assert lock == "site_app.real is a real lock: who waits for it stops every request"
+    assert lock == "site_app.real is not a green lock: a request that waits for it stops all others"
 
 
 def test_check_of_a_plain_application_warns_of_nothing(tmp_path: Path) -> None:

@@ -182,7 +182,9 @@ def test_a_missing_module_names_what_the_directory_has(write: Write, load: Load)
 
 
 def test_a_directory_without_modules_is_the_wrong_one(load: Load) -> None:
-    assert "no module is there: use --chdir" in str(failure(load, "zebra_q:app"))
+    assert "it contains no modules: name the application's directory with --chdir DIR" in str(
+        failure(load, "zebra_q:app")
+    )
 
 
 def test_a_missing_submodule_is_looked_for_in_its_package(write: Write, load: Load, directory: Path) -> None:
@@ -207,7 +209,7 @@ def test_a_missing_import_of_the_application_names_file_line_and_module(
 ) -> None:
     write("import os\nimport no_such_library_q\n")
     error = str(failure(load, "site_app:app"))
-    assert error.startswith(f"{directory / 'site_app.py'}, line 2, imports 'no_such_library_q', which is not there;")
+    assert error.startswith(f"{directory / 'site_app.py'}, line 2, imports 'no_such_library_q', which cannot be found;")
     assert sys.prefix in error
 
 
@@ -268,7 +270,7 @@ def test_an_interrupt_while_importing_passes_through(write: Write, load: Load) -
         ("def create_app(): ...", "site_app", r"it has a factory: use site_app:create_app\(\)"),
         ("app = 'text'", "site_app:app", "'site_app:app' is a str, not callable"),
         ("app = None", "site_app:app", "is None, not callable"),
-        ("def make(): return None", "site_app:make()", "the factory 'make' returned None, which is no WSGI"),
+        ("def make(): return None", "site_app:make()", "the factory 'make' returned None, which is not a WSGI"),
         ("make = 3", "site_app:make()", "is an int, not a factory"),
         ("def make(): raise OSError('no disk')", "site_app:make()", "the factory 'make' failed: OSError: no disk"),
         ("def make(a): ...", "site_app:make()", "the factory 'make' failed: TypeError"),

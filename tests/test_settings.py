@@ -55,16 +55,16 @@ def test_an_address_is_parsed(text: str, address: object) -> None:
     [
         ("", "the port is missing"),
         ("localhost", "the port is missing"),
-        ("localhost:http", "'http' is no port"),
-        ("localhost:65536", "'65536' is no port"),
-        ("localhost:-1", "'-1' is no port"),
-        ("localhost:٣٤", "is no port"),
-        ("::1:8000", "stands in brackets"),
-        ("[::g]:8000", "'::g' is no IPv6 address"),
-        ("[::1]", "stands in brackets"),
-        ("-x:80", "'-x' is no host name"),
-        ("a b:80", "'a b' is no host name"),
-        ("http://127.0.0.1:8000", "no URL"),
+        ("localhost:http", "'http' is not a port"),
+        ("localhost:65536", "'65536' is not a port"),
+        ("localhost:-1", "'-1' is not a port"),
+        ("localhost:٣٤", "is not a port"),
+        ("::1:8000", "must be in brackets"),
+        ("[::g]:8000", "'::g' is not an IPv6 address"),
+        ("[::1]", "must be in brackets"),
+        ("-x:80", "'-x' is not a host name"),
+        ("a b:80", "'a b' is not a host name"),
+        ("http://127.0.0.1:8000", "not a URL"),
         ("unix:", "the path of the socket"),
         ("unix:" + "x" * 104, "at most 103 bytes"),
         ("fd://", "fd://3"),
@@ -207,7 +207,7 @@ def test_settings_are_frozen() -> None:
 
 
 def test_an_unknown_keyword_names_the_near_match() -> None:
-    with pytest.raises(ConfigurationError, match=r"the keyword concurency is no option.*did you mean concurrency"):
+    with pytest.raises(ConfigurationError, match=r"the keyword concurency is not an option.*did you mean concurrency"):
         Settings.from_kwargs(concurency=5)
 
 
@@ -286,18 +286,18 @@ def test_a_file_can_be_named_on_the_command_line_or_in_the_environment(tmp_path:
     ("name", "text", "why"),
     [
         ("a.toml", None, "cannot be read: No such file"),
-        ("a.toml", "concurrency = ", "no valid TOML"),
+        ("a.toml", "concurrency = ", "not valid TOML"),
         (
             "a.toml",
             "concurency = 3",
-            r"'concurency' in .*a\.toml is no option of greenserve; did you mean concurrency\?",
+            r"'concurency' in .*a\.toml is not an option of greenserve; did you mean concurrency\?",
         ),
         ("a.toml", "zebra = 3", "known are access_log,"),
         ("a.toml", "max-head = 1\nmax_head = 1", "has max_head twice"),
-        ("a.toml", "concurrency = 'x'", r"^concurrency = 'x' \(from .*a\.toml\) will not do: it is no whole number"),
+        ("a.toml", "concurrency = 'x'", r"^concurrency = 'x' \(from .*a\.toml\) is invalid: it is not a whole number"),
         ("a.toml", "patch = 1", r"^patch = 1 .*true or false"),
         ("pyproject.toml", "[tool]\n", r"has no table \[tool\.greenserve\]"),
-        ("pyproject.toml", "[tool]\ngreenserve = 1", "is no table"),
+        ("pyproject.toml", "[tool]\ngreenserve = 1", "is not a table"),
     ],
 )
 def test_a_bad_file_is_refused_with_the_reason(tmp_path: Path, name: str, text: str | None, why: str) -> None:
@@ -318,7 +318,7 @@ def test_an_unknown_variable_is_a_warning_that_names_the_near_match(tmp_path: Pa
     assert resolution.settings == Settings()
     near, unlike = resolution.warnings
     assert near.endswith("is ignored; did you mean GREENSERVE_CONCURRENCY?")
-    assert unlike.endswith("GREENSERVE_SERVICE_HOST is no option of greenserve and is ignored")
+    assert unlike.endswith("GREENSERVE_SERVICE_HOST is not an option of greenserve and is ignored")
 
 
 # The reference

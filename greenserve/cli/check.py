@@ -127,7 +127,7 @@ def _addresses(subject: Subject) -> Section:
         lines.append(Line(str(address), f"in use by {holder}" if holder else "free as far as can be told"))
         if holder:
             # No error: this very server may be the one that runs there.
-            warnings.append(f"{address} is in use by {holder}; to serve there too will fail")
+            warnings.append(f"{address} is in use by {holder}; greenserve cannot listen there as well")
     return Section("addresses", tuple(lines), tuple(warnings))
 
 
@@ -172,7 +172,7 @@ def _patching(subject: Subject) -> Section:
         Line("locks that stayed real", ", ".join(locks) or "none"),
     ]
     warnings = [f"{name} was imported before the patch and still blocks" for name in monkey.report.held]
-    warnings += [f"{name} is a real lock: who waits for it stops every request" for name in locks]
+    warnings += [f"{name} is not a green lock: a request that waits for it stops all others" for name in locks]
     warnings += other_hubs.warnings
     for driver in drivers.imported():
         lines.append(Line(driver.package, driver.waits.value, driver.note))

@@ -29,7 +29,8 @@ _EPILOG = (
     "\b\nExit codes:\n"
     + "\n".join(f"  {code.value}  {meaning}" for code, meaning in EXIT_CODES.items())
     + "\n\nEvery option is also a variable (--max-body is GREENSERVE_MAX_BODY) and a key of the TOML file. The command "
-    "line wins over the environment, that over the file. `greenserve check APP` shows what came from where."
+    "line wins over the environment, and the environment over the file. `greenserve check APP` shows where each value "
+    "came from."
 )
 
 

@@ -23,7 +23,7 @@ def settings_options(function: _Function) -> _Function:
         "-c",
         "--config",
         metavar="FILE",
-        help="Read this TOML file instead of greenserve.toml, or [tool.greenserve] in pyproject.toml, found here.",
+        help="Read this TOML file instead of greenserve.toml or [tool.greenserve] in pyproject.toml here.",
     )(function)
 
 

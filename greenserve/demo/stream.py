@@ -15,7 +15,7 @@ WORDS = (
     "and the server sends it at once.",
     "Then it sleeps,",
     "in plain time.sleep,",
-    "and nobody else waits for it:",
+    "and no other request waits for it:",
     "its green thread has stepped aside",
     "for every other request.",
     "When its time has come",

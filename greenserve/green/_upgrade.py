@@ -44,7 +44,7 @@ def upgrade_locks() -> list[str]:
                 continue
             green = greens.get(id(lock)) or _successor(lock, entered)
             if green is None:
-                left.append(f"{_label(holder)}.{name} (held by somebody)")
+                left.append(f"{_label(holder)}.{name} (held)")
                 continue
             greens[id(lock)] = green
             _set(holder, name, green if lock is value else getattr(green, value.__name__))

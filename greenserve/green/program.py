@@ -116,11 +116,11 @@ def _spec(name: str) -> importlib.machinery.ModuleSpec:
     try:
         spec = importlib.util.find_spec(name)
     except ModuleNotFoundError as error:
-        raise NoProgram(f"no module named {error.name!r}, of which {name!r} is to be run", NO_MODULE) from None
+        raise NoProgram(f"no module named {error.name!r}, so {name!r} cannot be run", NO_MODULE) from None
     except ValueError:  # it is loaded already, and has no spec
         spec = None
     if spec is None:
-        raise NoProgram(f"no module named {name!r}: it is looked for in {Path.cwd()} first", NO_MODULE)
+        raise NoProgram(f"no module named {name!r} in {Path.cwd()} or the installed packages", NO_MODULE)
     return spec
 
 

@@ -39,7 +39,7 @@ __all__ = ["Fields", "HeadWatch", "RequestHead", "check_request_line", "parse_he
 
 # A TLS record of the type handshake, which is what a ClientHello comes in (RFC 8446 §5.1).
 _TLS = b"\x16"
-_SPEAKS_TLS = "this is TLS, and the port speaks plain HTTP: use http://, or a proxy in front that does the TLS"
+_SPEAKS_TLS = "this is TLS, and the port speaks plain HTTP: use http://, or put a proxy in front that terminates TLS"
 
 
 class RequestHead:
@@ -150,7 +150,7 @@ def check_request_line(line: bytes | bytearray, limits: Limits) -> tuple[str, st
         raise _broken_request_line(text)
     method, target, major, minor = match.groups()
     if major != "1":
-        raise VersionNotSupported(f"HTTP/{major}.{minor} is not spoken here, HTTP/1.1 is")
+        raise VersionNotSupported(f"HTTP/{major}.{minor} is not supported; use HTTP/1.1")
     _check_sizes(method, target, limits)
     _split_target(method, target)
     return method, target, minor
@@ -175,7 +175,7 @@ def _broken_request_line(text: str) -> BadRequest:
     if text.startswith(_TLS.decode("ascii")):
         return BadRequest(_SPEAKS_TLS)
     if text.startswith("PROXY "):
-        return BadRequest("the PROXY protocol is not spoken on this port: switch it off in the proxy")
+        return BadRequest("this port does not accept the PROXY protocol: switch it off in the proxy")
     if not text.endswith("\r\n"):
         return BadRequest(f"the request line ends in a bare LF: {shown}")
     parts = text[:-2].split(" ")
@@ -194,7 +194,7 @@ def _split_target(method: str, target: str) -> tuple[str, str, str | None]:
         check_host(target)
         if not target.rpartition(":")[2].isdigit():
             raise BadRequest("the target of CONNECT is not a host and a port")
-        raise NotImplementedByServer("CONNECT asks for a tunnel; this server is no proxy")
+        raise NotImplementedByServer("CONNECT asks for a tunnel; this server is not a proxy")
     if target.startswith("/"):
         path, _, query = target.partition("?")
         return path, query, None
@@ -278,7 +278,7 @@ class HeadWatch:
             return
         match = REQUEST_LINE_BEGUN.fullmatch(buffer)
         if match is None:
-            raise BadRequest(f"this cannot become a request line: {bytes(buffer[:100]).decode('latin-1')!r}")
+            raise BadRequest(f"this is not the beginning of a request line: {bytes(buffer[:100]).decode('latin-1')!r}")
         method, target = match.groups(b"")
         _check_sizes(method.decode("ascii"), target.decode("ascii"), limits)
 

@@ -245,7 +245,7 @@ def _check_status(status: str) -> tuple[int, bytes]:
         raise InvalidResponse(f'the status must be like "200 OK", not {status[:100]!r}')
     code = int(match[1])
     if code < 200 and code != 101:
-        raise InvalidResponse(f"{status[:100]} is no final response: the server sends interim responses itself")
+        raise InvalidResponse(f"{status[:100]} is not a final response: the server sends interim responses itself")
     return code, f"HTTP/1.1 {status}\r\n".encode("latin-1")
 
 
@@ -342,7 +342,7 @@ def error_response(
     given = list(headers)
     section = checked(line, given)
     if section.code == 101:
-        raise InvalidResponse("101 is no answer to what went wrong")
+        raise InvalidResponse("101 cannot report an error")
     if not any(name.lower() == "content-type" for name, _ in given):
         section = checked(line, [("Content-Type", "text/plain; charset=utf-8"), *given])
     head = section.head(method == "HEAD", "1.1", False, len(body), date)

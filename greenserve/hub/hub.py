@@ -220,7 +220,7 @@ class Hub(Descriptors):
         ours = _thread.get_ident() == self.thread_id and not sys.is_finalizing()
         if ours:
             if _getcurrent() is not self.main:
-                raise HubError("a hub can be closed in its OS thread's main greenlet alone")
+                raise HubError("a hub can be closed only in its OS thread's main greenlet")
             self.closed = True
             self._end_all()
             self.loop.throw()
@@ -388,4 +388,4 @@ if hasattr(os, "register_at_fork"):
 atexit.register(lambda: rest.rest(all_hubs()))
 
 if sys.implementation.name != "cpython":
-    raise ImportError("greenserve needs CPython, for greenlet's sake")
+    raise ImportError("greenserve needs CPython, because greenlet does")

@@ -63,7 +63,7 @@ def nothing_can_happen(hub: Inspectable) -> bool:
 def deadlock(hub: Inspectable) -> Deadlock:
     """The error, with every green thread and where it waits."""
     lines = [
-        "nothing can ever run again: no green thread is ready, no timer is set, and nobody waits for a descriptor.",
+        "nothing can ever run again: no green thread is ready, no timer is set, and none waits for a descriptor.",
         "Waiting for ever:",
         *(f"  {name}: {where(frame)}" for name, frame in green_threads(hub)),
     ]

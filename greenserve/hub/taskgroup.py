@@ -181,7 +181,7 @@ class TaskGroup:
         errors, self._errors = self._errors, []
         if arrived is not None:
             for hidden in errors:
-                idle.print_error("in a task group that was ended from outside, a child had failed", hidden)
+                idle.print_error("a child failed in a task group that was ended from outside", hidden)
             if arrived is error:
                 return False
             raise arrived

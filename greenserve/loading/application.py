@@ -47,13 +47,17 @@ def parse_reference(text: str) -> Reference:
     module, colon, expression = text.strip().partition(":")
     _refuse_files(text, module, expression)
     if not _MODULE.fullmatch(module):
-        raise LoadError(f"{text!r} names no application: {module!r} is no module name. The forms are {FORMS}")
+        raise LoadError(
+            f"{text!r} does not name an application: {module!r} is not a module name. The forms are {FORMS}"
+        )
     if not colon:
         return Reference(text, module)
     try:
         node = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError):
-        raise LoadError(f"{text!r} names no application: {expression!r} is no attribute or call. Use {FORMS}") from None
+        raise LoadError(
+            f"{text!r} does not name an application: {expression!r} is neither an attribute nor a call. Use {FORMS}"
+        ) from None
     if not isinstance(node, ast.Call):
         return Reference(text, module, _dotted(text, node))
     try:
@@ -134,13 +138,15 @@ def _dotted(text: str, node: ast.expr) -> tuple[str, ...]:
         names.append(node.attr)
         node = node.value
     if not isinstance(node, ast.Name):
-        raise LoadError(f"{text!r} names no application: after the colon comes a dotted name. The forms are {FORMS}")
+        raise LoadError(
+            f"{text!r} does not name an application: a dotted name must follow the colon. The forms are {FORMS}"
+        )
     return (node.id, *reversed(names))
 
 
 def _keyword(keyword: ast.keyword) -> str:
     if keyword.arg is None:
-        raise ValueError("** is no literal")
+        raise ValueError("** is not a literal")
     return keyword.arg
 
 
@@ -183,7 +189,7 @@ def _not_found(reference: Reference, missing: str, directory: str) -> str:
         return f"{where}; did you mean {full}{reference.text.strip().removeprefix(missing)}?"
     seen = "its modules are " + ", ".join(there[:10]) + (", ..." if len(there) > 10 else "")
     if not there:
-        return f"{where}; no module is there: use --chdir DIR to say where the application lives"
+        return f"{where}; it contains no modules: name the application's directory with --chdir DIR"
     found = in_directory(Path(directory))
     return f"{where}; {seen}" + (f"; use {any_of(found)}" if found else "")
 
@@ -193,8 +199,8 @@ def _failed_import(reference: Reference, error: ImportError, frame: tuple[str, i
     place = f"{frame[0]}, line {frame[1]}," if frame else f"{reference.module!r}"
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
         text = (
-            f"{place} imports {error.name!r}, which is not there; install what provides it into this environment "
-            f"({sys.prefix}), or mend the name"
+            f"{place} imports {error.name!r}, which cannot be found; install what provides it into this environment "
+            f"({sys.prefix}), or correct the name"
         )
         return LoadError(text)
     return LoadError(f"{place} has an import that failed: {error}", _details(error))
@@ -272,7 +278,7 @@ def _call_factory(reference: Reference, factory: object) -> object:
         raise _raised(f"the factory {name!r}", error) from error
     if not callable(target):
         hint = "; is a `return` missing?" if target is None else ""
-        raise LoadError(f"the factory {name!r} returned {_type(target)}, which is no WSGI application{hint}")
+        raise LoadError(f"the factory {name!r} returned {_type(target)}, which is not a WSGI application{hint}")
     return target
 
 

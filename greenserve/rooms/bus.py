@@ -185,5 +185,5 @@ class Reconnecting:
         if not self._told:
             self._told = True
             logger.warning(
-                "rooms: no connection to %s (%s): each process is on its own until there is", self.name, reason
+                "rooms: no connection to %s (%s): broadcasts stay in this process until there is one", self.name, reason
             )

@@ -134,7 +134,7 @@ class Exchange:
         try:
             self._subscribed(channel)
         except Exception:  # of an info that JSON cannot say any more; the bus goes on
-            logger.exception("rooms: the members of %r could not be told to other processes", channel)
+            logger.exception("rooms: the members of %r could not be sent to other processes", channel)
 
     def _subscribed(self, channel: str) -> None:
         if channel == CONTROL:
@@ -155,9 +155,9 @@ class Exchange:
             else:
                 self._hear(channel, said)
         except ValueError as error:
-            logger.info("rooms: a %s of process %s made no sense: %s", said.kind.name, said.origin.hex(), error)
+            logger.info("rooms: a %s of process %s is malformed: %s", said.kind.name, said.origin.hex(), error)
         except Exception:  # one message must not end the bus: no room would hear anything again
-            logger.exception("rooms: a %s of process %s failed here", said.kind.name, said.origin.hex())
+            logger.exception("rooms: a %s of process %s could not be handled", said.kind.name, said.origin.hex())
 
     def _hear(self, name: str, said: Envelope) -> None:
         self._heard[said.origin] = self.hub.clock()

@@ -129,5 +129,5 @@ def _fields(body: Any, *kinds: type) -> Any:
         raise ValueError(f"it is not a list of {len(kinds)}")
     for item, kind in zip(body, kinds, strict=True):
         if kind is not object and type(item) is not kind:
-            raise ValueError(f"{type(item).__name__} stands in the place of {kind.__name__}")
+            raise ValueError(f"{type(item).__name__} instead of {kind.__name__}")
     return body

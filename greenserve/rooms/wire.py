@@ -59,7 +59,7 @@ class Parser:
             return None
         length, op, channel_length = _HEAD.unpack_from(buffer)
         if not _AFTER_LENGTH + channel_length <= length <= MAX_FRAME:
-            raise ValueError(f"a frame with the lengths {length} and {channel_length} makes no sense")
+            raise ValueError(f"a frame with the lengths {length} and {channel_length} is malformed")
         end = length + 4
         if len(buffer) < end:
             return None

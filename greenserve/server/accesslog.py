@@ -82,7 +82,7 @@ class CallLog(AccessLog):
             self._call(line)
         except Exception:  # no log is worth a client's connection
             if not self._failed:
-                logger.exception("the access log's function raised; requests are served on")
+                logger.exception("the access log's function raised; requests are still served")
             self._failed = True
 
 
@@ -109,7 +109,7 @@ class FileLog(AccessLog):
         """Say what has gone wrong with the log since the last time."""
         error, dropped = self._writer.error, self._writer.dropped
         if error is not None and not self._failed:
-            logger.error("the access log cannot be written: %s; requests are served on", error)
+            logger.error("the access log cannot be written: %s; requests are still served", error)
         elif error is None and self._failed:
             logger.warning("the access log can be written again")
         self._failed = error is not None

@@ -187,7 +187,7 @@ class Connection(Wire):
         elif phase is _IDLE or phase is _HEAD:
             self.retire()
         elif phase is _RUN:
-            self._interrupt(self.descriptor.reader, RequestTimeout("the request body did not come in time"))
+            self._interrupt(self.descriptor.reader, RequestTimeout("the request body did not arrive in time"))
         elif phase is _SKIP_BODY:
             self._linger()
         elif phase is _LINGER:
@@ -233,7 +233,7 @@ class Connection(Wire):
     def _refuse_slow_head(self) -> None:
         self._log_refusal(408)
         try:  # one send, and no waiting: this client may not even read
-            self.socket.send(error_response(408, "the request head did not come in time", date=self.host.date))
+            self.socket.send(error_response(408, "the request head did not arrive in time", date=self.host.date))
         except OSError:
             pass
         self._linger()
@@ -474,7 +474,7 @@ class Connection(Wire):
         if get_ident() != hub.thread_id:  # only its own may touch the descriptor
             return call_in(hub, self.surrender)
         if self.phase is _CLOSED or self.phase is _UPGRADED:
-            raise ClientDisconnected("the connection is closed, or was given away before")
+            raise ClientDisconnected("the connection is closed, or was already handed over")
         if self.worker is None:
             raise ClientDisconnected("the request is over; its connection belongs to the next one")
         if self.tail is not None:

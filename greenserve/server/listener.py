@@ -243,7 +243,7 @@ class Listener(HubCall):
         now = self._hub.clock()
         if now - self._said >= SAID_SECONDS:
             self._said = now
-            mend = "; trying on (raise the limit, ulimit -n)" if error.errno in _SHORTAGES else "; trying on"
+            mend = "; retrying (raise the limit, ulimit -n)" if error.errno in _SHORTAGES else "; retrying"
             logger.error("cannot accept on %s: %s%s", self.address, error.strerror, mend)
         self._hub.call_later(0 if error.errno in _SHORTAGES and self._relieve() else SHORTAGE_PAUSE, self.switch)
         return False

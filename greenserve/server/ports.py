@@ -67,7 +67,7 @@ def _reason(address: Address, error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return "no interface of this machine has that address; 0.0.0.0 or [::] means every interface"
     if error.errno == errno.EACCES and isinstance(address, TcpAddress):
-        return f"permission denied; ports below {_first_free_port()} need a privilege (CAP_NET_BIND_SERVICE)"
+        return f"permission denied; ports below {_first_free_port()} need the privilege CAP_NET_BIND_SERVICE"
     return error.strerror or str(error)
 
 

@@ -248,7 +248,7 @@ class Server:
     def _on_note(self, signum: int) -> None:
         name = signal.Signals(signum).name
         if signum == signal.SIGUSR2:
-            logger.info("%s has no meaning here and is ignored", name)
+            logger.info("%s has no meaning here, and is ignored", name)
             return
         logger.info("%s: the access log is opened again if its file was renamed; nothing else changes", name)
         if self._service is not None and self._service.access_log is not None:
@@ -310,7 +310,7 @@ class _Signals:
             self._unheard = now
         elif now - self._unheard >= UNHEARD_SECONDS:
             # The second signal kills what does not finish; here that is the hub itself, which some request blocks.
-            text = f"greenserve: killed: for {now - self._unheard:.0f} s a request has let nobody else run, here:\n"
+            text = f"greenserve: killed: for {now - self._unheard:.0f} s one request has blocked all others, here:\n"
             idle.write(text + "".join(traceback.format_stack(frame)))
             os._exit(FORCED)
         self._hub.call_soon_threadsafe(self._heard, signum)

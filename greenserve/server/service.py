@@ -147,11 +147,11 @@ class Service:
         waiting = [job for job in self.workers.waiting if isinstance(job, Connection)]
         self.workers.waiting.clear()
         for connection in busy:
-            logger.error("killed, since %s: %s from %s", why, connection.request_line, connection.peer)
+            logger.error("killed because %s: %s from %s", why, connection.request_line, connection.peer)
             self.workers.kill(connection)
         flushing = [connection for connection in self.connections if connection.phase is Phase.FLUSH]
         for connection in flushing:
-            logger.error("cut off, since %s: %s to %s", why, connection.request_line, connection.peer)
+            logger.error("cut off because %s: %s to %s", why, connection.request_line, connection.peer)
         self.killed += len(busy) + len(waiting) + len(flushing)
         for connection in self.connections - set(busy):
             connection.close()

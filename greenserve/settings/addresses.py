@@ -79,7 +79,7 @@ def parse_address(text: str) -> Address:
             raise _error(text, "after fd:// comes the number of an inherited descriptor, as in fd://3")
         return FdAddress(int(digits))
     if "://" in text:
-        raise _error(text, "an address to listen on is no URL")
+        raise _error(text, "an address to listen on is not a URL")
     if _is_number(text):
         return TcpAddress("127.0.0.1", _port(text, text))
     host, colon, port = text.rpartition(":")
@@ -104,17 +104,17 @@ def _host(text: str, host: str) -> str:
         try:
             return str(ipaddress.IPv6Address(host[1:-1]))
         except ValueError:
-            raise _error(text, f"{host[1:-1]!r} is no IPv6 address") from None
+            raise _error(text, f"{host[1:-1]!r} is not an IPv6 address") from None
     if ":" in host:
-        raise _error(text, "an IPv6 address stands in brackets, as in [::1]:8000")
+        raise _error(text, "an IPv6 address must be in brackets, as in [::1]:8000")
     if not _HOST_NAME.fullmatch(host):
-        raise _error(text, f"{host!r} is no host name")
+        raise _error(text, f"{host!r} is not a host name")
     return host
 
 
 def _port(text: str, digits: str) -> int:
     if not _is_number(digits) or int(digits) > 65535:
-        raise _error(text, f"{digits!r} is no port from 0 to 65535")
+        raise _error(text, f"{digits!r} is not a port from 0 to 65535")
     return int(digits)
 
 
@@ -124,4 +124,4 @@ def _is_number(text: str) -> bool:
 
 
 def _error(text: str, why: str) -> ConfigurationError:
-    return ConfigurationError(f"{text!r} is no address: {why}")
+    return ConfigurationError(f"{text!r} is not an address: {why}")

@@ -50,10 +50,12 @@ def duration(*, zero: bool = False) -> Kind:
         else:
             match = _DURATION.fullmatch(_text(value))
             if match is None:
-                raise ConfigurationError("it is no duration")
+                raise ConfigurationError("it is not a duration")
             seconds = float(match[1]) * _SECONDS[match[2] or "s"]
         if not math.isfinite(seconds) or seconds < 0 or (seconds == 0 and not zero):
-            raise ConfigurationError("a duration is finite and not negative" if zero else "a duration is above zero")
+            raise ConfigurationError(
+                "a duration must be finite and not negative" if zero else "a duration must be more than 0"
+            )
         return seconds
 
     least = "0 or more" if zero else "more than 0"
@@ -79,7 +81,7 @@ def choice(*values: str) -> Kind:
     def parse(value: object) -> str:
         word = _text(value).lower()
         if word not in values:
-            raise ConfigurationError("it is none of the choices")
+            raise ConfigurationError("it is not one of the choices")
         return word
 
     return Kind("|".join(values), "one of " + ", ".join(values), parse)
@@ -105,10 +107,10 @@ def _parse_size(value: object) -> int:
     else:
         match = _SIZE.fullmatch(_text(value))
         if match is None:
-            raise ConfigurationError("it is no size")
+            raise ConfigurationError("it is not a size")
         size = int(match[1]) * _BYTES[match[2].upper()]
     if size <= 0:
-        raise ConfigurationError("a size is above zero")
+        raise ConfigurationError("a size must be more than 0")
     return size
 
 
@@ -124,7 +126,7 @@ def _parse_switch(value: object) -> bool:
 def _parse_path(value: object) -> str:
     text = os.fspath(value) if isinstance(value, os.PathLike) else _text(value)
     if not text or "\0" in text:
-        raise ConfigurationError("it is no path")
+        raise ConfigurationError("it is not a path")
     return str(text)
 
 
@@ -133,12 +135,12 @@ def _parse_addresses(value: object) -> tuple[Address, ...]:
     parts = [part for each in given for part in (each.split(",") if isinstance(each, str) else [each])]
     addresses = tuple(_parse_one_address(part) for part in parts)
     if not addresses:
-        raise ConfigurationError("there is no address in it")
+        raise ConfigurationError("it contains no address")
     # Port 0 twice is two listeners on two ports; anything else twice could only fail at the second bind.
     fixed = [address for address in addresses if not (isinstance(address, TcpAddress) and address.port == 0)]
     for address in fixed:
         if fixed.count(address) > 1:
-            raise ConfigurationError(f"{address} is in it twice")
+            raise ConfigurationError(f"it contains {address} twice")
     return addresses
 
 
@@ -161,7 +163,7 @@ def _whole(value: object) -> int:
         return value
     text = _text(value)
     if not re.fullmatch(r"-?[0-9]{1,15}", text):
-        raise ConfigurationError("it is no whole number")
+        raise ConfigurationError("it is not a whole number")
     return int(text)
 
 
@@ -188,9 +190,9 @@ def _parse_origins(value: object) -> tuple[str, ...]:
     origins = tuple(word for each in given for word in _text(each).replace(",", " ").split())
     for origin in origins:
         if origin not in ("*", "same-origin", "null") and not _ORIGIN.fullmatch(origin):
-            raise ConfigurationError(f"{origin!r} is no origin")
+            raise ConfigurationError(f"{origin!r} is not an origin")
     if not origins:
-        raise ConfigurationError("there is no origin in it")
+        raise ConfigurationError("it contains no origin")
     return origins
 
 

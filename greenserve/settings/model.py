@@ -92,7 +92,7 @@ class Option:
         except ConfigurationError as error:
             # The name is in the origin for all sources but the file, and there the key is.
             raise ConfigurationError(
-                f"{self.name} = {value!r} (from {origin}) will not do: {error}. Accepted: {self.kind.form}"
+                f"{self.name} = {value!r} (from {origin}) is invalid: {error}. Accepted: {self.kind.form}"
             ) from None
 
 
@@ -154,7 +154,7 @@ class Settings:
         ("same-origin",), ORIGINS, "Pages that may open a WebSocket; may be given several times."
     )
     ws_max_message: int | None = _option(
-        1024 * 1024, optional(SIZE), "The largest WebSocket message, after inflation.", unit="bytes"
+        1024 * 1024, optional(SIZE), "The largest WebSocket message, after decompression.", unit="bytes"
     )
     # Room for a hundred unfinished messages of the largest size; a small machine has 512 MiB.
     ws_max_memory: int | None = _option(
@@ -175,7 +175,7 @@ class Settings:
     )
     ws_compression: bool = _option(True, SWITCH, "Offer permessage-deflate to WebSocket clients.")
     rooms: str | None = _option(
-        None, optional(ROOMS), "Share rooms of WebSockets with the other processes that name the same."
+        None, optional(ROOMS), "Share rooms of WebSockets with the other processes that have the same value here."
     )
     access_log: str | None = _option(
         None, optional(PATH), "Write a line for each request to this file, or to standard output for `-`."
@@ -191,7 +191,7 @@ class Settings:
         unit="bytes",
     )
     log_level: str = _option(
-        "info", choice("debug", "info", "warning", "error", "critical"), "The least severity that is logged."
+        "info", choice("debug", "info", "warning", "error", "critical"), "The lowest severity that is logged."
     )
     patch: bool = _option(
         True, SWITCH, "Make the standard library's blocking calls green before the application loads.", in_call=False
@@ -230,7 +230,7 @@ def unknown_option(name: str, what: str, known: Mapping[str, str], source: Sourc
     if hint is None:
         near = near_match(name, known)
         hint = f"did you mean {near}?" if near else "known are " + ", ".join(sorted(known.values()))
-    return ConfigurationError(f"{what} is no option of greenserve; {hint}")
+    return ConfigurationError(f"{what} is not an option of greenserve; {hint}")
 
 
 def instead(name: str, source: Source) -> str | None:

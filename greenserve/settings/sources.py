@@ -93,13 +93,13 @@ def _table(path: Path, *, must_exist: bool) -> dict[str, Any]:
                 f"the settings file {path} is written in Python, as gunicorn's is; greenserve's is TOML, with lines "
                 f"such as {example}"
             ) from error
-        raise ConfigurationError(f"the settings file {path} is no valid TOML: {error}") from error
+        raise ConfigurationError(f"the settings file {path} is not valid TOML: {error}") from error
     if path.name != PROJECT_FILE:
         return document
     tools = document.get("tool", {})
     table = tools.get("greenserve", {}) if isinstance(tools, dict) else {}
     if not isinstance(table, dict):
-        raise ConfigurationError(f"[tool.greenserve] in {path} is no table")
+        raise ConfigurationError(f"[tool.greenserve] in {path} is not a table")
     if must_exist and not table:
         raise ConfigurationError(f"{path} has no table [tool.greenserve]")
     return table
@@ -130,5 +130,5 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
             # Kubernetes' GREENSERVE_PORT is a URL: that one is not meant for us.
             hint = instead(name, Source.ENVIRONMENT) if "://" not in environ[variable] else None
             hint = f"; {hint}" if hint else f"; did you mean {near}?" if near else ""
-            warnings.append(f"the environment variable {variable} is no option of greenserve and is ignored{hint}")
+            warnings.append(f"the environment variable {variable} is not an option of greenserve and is ignored{hint}")
     return warnings

@@ -287,6 +287,6 @@ def engineio_warning() -> str | None:
         if f"engineio.async_drivers.{mode}" in sys.modules:
             return (
                 f"python-engineio (Socket.IO) has chosen async_mode={mode!r}, because {mode} is installed; its green "
-                "threads never run under greenserve: say async_mode='threading' where the Server or SocketIO is made"
+                "threads never run under greenserve: pass async_mode='threading' to Server or SocketIO"
             )
     return None

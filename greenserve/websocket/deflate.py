@@ -119,9 +119,9 @@ class Inflater:
                 try:
                     output = context.decompress(piece, room)
                 except zlib.error as error:
-                    raise InvalidPayload("a compressed message does not inflate") from error
+                    raise InvalidPayload("a compressed message cannot be decompressed") from error
                 if message.tell() + len(output) > limit:
-                    raise MessageTooBig(f"a message inflates to more than {limit} bytes")
+                    raise MessageTooBig(f"a message is larger than {limit} bytes when decompressed")
                 message.write(output)
                 yield len(piece) + len(output)
                 if context.eof:

@@ -65,7 +65,7 @@ def _parse_extension(value: str, position: int) -> tuple[Extension, int]:
             # RFC 6455 §9.1: what a quoted string stands for must itself be a token.
             argument = re.sub(r"\\(.)", r"\1", match["quoted"])
             if not TOKEN.fullmatch(argument):
-                raise ValueError(f"Sec-WebSocket-Extensions has a value that is no token: {argument[:40]!r}")
+                raise ValueError(f"Sec-WebSocket-Extensions has a value that is not a token: {argument[:40]!r}")
         items.append((match["name"], argument))
         position = match.end()
         separator = match["separator"]

@@ -91,12 +91,12 @@ def read_upgrade(method: str, http_version: str, headers: Sequence[tuple[str, st
     if _values(headers, "sec-websocket-version") != [VERSION]:
         raise HandshakeRejected(
             426,
-            f"only version {VERSION} of the WebSocket protocol is spoken here",
+            f"only version {VERSION} of the WebSocket protocol is supported",
             [("Sec-WebSocket-Version", VERSION), ("Upgrade", "websocket"), ("Connection", "Upgrade")],
         )
     keys = _values(headers, "sec-websocket-key")
     if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
-        raise HandshakeRejected(400, "Sec-WebSocket-Key must be there once, with 16 bytes in base64")
+        raise HandshakeRejected(400, "Sec-WebSocket-Key must be present once, with 16 bytes in base64")
     origins = _values(headers, "origin")
     if len(origins) > 1:
         raise HandshakeRejected(400, "there is more than one Origin")

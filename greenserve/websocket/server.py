@@ -111,7 +111,7 @@ def accept(
         check_origin(upgrade, allowed)
     except HandshakeRejected:
         logger.warning(
-            "a page of %s was refused a WebSocket on %s; if it may have one, say --ws-origin %s",
+            "a page of %s was refused a WebSocket on %s; to allow it, add --ws-origin %s",
             upgrade.origin,
             upgrade.host,
             upgrade.origin,

@@ -94,8 +94,8 @@ def test_the_second_signal_forces_and_the_code_says_so(faulty: Faulty) -> None:
     server.send_signal(signal.SIGTERM)
     assert server.wait() == 1
     assert slow.answer()[0] == 503  # nothing of its response had been sent
-    server.wait_for_line("killed, since .* GET /sleep")
-    server.wait_for_line("cut off, since .* GET /whole")
+    server.wait_for_line("killed because .* GET /sleep")
+    server.wait_for_line("cut off because .* GET /whole")
 
 
 def test_the_grace_deadline_forces(faulty: Faulty) -> None:

@@ -209,7 +209,7 @@ def test_a_held_lock_is_left_and_named():
         monkey.monkey_patch()
         holder.lock.release()
     """)
-    assert "Holder.lock (held by somebody)" in stderr
+    assert "Holder.lock (held)" in stderr
 
 
 def test_asyncio_keeps_real_primitives():

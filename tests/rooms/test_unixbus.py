@@ -123,7 +123,7 @@ def test_while_another_has_the_lock_nobody_else_becomes_the_broker(path: str, ca
     until(lambda: recorder.bus.connected)
     recorder.bus.close()
     told = [record.getMessage() for record in caplog.records]
-    assert [line for line in told if "each process is on its own" in line] == told[:1]
+    assert [line for line in told if "broadcasts stay in this process" in line] == told[:1]
     assert "again after" in told[1]
 
 

@@ -100,7 +100,7 @@ def test_a_function_for_lines_that_raises_harms_no_request(caplog):
     for _ in range(3):
         log.write_refusal(SimpleNamespace(peer_address="a", request=None), 400)
     assert [record.getMessage() for record in caplog.records] == [
-        "the access log's function raised; requests are served on"
+        "the access log's function raised; requests are still served"
     ]
 
 
