@@ -33,8 +33,12 @@ MAX_SUBPROTOCOLS: Final = 16384  # the same; some clients put a token of several
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64; the last digit carries two bits
 _NOT_IN_A_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_ORIGIN: Final = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^\s/?#@]+)")  # RFC 6454 §6.2
-_DEFAULT_PORTS: Final = {"http": ":80", "https": ":443"}
+# RFC 6454 §6.2, and RFC 3986 §3.2.2 for the host
+_ORIGIN: Final = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]]+)(?::(?P<port>[0-9]{0,5}))?"
+)
+_DEFAULT_PORTS: Final = {"http": 80, "https": 443}
+_FORWARDED: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # A server's defaults keep no context; a client has few connections, so it leaves that choice to the server.
 CLIENT_DEFLATE: Final = DeflateParameters(
     server_no_context_takeover=False,
@@ -126,34 +130,42 @@ def _offered_extensions(headers: Headers) -> tuple[Extension, ...]:
         raise HandshakeRejected(400, str(error)) from error
 
 
-def check_origin(request: UpgradeRequest, allowed: Sequence[str]) -> None:
+def check_origin(request: UpgradeRequest, allowed: Sequence[str], scheme: str) -> None:
     """Refuse a page of a foreign site (RFC 6455 §10.2). Raises HandshakeRejected, 403.
 
-    allowed: origins such as "https://example.com" or "null"; "same-origin" for the host and port that the request
-    itself names; "*" for all. Browsers send their cookies to any site that a page opens a WebSocket to, so without this
-    check every site could act as its visitor. A request without Origin comes from no browser and passes.
+    allowed: origins such as "https://example.com" or "null"; "same-origin" for that of the request itself: scheme, host
+    and port (RFC 6454 §5); "*" for all. scheme: "https" or "http", in which the client sees the server. Browsers send
+    their cookies to any site that a page opens a WebSocket to, so without this check every site could act as its
+    visitor; and without the scheme, whoever can change an unencrypted page of a site could act as that of the encrypted
+    one. A request without Origin comes from no browser and passes.
     """
-    origin = request.origin
-    if origin is None or ANY_ORIGIN in allowed:
+    if request.origin is None or ANY_ORIGIN in allowed:
         return
-    normal = _normal_origin(origin)
-    if any(normal == _normal_origin(entry) for entry in allowed if entry != SAME_ORIGIN):
+    origin = parse_origin(request.origin)
+    own = f"{scheme}://{request.host}"
+    names = [own if entry == SAME_ORIGIN else entry for entry in allowed if entry != SAME_ORIGIN or request.host]
+    if origin in map(parse_origin, names):
         return
-    # The scheme is not compared: behind a proxy that ends TLS we see http where the page says https.
-    if SAME_ORIGIN in allowed and request.host is not None and "://" in normal:
-        scheme, _, authority = normal.partition("://")
-        if authority == _normal_origin(f"{scheme}://{request.host}").partition("://")[2]:
-            return
-    raise HandshakeRejected(403, f"the origin {origin} is not allowed to open a WebSocket on {request.host}")
+    raise HandshakeRejected(403, f"the origin {request.origin!a:.200} may not open a WebSocket on {own!a:.200}")
 
 
-def _normal_origin(origin: str) -> str:
-    """Lower-case, without the scheme's default port; what is no such origin ("null") stays as it is."""
+def parse_origin(origin: str) -> tuple[str, str, int | None] | str:
+    """Scheme, host and port of an origin, comparable (RFC 6454 §4); what is none ("null") stays as it is."""
     match = _ORIGIN.fullmatch(origin)
     if match is None:
         return origin
-    scheme, authority = match["scheme"].lower(), match["authority"].lower()
-    return f"{scheme}://{authority.removesuffix(_DEFAULT_PORTS.get(scheme, ''))}"
+    scheme = match["scheme"].lower()
+    return scheme, match["host"].lower(), int(match["port"]) if match["port"] else _DEFAULT_PORTS.get(scheme)
+
+
+def external_scheme(scheme: str, forwarded: str) -> str:
+    """The scheme in which the client sees the server. scheme: the connection's; forwarded: X-Forwarded-Proto, or "".
+
+    Behind a proxy that ends TLS we see http where the page says https. Anybody may send that field, but for a page in a
+    browser, and these alone are what an Origin tells about.
+    """
+    nearest = forwarded.partition(",")[0].strip().lower()  # the first proxy's word: the client has spoken to that one
+    return _FORWARDED.get(nearest, scheme)
 
 
 def select_subprotocol(offered: Sequence[str], supported: Sequence[str]) -> str | None:

@@ -16,6 +16,8 @@ from greenserve.websocket.handshake import (
     SAME_ORIGIN,
     accept_upgrade,
     check_origin,
+    external_scheme,
+    parse_origin,
     read_upgrade,
     select_subprotocol,
     wants_websocket,
@@ -107,15 +109,11 @@ def accept(
     policy: Policy = host.websocket_policy
     upgrade = read_upgrade(request.method, request.http_version, request.fields.items)
     allowed = policy.origins if origins is None else origins
+    scheme = external_scheme(environ["wsgi.url_scheme"], environ.get("HTTP_X_FORWARDED_PROTO", ""))
     try:
-        check_origin(upgrade, allowed)
-    except HandshakeRejected:
-        logger.warning(
-            "a page of %s was refused a WebSocket on %s; to allow it, add --ws-origin %s",
-            upgrade.origin,
-            upgrade.host,
-            upgrade.origin,
-        )
+        check_origin(upgrade, allowed, scheme)
+    except HandshakeRejected as refusal:
+        logger.warning("%s; %s", refusal, _origin_advice(upgrade.origin, scheme))
         raise
     agreement = accept_upgrade(
         upgrade,
@@ -171,6 +169,17 @@ def handler(function: Callable[[WebSocket], object] | None = None, **options: An
 
     del application.__wrapped__  # its signature is WSGI's, and is asked for at loading
     return application
+
+
+def _origin_advice(origin: str | None, scheme: str) -> str:
+    """What to do about an origin that was refused. Nothing of it is repeated that could steer a terminal."""
+    parsed = parse_origin(origin or "")
+    if isinstance(parsed, str) or not f"{origin}".isascii():
+        return "no page of that origin can be allowed"
+    advice = f"to allow its pages, add --ws-origin {origin:.200}"
+    if parsed[0] == "https" and scheme == "http":
+        advice += ", or, if a proxy ends TLS for this very host, let it send X-Forwarded-Proto"
+    return advice
 
 
 def _connection_of(environ: dict[str, Any]) -> Upgradable:

@@ -14,6 +14,7 @@ from greenserve.websocket.handshake import (
     accept_upgrade,
     check_acceptance,
     check_origin,
+    external_scheme,
     new_key,
     read_upgrade,
     select_subprotocol,
@@ -145,7 +146,11 @@ def test_only_a_request_that_names_websocket_wants_one():
         ("https://evil.example", ["same-origin"], False),
         ("https://server.example.com", ["same-origin"], True),
         ("HTTPS://Server.Example.com:443", ["same-origin"], True),
-        ("http://server.example.com:80", ["same-origin"], True),
+        ("http://server.example.com", ["same-origin"], False),
+        ("http://server.example.com:80", ["same-origin"], False),
+        ("http://server.example.com:443", ["same-origin"], False),
+        ("https://server.example.com:80", ["same-origin"], False),
+        ("wss://server.example.com", ["same-origin"], False),
         ("http://server.example.com:8080", ["same-origin"], False),
         ("https://server.example.com.evil.example", ["same-origin"], False),
         ("https://evil.example/server.example.com", ["same-origin"], False),
@@ -163,20 +168,27 @@ def test_only_a_request_that_names_websocket_wants_one():
 def test_only_pages_of_allowed_origins_may_connect(origin, allowed, passes):
     asked = request(origin=origin)
     if passes:
-        check_origin(asked, allowed)
+        check_origin(asked, allowed, "https")
     else:
         with pytest.raises(HandshakeRejected) as caught:
-            check_origin(asked, allowed)
+            check_origin(asked, allowed, "https")
         assert caught.value.status == 403
 
 
 @pytest.mark.parametrize(
     ("origin", "host", "passes"),
     [
+        ("http://localhost:", "localhost", True),
+        ("http://localhost:65536", "localhost:65536", True),
+        ("http://localhost:999999", "localhost:999999", True),
+        ("http://localhost:0080", "localhost", True),
+        ("http://localhost:\u0661", "localhost:1", False),
+        ("http://localhost", "local host", False),
+        ("http://a.example", "a.example@evil.example", False),
         ("http://localhost:8000", "localhost:8000", True),
         ("http://localhost:8000", "LOCALHOST:8000", True),
         ("http://localhost", "localhost:80", True),
-        ("https://localhost", "localhost:443", True),
+        ("https://localhost", "localhost:443", False),
         ("https://localhost", "localhost:80", False),
         ("http://[::1]:8000", "[::1]:8000", True),
         ("http://[::1]", "[::1]:80", True),
@@ -187,10 +199,37 @@ def test_only_pages_of_allowed_origins_may_connect(origin, allowed, passes):
 def test_same_origin_compares_host_and_port_with_the_host_field(origin, host, passes):
     asked = request(origin=origin, host=host)
     if passes:
-        check_origin(asked, ["same-origin"])
+        check_origin(asked, ["same-origin"], "http")
     else:
         with pytest.raises(HandshakeRejected):
-            check_origin(asked, ["same-origin"])
+            check_origin(asked, ["same-origin"], "http")
+
+
+def test_a_refused_origin_is_shown_without_what_would_steer_a_terminal():
+    asked = request(origin="http://x\x1b[2J\x9b\x85" + "y" * 60_000)
+    with pytest.raises(HandshakeRejected) as caught:
+        check_origin(asked, ["same-origin"], "http")
+    said = str(caught.value)
+    assert said.isprintable()
+    assert said.isascii()
+    assert len(said) < 1000
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "scheme"),
+    [
+        ("", "http"),
+        ("https", "https"),
+        ("WSS", "https"),
+        ("ws", "http"),
+        ("http", "http"),
+        (" https , http", "https"),
+        ("http, https", "http"),
+        ("gopher", "http"),
+    ],
+)
+def test_the_scheme_is_the_one_that_the_client_sees(forwarded, scheme):
+    assert external_scheme("http", forwarded) == scheme
 
 
 def test_subprotocols_are_read_in_the_clients_order_and_chosen_in_the_servers():

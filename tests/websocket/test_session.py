@@ -490,6 +490,32 @@ def test_an_allowed_origin_passes():
         assert caught.value.response.status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ("Origin: http://test\r\n", 101),
+        ("Origin: https://test\r\n", 403),
+        ("Origin: https://test\r\nX-Forwarded-Proto: https\r\n", 101),
+        ("Origin: http://test\r\nX-Forwarded-Proto: https\r\n", 403),
+        ("Origin: http://test:81\r\n", 403),
+    ],
+)
+def test_the_same_origin_is_the_same_scheme_host_and_port(fields, status, caplog):
+    with serving(echo) as server, Client(server) as client:
+        client.send(request(headers=UPGRADE + fields))
+        assert client.response(body=False)[0] == status
+    assert ("--ws-origin http" in caplog.text) is (status == 403)
+
+
+def test_a_refused_origin_is_logged_without_what_would_steer_a_terminal(caplog):
+    with serving(echo) as server, Client(server) as client:
+        client.send(request(headers=UPGRADE + "Origin: http://x\xa0\x9b2J\x85\r\n").decode().encode("latin-1"))
+        assert client.response()[0] == 403
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.getMessage().isascii()
+    assert record.getMessage().isprintable()
+
+
 def test_an_application_may_answer_a_refusal_itself():
     def application(environ, start_response):
         try:
