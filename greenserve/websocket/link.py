@@ -292,6 +292,8 @@ class Link(Outbound):
         if hub is self.hub:
             inbox = self._inbox
             if inbox.messages:
+                hub.give_way(greenlet)  # what an application does with each of many messages may never wait
+            if inbox.messages:
                 if inbox.at_hand:
                     return self._take()
             elif self.stage >= ENDED:

@@ -17,6 +17,7 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -109,10 +110,14 @@ def send(sock: socket.socket, data: bytes) -> None:
 
 
 class Healthy:
-    """A client that asks again and again, on one connection and on new ones in turns, and counts the answers."""
+    """A client that asks again and again, on one connection and on new ones in turns, and counts the answers.
 
-    def __init__(self, server: ServerProcess) -> None:
+    keeps: whether it has the one; a server that is short of descriptors may close what is idle.
+    """
+
+    def __init__(self, server: ServerProcess, *, keeps: bool = True) -> None:
         self._server = server
+        self._keeps = keeps
         self._news = threading.Condition()
         self._count = 0
         self._error: Exception | None = None
@@ -139,7 +144,8 @@ class Healthy:
             kept = Raw(self._server.host, self._server.port)
             with contextlib.closing(kept):
                 while not self._stop:
-                    self._ask(kept)
+                    if self._keeps:
+                        self._ask(kept)
                     with contextlib.closing(Raw(self._server.host, self._server.port)) as fresh:
                         self._ask(fresh)
         except Exception as error:
@@ -266,6 +272,11 @@ def trickled_heads(attacker: Attacker) -> None:
 @http_attack
 def trickled_bodies(attacker: Attacker) -> None:
     trickle(attacker, attacker.open(50, post("/echo", "Content-Length: 1000000")))
+
+
+@http_attack
+def trickled_bodies_that_nobody_reads(attacker: Attacker) -> None:
+    trickle(attacker, attacker.open(150, post("/nowhere", "Content-Length: 60000")))
 
 
 @http_attack
@@ -544,3 +555,19 @@ def test_healthy_clients_are_served_and_nothing_stays(
     finally:
         attacker.close()
     assert_as_before(server, before)
+
+
+def test_silent_connections_up_to_the_descriptor_limit_give_way(tmp_path: Path) -> None:
+    """No deadline is near: it is the oldest of those who have said nothing that make room."""
+    (tmp_path / "faulty.py").write_text(APPLICATION)
+    limited = ("/bin/sh", "-c", 'ulimit -n 128; exec "$@"', "sh", sys.executable, "-m", "greenserve")
+    with ServerProcess("faulty:app", "--header-timeout", "10m", cwd=tmp_path, executable=limited) as server:
+        attacker = Attacker(server)
+        try:
+            with Healthy(server, keeps=False) as healthy:
+                attacker.open(400)
+                healthy.expect(ANSWERS)
+        finally:
+            attacker.close()
+        settled(server, lambda now: now["connections"] == 1 and now["busy"] == 1)
+        await_quiet(server)

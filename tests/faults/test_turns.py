@@ -294,12 +294,24 @@ def messages(path: str, *pieces: bytes, others: int = 0) -> Callable[[Server], N
 
 MEBIBYTE_OF_ZEROS = deflated(bytes(MEBIBYTE))
 WEBSOCKETS = {
+    "pings": messages("/sink", frame(PING) * 50_000),
     "pings of 125 octets": messages("/sink", frame(PING, b"x" * 125) * 5_000),
+    "pongs": messages("/sink", frame(PONG) * 100_000),
+    "empty fragments": messages("/sink", fragments(100_000)),
+    "empty fragments of a text": messages("/sink", fragments(100_000, opcode=TEXT)),
+    "empty fragments of a compressed message": messages(
+        "/sink",
+        frame(TEXT, b"", COMPRESSED) + frame(CONTINUATION, b"", 0) * 100_000 + frame(CONTINUATION, deflated(b"a")),
+    ),
+    "fragments of one octet": messages("/sink", fragments(100_000, b"x")),
     "compressed fragments of one octet": messages(
         "/sink",
         frame(BINARY, b"", COMPRESSED)
         + b"".join(frame(CONTINUATION, octet, 0) for octet in octets(deflated(bytes(range(256)) * 300)))
         + frame(CONTINUATION, b""),
+    ),
+    "pings between fragments": messages(
+        "/sink", frame(TEXT, b"", 0) + (frame(PING) + frame(CONTINUATION, b"x", 0)) * 20_000 + frame(CONTINUATION)
     ),
     "empty messages": messages("/sink", frame(TEXT) * 50_000),
     "messages of one octet": messages("/sink", frame(BINARY, b"x") * 50_000),
@@ -314,6 +326,7 @@ WEBSOCKETS = {
     "large texts, echoed": messages("/echo", frame(TEXT, "\u20ac".encode() * 340_000) * 5),
     "a frame octet by octet": messages("/sink", *octets(frame(TEXT, b"x" * 5_000))),
     "what comes after a Close": messages("/sink", frame(CLOSE), *[b"x" * 65536] * 64),
+    "a flood in a room": messages("/room", frame(TEXT, b"hello") * 300, others=40),
 }
 
 
