@@ -137,7 +137,7 @@ class socket(_real.socket):
         others = [other for other in others if other.hub.descriptors.get(other.fd) is other]
         mine = next((other for other in others if other.hub is hub), None)
         if mine is None:
-            mine = hub.register(fd)
+            mine = hub.register_late(fd)
         else:
             others.remove(mine)
         self._descriptor = mine

@@ -38,7 +38,7 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
     suppress_ragged_eofs: bool
 
     # Class-level defaults: the real `_create` makes instances, and knows nothing of ours.
-    _busy: frozenset[str] = frozenset()  # what green threads wait in: read, write, handshake, shutdown
+    _busy: dict[str, Any] | None = None  # who waits in: read, write, handshake, shutdown
     _sharers: dict[str, list[list[Any]]] | None = None  # for each direction that one waits for: who waits for that one
 
     # Over a copy of the real module's names: `super(SSLSocket, self)` in it means the real class, whatever is patched
@@ -67,17 +67,21 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
                     _relax()
                     raise
                 wait, direction = self._wait_write, _WRITE
-            if name in self._busy:
+            if self._busy is None:
+                self._busy = {}
+            me: Any = _running()
+            if name in self._busy and self._busy[name].token:  # one whose token is empty waits no more
                 raise _AlreadyWaiting(
                     f"another green thread already waits in a {name} on this TLS socket: let one green thread do it"
                 )
-            self._busy |= {name}
+            self._busy[name] = me
             try:
                 self._share(wait, direction, deadline)
             except TimeoutError:
                 raise TimeoutError(f"The {name} operation timed out") from None
             finally:
-                self._busy -= {name}
+                if self._busy.get(name) is me:
+                    del self._busy[name]
 
     def _share(self, wait: _Callable[[float | None], None], direction: str, deadline: float | None) -> None:
         """`wait(deadline)`; or, when another green thread waits for this direction already, for it to be resumed."""

@@ -26,6 +26,11 @@ from greenserve.hub.poller import READ, WRITE, Poller
 SECONDS_BETWEEN_LOOKS = 1.0  # at waited-for descriptors, half a microsecond each;
 LOOKS_PER_SECOND = 10_000  # the more there are, the rarer: under 1 % of the time in any case
 
+CLAIMED: Token = []
+"""Equal to the token of a green thread that is to be resumed (it timed out, was killed) and has not run yet: it does
+not wait any more, though it is still there.
+"""
+
 
 class Descriptor:
     """One registered file descriptor: who waits to read and who to write.
@@ -80,6 +85,21 @@ class Descriptors(Parking):
         descriptor = self.descriptors[fd] = Descriptor(self, fd)
         return descriptor
 
+    def register_late(self, fd: int) -> Descriptor:
+        """`register`, for an owner who has opened the descriptor a while ago: whoever has waited for it by its number
+        since goes on waiting.
+        """
+        descriptor = self.descriptors.get(fd)
+        if descriptor is not None and descriptor.stranger:
+            try:
+                self.poller.rearm(fd)
+            except OSError:  # another file's by now
+                pass
+            else:
+                descriptor.stranger = False
+                return descriptor
+        return self.register(fd)
+
     def unregister(self, descriptor: Descriptor) -> None:
         """Watch no more; whoever waits gets EBADF. To be called before the descriptor is closed. This hub's thread
         only.
@@ -116,7 +136,7 @@ class Descriptors(Parking):
         AlreadyWaiting. May return early; so try again, in a loop.
         """
         greenlet = self._running()
-        if descriptor.reader is not None:
+        if descriptor.reader is not None and descriptor.reader != CLAIMED:
             raise _already_waiting(descriptor.fd, "read")
         if descriptor.hangup:
             self._refuse_closed(descriptor)
@@ -136,7 +156,7 @@ class Descriptors(Parking):
     def wait_write(self, descriptor: Descriptor, deadline: float | None = None) -> None:
         """Park until a registered descriptor becomes writable; see `wait_read`."""
         greenlet = self._running()
-        if descriptor.writer is not None:
+        if descriptor.writer is not None and descriptor.writer != CLAIMED:
             raise _already_waiting(descriptor.fd, "write")
         if descriptor.hangup:
             self._refuse_closed(descriptor)
@@ -182,7 +202,7 @@ class Descriptors(Parking):
         descriptor = self._level_triggered(fd)
         if descriptor is None:
             raise PermissionError(errno.EPERM, f"descriptor {fd} is a regular file, which is always ready")
-        if getattr(descriptor, side) is not None:
+        if getattr(descriptor, side) not in (None, CLAIMED):
             raise _already_waiting(fd, "read" if direction == READ else "write")
         watch = Watch(descriptor, side, direction, callback, args)
         watch.arm()
@@ -309,7 +329,7 @@ class Watch(HubCall):
         if getattr(descriptor, self._side) is self:
             setattr(descriptor, self._side, None)
             descriptor.hub.poller.disarm(descriptor.fd, self._direction)
-        if descriptor.stranger and descriptor.reader is None and descriptor.writer is None:
+        if descriptor.stranger and descriptor.reader in (None, CLAIMED) and descriptor.writer in (None, CLAIMED):
             descriptor.hub.unregister(descriptor)
 
     def arm(self) -> None:
@@ -328,7 +348,8 @@ class Watch(HubCall):
             return
         hub = descriptor.hub
         try:
-            if hub.descriptors.get(descriptor.fd) is not descriptor or getattr(descriptor, self._side) is not None:
+            waiter = getattr(descriptor, self._side)
+            if hub.descriptors.get(descriptor.fd) is not descriptor or waiter not in (None, CLAIMED):
                 raise _closed()
             hub.poller.rearm(descriptor.fd)
         except OSError:  # closed

@@ -387,3 +387,34 @@ def test_the_default_timeout_counts():
         real_socket.setdefaulttimeout(None)
     with socket.socket() as sock:
         assert sock.gettimeout() is None
+
+
+def test_the_first_wait_of_a_socket_disturbs_nobody_who_waits_by_its_number():
+    left, right = socket.socketpair()
+    hub = current_hub()
+    with left, right:
+        watch = hub.on_writable(left.fileno(), lambda: None)
+        reading = spawn(left.recv, 1)
+        sleep(0.001)
+        assert watch.active
+        waiting = spawn(hub.wait_readable, right.fileno())
+        sleep()
+        writing = spawn(right.sendall, bytes(10_000_000))
+        sleep(0.001)
+        assert not waiting.dead
+        reading.wait()
+        watch.cancel()
+        left.send(b"x")
+        waiting.wait()
+        writing.kill()
+
+
+def test_a_socket_may_be_read_by_who_has_just_killed_its_reader():
+    left, right = socket.socketpair()
+    with left, right:
+        reader = spawn(left.recv, 1)
+        sleep()
+        reader.kill(block=False)
+        spawn(right.send, b"x")
+        assert left.recv(1) == b"x"
+        assert reader.dead

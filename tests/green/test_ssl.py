@@ -113,6 +113,16 @@ def test_a_second_reader_is_refused(pair):
     assert reader.wait() == b"x"
 
 
+def test_a_connection_may_be_read_by_who_has_just_killed_its_reader(pair):
+    server, client = pair
+    reader = spawn(server.recv, 1)
+    sleep(0.001)
+    reader.kill(block=False)
+    spawn(client.sendall, b"x")
+    assert server.recv(1) == b"x"
+    assert reader.dead
+
+
 def test_two_that_wait_for_the_same_direction_share_the_wait(pair):
     client, server = pair
     reader = spawn(client.recv, 1)

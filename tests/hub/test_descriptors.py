@@ -503,3 +503,96 @@ def test_select_refuses_a_number_that_is_too_large(pair):
         assert error.value.errno == errno.EMFILE
     finally:
         os.close(high)
+
+
+@pytest.mark.parametrize("side", ["read", "write"])
+def test_the_place_of_a_waiter_that_is_killed_and_has_not_run_yet_is_free(hub: Hub, pair, side):
+    left, right = pair
+    fill(left)
+    descriptor = hub.register(left.fileno())
+    wait = getattr(hub, f"wait_{side}")
+    first = spawn(wait, descriptor)
+    sleep(0)
+    first.kill(block=False)
+    second = spawn(wait, descriptor)
+    hub.ready.rotate(1)  # the second runs before the first has seen its end
+    sleep(0)
+    sleep(0)
+    assert first.dead
+    assert not second.dead
+    while side == "write" and len(right.recv(65536)) == 65536:
+        pass
+    right.send(b"x")
+    second.wait()
+
+
+def test_the_place_of_a_killed_waiter_is_free_for_whoever_kills_it(hub: Hub, pair):
+    left, right = pair
+    descriptor = hub.register(left.fileno())
+    first = spawn(hub.wait_read, descriptor)
+    sleep(0)
+    first.kill(block=False)
+    hub.call_later(0.01, right.send, b"x")
+    hub.wait_read(descriptor)
+    assert left.recv(1) == b"x"
+
+
+def test_the_place_of_a_killed_waiter_is_free_for_a_callback(hub: Hub, pair):
+    left, right = pair
+    first = spawn(hub.wait_readable, left.fileno())
+    sleep(0)
+    first.kill(block=False)
+    read: list[bytes] = []
+    watch = hub.on_readable(left.fileno(), lambda: read.append(left.recv(10)))
+    right.send(b"x")
+    while not read:
+        sleep(0.001)
+    watch.cancel()
+    assert left.fileno() not in hub.descriptors
+
+
+def test_an_owner_that_registers_late_disturbs_nobody_who_waits_by_number(hub: Hub, pair):
+    left, right = pair
+    waiting = spawn(hub.wait_readable, left.fileno())
+    sleep(0)
+    descriptor = hub.register_late(left.fileno())
+    assert hub.descriptors[left.fileno()] is descriptor
+    fill(left)
+    writing = spawn(hub.wait_write, descriptor)
+    sleep(0.01)
+    assert not waiting.dead
+    right.send(b"x")
+    waiting.wait()
+    right.setblocking(True)
+    while not writing.dead:
+        right.recv(65536)
+        sleep(0.001)
+    writing.wait()
+
+
+def test_an_owner_that_registers_late_keeps_callbacks_which_end_without_it(hub: Hub, pair):
+    left, _ = pair
+    called: list[int] = []
+    watch = hub.on_writable(left.fileno(), lambda: called.append(1))
+    descriptor = hub.register_late(left.fileno())
+    sleep(0.01)
+    assert watch.active
+    assert called
+    watch.cancel()
+    assert hub.descriptors[left.fileno()] is descriptor  # the owner's, not the callback's to end
+
+
+def test_an_owner_that_registers_late_under_a_reused_number_ends_the_waits_for_the_old_file(hub: Hub, pipe):
+    reader, _ = pipe
+    waiting = spawn(hub.wait_readable, reader)
+    sleep(0)
+    os.close(reader)
+    left, right = socket.socketpair()
+    with left, right:
+        os.dup2(left.fileno(), reader)
+        hub.register_late(reader)
+        if hub.poller.edges:  # select cannot tell one file from another
+            with pytest.raises(OSError) as error:
+                waiting.wait()
+            assert ebadf(error)
+        waiting.kill()
