@@ -120,6 +120,34 @@ def test_a_duration_is_parsed(given_value: object, seconds: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("given_value", "mode", "shown"),
+    [("660", 0o660, "660"), ("0660", 0o660, "660"), ("0o600", 0o600, "600"), (0o770, 0o770, "770"), ("7", 7, "007")],
+)
+def test_a_mode_is_octal(given_value: object, mode: int, shown: str) -> None:
+    settings = Settings.from_kwargs(socket_mode=given_value)
+    assert settings.socket_mode == mode
+    assert settings.shown()["socket_mode"] == shown
+    assert Settings.from_kwargs(socket_mode=shown) == settings
+
+
+@pytest.mark.parametrize("bad", ["", "rw", "668", "0x1ff", "1777", "-1", 660, 0o1777, -1, True, 1.0])
+def test_a_bad_mode_is_refused(bad: object) -> None:
+    with pytest.raises(ConfigurationError, match="socket_mode"):
+        Settings.from_kwargs(socket_mode=bad)
+
+
+@pytest.mark.parametrize(("given_value", "name"), [("www-data", "www-data"), (33, "33"), ("none", None), (None, None)])
+def test_a_group_is_a_name_or_a_number(given_value: object, name: str | None) -> None:
+    assert Settings.from_kwargs(socket_group=given_value).socket_group == name
+
+
+@pytest.mark.parametrize("bad", ["", "a b", "a:b", "../x", "-x", 1.5, True])
+def test_a_bad_group_is_refused(bad: object) -> None:
+    with pytest.raises(ConfigurationError, match="socket_group"):
+        Settings.from_kwargs(socket_group=bad)
+
+
+@pytest.mark.parametrize(
     "bad", ["", "0", "-1", "fast", "1d", "1e3", "inf", 0, -1, float("inf"), float("nan"), True, None]
 )
 def test_a_bad_duration_is_refused(bad: object) -> None:

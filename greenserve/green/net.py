@@ -5,16 +5,14 @@ An address is (host, port), or a path (str, bytes) of a Unix socket; a host in b
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from collections.abc import Iterable
 from itertools import chain, zip_longest
 from ssl import SSLContext as _SSLContext  # any context will do, a real one too
 from typing import Any, TypeAlias
 
 from greenserve.errors import BindError
-from greenserve.green import socket, ssl
+from greenserve.green import socket, ssl, unix_socket
 from greenserve.hub.greenthread import GreenThread, spawn
 from greenserve.hub.hub import running
 from greenserve.hub.queue import Empty, SimpleQueue
@@ -68,8 +66,8 @@ def _listening(family: int, address: Any, backlog: int, *, reuse_addr: bool, reu
 
 def _bind(sock: socket.socket, address: Any, *, reuse_addr: bool, reuse_port: bool) -> None:
     if sock.family == getattr(socket, "AF_UNIX", None):
-        if reuse_addr:
-            _remove_stale_socket(address)
+        if reuse_addr and address and address[:1] not in ("\0", b"\0"):
+            unix_socket.remove_stale(address)
     else:
         if reuse_addr and os.name == "posix":  # Windows means something else by it: to take a port away from another
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,19 +76,6 @@ def _bind(sock: socket.socket, address: Any, *, reuse_addr: bool, reuse_port: bo
         if sock.family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     sock.bind(address)
-
-
-def _remove_stale_socket(path: str | bytes) -> None:
-    """Remove the socket file of a listener that is no more. Whether it is, only an attempt to connect can tell."""
-    try:
-        if not path or path[:1] in ("\0", b"\0") or not stat.S_ISSOCK(os.stat(path).st_mode):  # noqa: PTH116
-            return
-    except OSError:
-        return
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.setblocking(False)
-        if probe.connect_ex(path) == errno.ECONNREFUSED:
-            os.unlink(path)  # noqa: PTH108
 
 
 def bind(address: AddressLike, family: int | None = None, reuse_port: bool = False) -> socket.socket:

@@ -19,7 +19,7 @@ from greenserve.rooms.member import Member
 from greenserve.rooms.registry import Rooms
 from greenserve.rooms.room import Room
 
-__all__ = ["Bus", "Listener", "Member", "Room", "attach", "detach", "get", "occupied", "on_join", "on_leave"]
+__all__ = ["Bus", "Listener", "Member", "Room", "attach", "check", "detach", "get", "occupied", "on_join", "on_leave"]
 
 _rooms = Rooms()
 
@@ -35,6 +35,12 @@ def occupied() -> list[Room]:
     []
     """
     return _rooms.occupied
+
+
+def check(address: str | None) -> None:
+    """Raises ConfigurationError for an `address` (the setting `rooms`) that `attach` would refuse."""
+    if address is not None:
+        make_bus(address)
 
 
 def attach(hub: Hub, address: str | None) -> None:

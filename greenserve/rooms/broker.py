@@ -1,8 +1,9 @@
 """The broker of a Unix socket: in one of the processes that share rooms, it passes on what each says to the others.
 
-Laws. Who holds the lock beside the socket is the broker: the system gives it back when its process dies, however that
-happens, so no socket file left behind by a dead one can mislead anybody. A process that does not read what it is sent
-is cut off, so that it delays nobody; it connects again by itself.
+Laws. The process that holds the lock beside the socket is the broker: the system gives it back when that process dies,
+however that happens, so no socket file left behind by a dead one can mislead the others. The files may be removed while
+the broker lives: it makes them again, or, where another process was quicker, steps down, so that all meet there. A
+process that does not read what it is sent is cut off, so that it delays nobody; it connects again by itself.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import socket as _socket
 from pathlib import Path
 from typing import Self
 
+from greenserve.green import unix_socket
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox
@@ -25,6 +27,7 @@ logger = logging.getLogger("greenserve.rooms")
 READ_SIZE = 65536  # bytes
 LISTEN_BACKLOG = 128
 ACCEPT_PAUSE = 0.1  # seconds, when the system has no more descriptors
+LOOK_SECONDS = 1.0  # between two looks at the files: so long newcomers may be on their own
 
 
 class Client:
@@ -50,39 +53,103 @@ class Broker:
         self._lock = lock
         self._clients: set[Client] = set()
         self._subscribers: dict[bytes, set[Client]] = {}
-        self._socket = _listen(path)
-        self._threads: set[GreenThread[None]] = {spawn(self._accept)}
+        self.closed = False
+        self._listen()
+        self._accepting = spawn(self._accept)
+        self._looking = spawn(self._look_after_the_files)
+        self._threads: set[GreenThread[None]] = set()  # one for each client
 
     @classmethod
     def elect(cls, path: str) -> Self | None:
         """Become the broker, unless another process is. Raises OSError."""
-        lock = os.open(f"{path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return cls(path, lock)
-        except BlockingIOError:
-            os.close(lock)
+        lock = _lock(path)
+        if lock is None:
             return None
+        try:
+            return cls(path, lock)
         except BaseException:
             os.close(lock)
             raise
 
     def close(self) -> None:
-        """End, and let another process take over."""
+        """End, and let another process take over. Harmless when it has ended."""
+        if self.closed:
+            return
         with contextlib.suppress(OSError):
-            Path(self._path).unlink()
-        for thread in list(self._threads):
+            unix_socket.remove(self._path, self._made)
+        for thread in (self._accepting, *self._threads):
             thread.kill(block=False)
         self.abandon()
+        self._looking.kill(block=False)  # last, for it may be the one that closes
 
     def abandon(self) -> None:
         """Close all descriptors. In a forked child the parent keeps its own, and with them the lock."""
+        if self.closed:
+            return
+        self.closed = True
         for client in self._clients:
             client.writer.kill(block=False)
             client.socket.close()
         self._clients.clear()
         self._socket.close()
         os.close(self._lock)
+
+    def _listen(self) -> None:
+        self._socket = GreenSocket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+        try:
+            # Who may connect may speak to every member.
+            self._made = unix_socket.bind(self._socket, self._path, unix_socket.Access(0o600))
+            self._socket.listen(LISTEN_BACKLOG)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def _look_after_the_files(self) -> None:
+        told = False
+        while True:
+            sleep(LOOK_SECONDS)
+            if self.closed:
+                return
+            try:
+                if not self._still_locked():
+                    logger.warning("rooms: another process is the broker at %s by now", self._path)
+                    self.close()
+                elif not unix_socket.is_there(self._path, self._made):
+                    self._listen_again()
+                told = False
+            except OSError as error:
+                if not told:
+                    logger.warning("rooms: no further process can join those at %s: %s", self._path, error)
+                told = True
+
+    def _still_locked(self) -> bool:
+        """Whether this process holds the lock, in the file that others would try; takes it anew where that was removed.
+
+        Raises OSError.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            there, ours = _lock_path(self._path).stat(), os.fstat(self._lock)
+            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+                return True
+        lock = _lock(self._path)
+        if lock is None:
+            return False
+        os.close(self._lock)
+        self._lock = lock
+        return True
+
+    def _listen_again(self) -> None:
+        """The socket's file was removed, or is another one. Those who are connected stay so. Raises OSError."""
+        old = self._socket
+        try:
+            self._listen()
+        except BaseException:
+            self._socket = old
+            raise
+        self._accepting.kill(block=False)
+        old.close()
+        self._accepting = spawn(self._accept)
+        logger.warning("rooms: %s was removed, and is there again", self._path)
 
     def _accept(self) -> None:
         while True:
@@ -163,15 +230,18 @@ def shut(sock: GreenSocket) -> None:
         sock.shutdown(_socket.SHUT_RDWR)
 
 
-def _listen(path: str) -> GreenSocket:
-    with contextlib.suppress(FileNotFoundError):
-        Path(path).unlink()  # a dead broker's: we have the lock
-    sock = GreenSocket(_socket.AF_UNIX, _socket.SOCK_STREAM)
+def _lock_path(path: str) -> Path:
+    return Path(f"{path}.lock")
+
+
+def _lock(path: str) -> int | None:
+    """A descriptor that holds the lock beside `path`; None when another process does. Raises OSError."""
+    lock = os.open(_lock_path(path), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        sock.bind(path)
-        Path(path).chmod(0o600)  # before anybody can connect: who may connect may speak to every member
-        sock.listen(LISTEN_BACKLOG)
-    except BaseException:
-        sock.close()
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(lock)
+        if isinstance(error, BlockingIOError):
+            return None
         raise
-    return sock
+    return lock

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from greenserve.errors import ConfigurationError
 from greenserve.rooms.bus import Bus
 from greenserve.rooms.unixbus import UnixBus
@@ -13,7 +15,12 @@ def make_bus(address: str) -> Bus:
     Raises ConfigurationError when a library is missing, or the address will not do.
     """
     if address.startswith("unix:"):
-        return UnixBus(address.removeprefix("unix:"))
+        path = Path(address.removeprefix("unix:"))
+        if path.exists() and not path.is_socket():
+            raise ConfigurationError(
+                f"rooms = {address}: {path} is not a socket, and is left as it is; name another path"
+            )
+        return UnixBus(str(path))
     if not address.startswith(("redis://", "rediss://")):
         raise ConfigurationError(f"rooms = {address!r}: use unix:PATH or redis://HOST:PORT/DB")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket as _socket
+import stat
 from pathlib import Path
 
 from greenserve.green.socket import socket as GreenSocket
@@ -82,7 +83,7 @@ class UnixBus(Reconnecting):
         try:
             self._dial()
         except (FileNotFoundError, ConnectionRefusedError):
-            if self._broker is None:
+            if self._broker is None or self._broker.closed:
                 self._broker = Broker.elect(self._path)
             if self._broker is None:  # another process has the lock, and will listen in a moment
                 raise
@@ -95,7 +96,10 @@ class UnixBus(Reconnecting):
         self._writer = spawn(write_all, self._socket, self._outbox)
 
     def _dial(self) -> None:
-        if Path(self._path).stat().st_uid not in (os.geteuid(), 0):
+        there = Path(self._path).stat()
+        if not stat.S_ISSOCK(there.st_mode):
+            raise FileExistsError(f"{self._path} is not a socket, and is left as it is: name another path")
+        if there.st_uid not in (os.geteuid(), 0):
             raise PermissionError(f"{self._path} is another user's: name a path in a directory of your own")
         sock = GreenSocket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:

@@ -12,11 +12,10 @@ import errno
 import logging
 import os
 import socket
-import stat
 from collections.abc import Callable
-from pathlib import Path
 from typing import TypeAlias
 
+from greenserve.green import unix_socket
 from greenserve.hub.hub import Descriptor, Hub, HubCall
 from greenserve.hub.poller import READ
 from greenserve.server.ports import bind_error
@@ -50,8 +49,8 @@ Peer: TypeAlias = tuple[str, str]
 Accepted: TypeAlias = Callable[[_socket.socket, Peer], None]
 
 
-def open_listener(address: Address, backlog: int) -> _socket.socket:
-    """A listening, non-blocking socket. Raises BindError.
+def open_listener(address: Address, backlog: int, access: unix_socket.Access = unix_socket.BY_ITSELF) -> _socket.socket:
+    """A listening, non-blocking socket. access: who may connect to a Unix socket that is made here. Raises BindError.
 
     The raw C type, which patching never replaces; its owner closes it (and removes a Unix socket's path).
     """
@@ -59,7 +58,7 @@ def open_listener(address: Address, backlog: int) -> _socket.socket:
         if isinstance(address, FdAddress):
             return _inherited(address)
         if isinstance(address, UnixAddress):
-            return _unix(address, backlog)
+            return _unix(address, backlog, access)
         return _tcp(address, backlog)
     except OSError as error:
         raise bind_error(address, error) from error
@@ -86,20 +85,15 @@ def _tcp(address: TcpAddress, backlog: int) -> _socket.socket:
     return listener
 
 
-def _unix(address: UnixAddress, backlog: int) -> _socket.socket:
-    path = address.path
-    if _is_socket(path):
-        if _answers(path):
-            raise OSError(errno.EADDRINUSE, "another server listens there")
-        Path(path).unlink()  # left behind by a server that did not end in order
+def _unix(address: UnixAddress, backlog: int, access: unix_socket.Access) -> _socket.socket:
     listener = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
     try:
-        listener.bind(path)
-        listener.made = _identity(path)
+        listener.made = unix_socket.bind(listener, address.path, access)
         listener.listen(backlog)
         listener.setblocking(False)
     except BaseException:
         listener.close()
+        remove_path(listener, address)
         raise
     return listener
 
@@ -107,12 +101,7 @@ def _unix(address: UnixAddress, backlog: int) -> _socket.socket:
 class _UnixListener(_socket.socket):
     """One that this process has bound, and so whose path it removes: what was inherited belongs to who made it."""
 
-    made: tuple[int, int, int] | None = None
-
-
-def _identity(path: str) -> tuple[int, int, int]:
-    status = Path(path).stat()
-    return os.getpid(), status.st_dev, status.st_ino
+    made: unix_socket.Identity | None = None
 
 
 def _inherited(address: FdAddress) -> _socket.socket:
@@ -129,26 +118,6 @@ def _inherited(address: FdAddress) -> _socket.socket:
     if listener.family in (socket.AF_INET, socket.AF_INET6):
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
-
-
-def _is_socket(path: str) -> bool:
-    try:
-        return stat.S_ISSOCK(Path(path).stat().st_mode)
-    except OSError:
-        return False
-
-
-def _answers(path: str) -> bool:
-    probe = _socket.socket(socket.AF_UNIX, socket.SOCK_STREAM, 0)
-    try:
-        probe.settimeout(1.0)
-        probe.connect(path)
-    except OSError as error:
-        return error.errno == errno.EAGAIN  # its queue is full: somebody is there
-    else:
-        return True
-    finally:
-        probe.close()
 
 
 def bound_address(address: Address, listener: _socket.socket) -> Address:
@@ -257,7 +226,6 @@ def _peer(name: object) -> Peer:
 
 def remove_path(listener: _socket.socket, address: Address) -> None:
     """Remove a Unix socket's path after its listener is closed, unless the path means another one by now."""
-    if isinstance(address, UnixAddress) and isinstance(listener, _UnixListener):
+    if isinstance(address, UnixAddress) and isinstance(listener, _UnixListener) and listener.made is not None:
         with contextlib.suppress(OSError):
-            if listener.made == _identity(address.path):
-                Path(address.path).unlink()
+            unix_socket.remove(address.path, listener.made)

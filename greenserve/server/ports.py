@@ -81,8 +81,8 @@ def _unix_reason(address: UnixAddress, error: OSError) -> str:
     if path.is_dir():
         return f"{path} is a directory; name the socket in it: --bind unix:{path / 'greenserve.sock'}"
     if error.errno == errno.EADDRINUSE:
-        if path.is_symlink() and not path.exists():
-            return f"{path} is a symbolic link to nothing; {_OTHER_PATH}"
+        if path.is_symlink():
+            return f"{path} is a symbolic link{'' if path.exists() else ' to nothing'}; {_OTHER_PATH}"
         if path.exists() and not path.is_socket():
             return f"{path} is a file, not a socket, and is left as it is; {_OTHER_PATH}"
         return f"it is in use by another process; {_IN_USE}"

@@ -13,9 +13,11 @@ from collections.abc import Callable
 from types import FrameType, TracebackType
 from typing import Any, Self, overload
 
+from greenserve import rooms
 from greenserve.errors import HubError
 from greenserve.green import monkey, other_hubs
 from greenserve.green.streamserver import serve as serve_sockets
+from greenserve.green.unix_socket import Access
 from greenserve.hub import idle
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
@@ -118,8 +120,10 @@ class Server:
         if self._sockets:
             return
         try:
-            for address in self.settings.bind:
-                listener = open_listener(address, self.settings.backlog)
+            settings = self.settings
+            access = Access(settings.socket_mode, settings.socket_user, settings.socket_group)
+            for address in settings.bind:
+                listener = open_listener(address, settings.backlog, access)
                 self._sockets.append((listener, bound_address(address, listener)))
         except BaseException:
             self._close_sockets()
@@ -136,7 +140,11 @@ class Server:
         the program.
         """
         self._prepare()
-        service = self._make_service()
+        try:
+            service = self._make_service()
+        except BaseException:
+            self._close_sockets()
+            raise
         with _Signals(self._on_signal, self._on_note) if signals else contextlib.nullcontext():
             if ready is not None:
                 ready()
@@ -200,6 +208,7 @@ class Server:
         other_hubs.disarm()
         if self.settings.patch and not monkey.is_in_use():  # with --no-patch it is meant so
             warnings.warn(_NOT_PATCHED, monkey.NotPatchedWarning, stacklevel=monkey.users_level())
+        rooms.check(self.settings.rooms)
         self.listen()
 
     def _make_service(self) -> Service:

@@ -114,6 +114,26 @@ def _parse_size(value: object) -> int:
     return size
 
 
+def _parse_mode(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool):
+        mode = value
+    else:
+        match = re.fullmatch(r"(?:0o)?([0-7]{1,4})", _text(value))
+        if match is None:
+            raise ConfigurationError("it is not a number of octal digits")
+        mode = int(match[1], 8)
+    if not 0 <= mode <= 0o777:  # among them most modes whose `0o` was forgotten
+        raise ConfigurationError("it is not from 0 to 777 in octal digits")
+    return mode
+
+
+def _parse_name(value: object) -> str:
+    name = str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+    if not re.fullmatch(r"[^\s:/]+", name) or name.startswith("-"):
+        raise ConfigurationError("it is not a name")
+    return name
+
+
 def _parse_switch(value: object) -> bool:
     if isinstance(value, bool):
         return value
@@ -218,6 +238,10 @@ def _show_rooms(text: str) -> str:
 
 
 SIZE = Kind("SIZE", "bytes such as 65536, or with a unit (powers of 1024): 64K, 10M, 1G", _parse_size, _show_size)
+MODE = Kind(
+    "MODE", "permissions in octal digits, such as 660 (in TOML and Python also 0o660)", _parse_mode, "{:03o}".format
+)
+NAME = Kind("NAME", "a name of this machine, or a number", _parse_name)
 SWITCH = Kind("BOOL", "true or false", _parse_switch, lambda on: "true" if on else "false", is_flag=True)
 PATH = Kind("PATH", "a path", _parse_path)
 ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, _show_addresses, is_list=True)

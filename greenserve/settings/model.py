@@ -18,6 +18,8 @@ from greenserve.settings.addresses import Address, TcpAddress
 from greenserve.settings.elsewhere import advice
 from greenserve.settings.kinds import (
     ADDRESSES,
+    MODE,
+    NAME,
     ORIGINS,
     PATH,
     ROOMS,
@@ -109,6 +111,17 @@ class Settings:
 
     bind: tuple[Address, ...] = _option(
         (TcpAddress("127.0.0.1", 8000),), ADDRESSES, "Where to listen; may be given several times.", short="-b"
+    )
+    socket_mode: int | None = _option(
+        None,
+        optional(MODE),
+        "The permissions of the Unix sockets that are made: who may write may connect. Without it the umask decides.",
+    )
+    socket_group: str | None = _option(
+        None, optional(NAME), "The group of the Unix sockets that are made, such as a reverse proxy's; or its number."
+    )
+    socket_user: str | None = _option(
+        None, optional(NAME), "The owner of the Unix sockets that are made; or its number. For root."
     )
     concurrency: int = _option(
         2000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 import greenserve
+from greenserve.errors import ConfigurationError
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import Hub, use_hub
 from greenserve.rooms import broker as brokers
 from greenserve.rooms import bus as buses
+from greenserve.rooms.buses import make_bus
 from greenserve.rooms.unixbus import UnixBus
 from tests.rooms.listening import Recorder, until
 
@@ -196,3 +199,115 @@ def test_a_forked_child_keeps_neither_the_lock_nor_the_connections(path: str) ->
     one.bus.abandon()  # as a child does; here it is the parent's descriptors that go
     until(lambda: two.subscribed.count("a") == 2)
     two.bus.close()
+    one.bus.close()
+
+
+# -- the files are removed
+
+
+def speaks_to(one: Recorder, other: Recorder) -> None:
+    """Wait until what `one` publishes reaches `other`."""
+    tried = 0
+
+    def heard() -> bool:
+        nonlocal tried
+        tried += 1
+        one.bus.publish("a", b"try %d" % tried)
+        return bool(other.payloads("a"))
+
+    other.heard.clear()
+    until(heard)
+
+
+def remove_socket(path: str) -> None:
+    Path(path).unlink()
+
+
+def remove_both(path: str) -> None:
+    Path(path).unlink()
+    Path(f"{path}.lock").unlink()
+
+
+def remove_lock(path: str) -> None:
+    Path(f"{path}.lock").unlink()
+
+
+def remove_directory(path: str) -> None:
+    remove_both(path)
+    Path(path).parent.rmdir()
+    greenserve.sleep(3 * brokers.LOOK_SECONDS)
+    Path(path).parent.mkdir()
+
+
+def replace_by_a_dead_socket(path: str) -> None:
+    Path(path).unlink()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+
+
+REMOVALS = [remove_socket, remove_both, remove_lock, remove_directory, replace_by_a_dead_socket]
+
+
+@pytest.mark.parametrize("removal", REMOVALS)
+@pytest.mark.parametrize("newcomer", ["at once", "later"])
+def test_members_and_newcomers_get_together_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removal: Callable[[str], None], newcomer: str
+) -> None:
+    """A newcomer at once may be quicker than the broker, and become one itself: then the broker steps down."""
+    monkeypatch.setattr(brokers, "LOOK_SECONDS", 0.05)
+    directory = tmp_path / "run"
+    directory.mkdir()
+    path = str(directory / "rooms.sock")
+    one = Recorder(UnixBus(path))
+    until(lambda: one.bus.connected)
+    two = Recorder(UnixBus(path))
+    until(lambda: two.bus.connected)
+    removal(path)
+    if newcomer == "later":
+        until(lambda: Path(path).exists() and Path(f"{path}.lock").exists())
+    three = Recorder(UnixBus(path))
+    for each in (one, two, three):
+        until(lambda: each.bus.connected)  # noqa: B023 - called at once
+        each.hears("a")
+    for speaker, listener in itertools.permutations((one, two, three), 2):
+        speaks_to(speaker, listener)
+    for each in (one, two, three):
+        each.bus.close()
+    assert not Path(path).exists()
+
+
+def test_a_file_in_the_place_of_the_socket_is_left_as_it_is_and_members_go_on(
+    path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(brokers, "LOOK_SECONDS", 0.05)
+    one = Recorder(UnixBus(path))
+    until(lambda: one.bus.connected)
+    two = Recorder(UnixBus(path))
+    two.hears("a")
+    Path(path).unlink()
+    Path(path).write_text("precious")
+    until(lambda: "no further process can join" in caplog.text)
+    speaks_to(one, two)
+    three = Recorder(UnixBus(path))
+    until(lambda: "is not a socket, and is left as it is" in caplog.text)
+    three.bus.close()
+    two.bus.close()
+    one.bus.close()
+    assert Path(path).read_text() == "precious"
+
+
+def test_a_path_that_is_not_a_socket_is_refused(path: str) -> None:
+    Path(path).write_text("precious")
+    with pytest.raises(ConfigurationError, match="not a socket, and is left as it is"):
+        make_bus(f"unix:{path}")
+    assert Path(path).read_text() == "precious"
+
+
+def test_the_broker_removes_only_its_own_socket(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = Recorder(UnixBus(path))
+    until(lambda: one.bus.connected)
+    Path(path).unlink()
+    with socket.socket(socket.AF_UNIX) as strange:
+        strange.bind(path)
+        one.bus.close()
+        assert Path(path).exists()

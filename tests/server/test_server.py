@@ -105,6 +105,21 @@ def test_several_addresses_at_once(tmp_path):
     assert not os.path.exists(path)
 
 
+def test_a_unix_socket_has_the_mode_and_the_group_of_the_settings(tmp_path):
+    path = tmp_path / "socket"
+    with serving(hello, bind=f"unix:{path}", socket_mode="606", socket_group=os.getegid()):
+        there = path.stat()
+        assert (stat.S_IMODE(there.st_mode), there.st_gid) == (0o606, os.getegid())
+
+
+def test_a_log_that_cannot_be_opened_leaves_no_socket_behind(tmp_path):
+    path = tmp_path / "socket"
+    server = Server(hello, bind=f"unix:{path}", access_log=str(tmp_path / "missing" / "log"))
+    with pytest.raises(ConfigurationError):
+        server.serve_forever()
+    assert not path.exists()
+
+
 def test_a_socket_left_behind_is_replaced_but_a_living_one_is_not(tmp_path):
     path = str(tmp_path / "socket")
     left = socket.socket(socket.AF_UNIX)
