@@ -1,5 +1,9 @@
 """Green `_thread`: threads that are green threads, locks that green threads and OS threads share.
 
+Strategy: what the main OS thread's code starts is a green thread there. What another OS thread starts (a call in a
+thread pool, `asyncio.to_thread`, a server in the background) is an OS thread: a green thread would end with its OS
+thread, and wait meanwhile until that has time for its hub, but a thread outlives its starter.
+
 Law: a thread's number is that of the job that it runs, so `threading` finds each green thread's own Thread object;
 the code of an OS thread itself keeps its real number, and so does the hub's own greenlet, in which callbacks and many
 signal handlers run.
@@ -10,6 +14,7 @@ from __future__ import annotations
 import _thread as _real
 import os as _os
 import sys as _sys
+import threading as _threading
 from collections.abc import Callable as _Callable
 from contextvars import Context as _Context
 from typing import Any
@@ -28,6 +33,7 @@ from greenserve.hub.local import local as _green_local
 from greenserve.hub.lock import Lock
 from greenserve.hub.native import _count as _os_threads
 from greenserve.hub.native import get_ident as _os_ident
+from greenserve.hub.native import start_new_thread as _start_os_thread
 from greenserve.hub.parking import Loop as _Loop
 from greenserve.hub.rlock import RLock as _GreenRLock
 from greenserve.hub.threadpool import thread_count as _thread_count
@@ -42,9 +48,15 @@ _excepthook_of_threads: Any = _real._excepthook
 
 
 class _Running:
-    """How many threads started here have not ended."""
+    """How many green threads started here have not ended."""
 
     count = 0
+
+
+class _Main:
+    """The main OS thread; in a forked child that which has forked."""
+
+    ident = _threading.main_thread().ident
 
 
 def get_ident() -> int:
@@ -73,7 +85,7 @@ def start_new_thread(function: _Callable[..., object], args: tuple[Any, ...], kw
     if kwargs is not None and not isinstance(kwargs, dict):
         raise TypeError("optional 3rd arg must be a dictionary")
     _sys.audit("_thread.start_new_thread", function, args, kwargs)
-    return id(_start(None, function, args, kwargs or {}))
+    return _start(None, function, args, kwargs or {})
 
 
 start_new = start_new_thread
@@ -81,20 +93,37 @@ start_new = start_new_thread
 
 def _start(
     handle: _ThreadHandle | None, function: _Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> _GreenThread[None]:
+) -> int:
+    """Start a thread, and return its number."""
+    if _os_ident() != _Main.ident:
+        return _start_os_thread(_run, (handle, function, args, kwargs))
     # A thread begins with an empty context, as an OS thread does; only greenserve.spawn hands the spawner's on.
-    thread: _GreenThread[None] = _Context().run(_spawn, _run, handle, function, args, kwargs)
+    thread: _GreenThread[None] = _Context().run(_spawn, _run_green, handle, function, args, kwargs)
+    if handle is not None:
+        handle._thread = thread
     owner = getattr(function, "__self__", None)  # a threading.Thread, whose name tells more than that of its bootstrap
     name = getattr(owner, "name", None)
     if isinstance(name, str):
         thread.name = name
-    return thread
+    return id(thread)
+
+
+def _run_green(
+    handle: _ThreadHandle | None, function: _Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    _Running.count += 1
+    try:
+        _run(handle, function, args, kwargs)
+    finally:
+        _Running.count -= 1
+        del function, args, kwargs
 
 
 def _run(
     handle: _ThreadHandle | None, function: _Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    _Running.count += 1
+    if handle is not None:
+        handle._ident = get_ident()  # its starter may not have come to that yet
     try:
         function(*args, **kwargs)
     except (SystemExit, _GreenletExit):
@@ -102,7 +131,6 @@ def _run(
     except BaseException as error:
         _sys.unraisablehook(_unraisable_type()((type(error), error, error.__traceback__, *_who(function))))
     finally:
-        _Running.count -= 1
         del function, args, kwargs
         if handle is not None:
             handle._set_done()
@@ -200,6 +228,7 @@ class _ThreadHandle:
 
     def __init__(self) -> None:
         self._ident = 0
+        # Kept, so that nobody else gets the number as long as there is this handle.
         self._thread: _GreenThread[None] | None = None
         self._ended = _Flag()
         _handles.add(self)
@@ -239,6 +268,7 @@ _joined_at_exit: set[_ThreadHandle] = set()
 
 
 def _after_fork_in_child() -> None:
+    _Main.ident = _os_ident()
     me = get_ident()
     for handle in list(_handles):
         if handle._ident not in (0, me):  # 0: not started
@@ -270,9 +300,11 @@ def start_joinable_thread(
     _sys.audit("_thread.start_joinable_thread", function, daemon, handle)
     if not daemon:
         _joined_at_exit.add(handle)
-    # Kept by the handle, so that nobody else gets the number as long as there is one.
-    handle._thread = _start(handle, function, (), {})
-    handle._ident = id(handle._thread)
+    try:
+        handle._ident = _start(handle, function, (), {})
+    except BaseException:
+        _joined_at_exit.discard(handle)
+        raise
     return handle
 
 

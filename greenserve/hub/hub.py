@@ -359,7 +359,8 @@ class _Holder:
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not finalizing():
-            self.hub.close()
+            with rest.leaving():
+                self.hub.close()
 
 
 class _Threads(threading.local):
@@ -373,6 +374,7 @@ def _after_fork_in_child() -> None:
     global _all_hubs_lock  # noqa: PLW0603 - see there
     _all_hubs_lock = _thread.RLock()
     idle.bystanders.count = 0
+    rest.begin_afresh()
     holder: _Holder | None = getattr(_threads, "holder", None)
     for hub in list(_all_hubs):
         if (holder is None or hub is not holder.hub) and not hub.closed:

@@ -2,12 +2,17 @@
 
 An OS thread that asks for the interpreter's lock during finalization is ended by pthread_exit, which unwinds its C
 stack; and where that leads through a greenlet, its destructors touch objects without holding the lock, and crash. So a
-hub that would wake up then (its thread is a daemon, and a timer is set) is given a call that never returns.
+hub that would wake up then (its thread is a daemon, and a timer is set) is given a call that never returns; an OS
+thread that ends just then, and so ends its green threads, is waited for; and one that would begin to do so is stopped.
+
+Law: an OS thread enters `_leaving` before it looks whether the rest has begun, and `rest` says so before it looks at
+`_leaving`: so one of the two sees the other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
@@ -15,10 +20,38 @@ from greenserve.hub import native as _thread
 from greenserve.hub.parking import Parking
 
 SECONDS = 0.1  # for all to come to their hub; one that computes, or is blocked elsewhere, does not come
+SECONDS_TO_LEAVE = 5.0  # for an OS thread that ends to run the `finally` blocks of its green threads
+
+_leaving: list[Any] = []  # locks; each is released when an OS thread has ended its green threads
+_begun: list[int] = []  # the number of the OS thread that ends the interpreter
+
+
+@contextmanager
+def leaving() -> Iterator[None]:
+    """Around the end of an OS thread's green threads. Never returns when the interpreter ends already."""
+    done = _thread.allocate_lock()
+    done.acquire()
+    _leaving.append(done)
+    try:
+        if _begun and _thread.get_ident() not in _begun:
+            done.release()
+            _stop()
+        yield
+    finally:
+        _leaving.remove(done)
+        done.release()
+
+
+def begin_afresh() -> None:
+    """In a forked child, where the parent's other OS threads do not exist."""
+    _leaving.clear()
 
 
 def rest(hubs: Iterable[Parking]) -> None:
     """Stop these hubs, but not the running OS thread's, for good."""
+    _begun.append(_thread.get_ident())
+    for done in list(_leaving):
+        done.acquire(timeout=SECONDS_TO_LEAVE)
     arrivals = [_come_to_rest(hub) for hub in hubs if hub.thread_id != _thread.get_ident()]
     deadline = monotonic() + SECONDS
     for arrival in arrivals:
@@ -32,9 +65,13 @@ def _come_to_rest(hub: Parking) -> Any:
 
     def stop() -> None:
         arrival.release()
-        never = _thread.allocate_lock()
-        never.acquire()
-        never.acquire()
+        _stop()
 
     hub.call_soon_threadsafe(stop)
     return arrival
+
+
+def _stop() -> None:
+    never = _thread.allocate_lock()
+    never.acquire()
+    never.acquire()

@@ -48,3 +48,21 @@ def test_it_ends_as_quietly_with_an_uncaught_error():
         atexit.register(print, "at the end")
     """)
     assert (out, error) == ("at the end\n", "")
+
+
+def test_a_server_in_the_background_whose_application_has_a_thread_pool():
+    for _ in range(3):
+        out, error = run("""
+            import greenserve
+            greenserve.monkey_patch()
+            import urllib.request
+            from concurrent.futures import ThreadPoolExecutor
+            executor = ThreadPoolExecutor(8)
+            def app(environ, start_response):
+                start_response("200 OK", [("Content-Type", "text/plain")])
+                return [str(number).encode() for number in executor.map(abs, [-1, -2, -3])]
+            for _ in range(2):  # two servers, one after the other
+                with greenserve.Server(app, bind="127.0.0.1:0") as server:
+                    print(urllib.request.urlopen(server.url, timeout=10).read())
+        """)
+        assert (out, error) == ("b'123'\n" * 2, "")

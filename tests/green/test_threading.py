@@ -366,3 +366,55 @@ def test_a_pool_of_processes_works_beside_an_event_loop_and_for_green_threads():
                 assert ticks
     """
     run(program)
+
+
+@pytest.mark.parametrize(
+    "where", ["asyncio.run(asyncio.to_thread(start))", "greenserve.tpool.execute(start)", "thread(start)"]
+)
+def test_a_thread_outlives_the_os_thread_that_has_started_it(where):
+    run(f"""
+        import greenserve
+        greenserve.monkey_patch()
+        import asyncio, concurrent.futures, queue, threading, time
+        def thread(function):
+            real = greenserve.original("threading").Thread(target=function)
+            real.start()
+            while real.is_alive():
+                time.sleep(0.001)
+        def background(name):
+            for _ in range(5):
+                time.sleep(0.01)
+            ended.put((name, threading.current_thread().name))
+        def start():
+            threading.Thread(target=background, args=("daemon",), name="daemon", daemon=True).start()
+            threading.Thread(target=background, args=("thread",), name="thread").start()
+            timers.append(threading.Timer(0.01, background, ("timer",)))
+            timers[0].name = "timer"
+            timers[0].start()
+            futures.append(executor.submit(background, "pool"))
+            joined = threading.Thread(target=ended.put, args=("joined",))
+            joined.start()
+            joined.join()
+            assert not joined.is_alive() and ended.get() == "joined"
+        ended, timers, futures = queue.Queue(), [], []
+        executor = concurrent.futures.ThreadPoolExecutor(1, "pool")
+        {where}
+        futures[0].result(30)
+        names = sorted(ended.get(timeout=30) for _ in range(4))
+        assert names == [("daemon", "daemon"), ("pool", "pool_0"), ("thread", "thread"), ("timer", "timer")], names
+        assert executor.submit(abs, -1).result(30) == 1
+        assert len(threading.enumerate()) >= 2  # the pool's
+    """)
+
+
+def test_the_exit_waits_for_a_thread_that_an_os_thread_has_started():
+    out, error = run("""
+        import greenserve
+        greenserve.monkey_patch()
+        import threading, time
+        def background():
+            time.sleep(0.05)
+            print("ended")
+        greenserve.tpool.execute(lambda: threading.Thread(target=background, daemon=False).start())
+    """)
+    assert (out, error) == ("ended\n", "")

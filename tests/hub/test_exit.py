@@ -118,3 +118,28 @@ everything()
 """
     )
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_main_may_end_while_an_os_thread_ends_its_green_threads():
+    for _ in range(3):
+        done = run(
+            f"""{PARKED}
+def slow():
+    try:
+        sleep(1000)
+    finally:
+        time.sleep(0.005)  # lets main go on, and has to come back
+def work():
+    for _ in range(20):
+        spawn(slow)
+    sleep(0)
+    ending.release()
+ending = _thread.allocate_lock()
+for _ in range(3):
+    ending.acquire()
+    _thread.start_new_thread(work, ())
+    ending.acquire()
+    ending.release()
+"""
+        )
+        assert (done.stdout, done.stderr) == ("", "")
