@@ -13,6 +13,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 from typing import Any, TextIO
 
@@ -28,9 +29,29 @@ def configure_logging(level: str) -> None:
     logger.setLevel(level.upper())
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter(FORMAT))
+        handler.setFormatter(_Formatter(FORMAT))
         logger.addHandler(handler)
         logger.propagate = False  # else an application that configures the root logger gets every line twice
+
+
+# Control characters but tab and newline (C0, DEL, C1 with NEL), the other line separators, and what reorders a line.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+class _Formatter(logging.Formatter):
+    """Lets no text that came from a client command a terminal, or look like a line of ours."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        """The line; should it be several, the further ones are indented."""
+        return _escape(super().formatMessage(record)).replace("\n", "\n    ")
+
+    def formatException(self, ei: Any) -> str:
+        """The traceback."""
+        return _escape(super().formatException(ei))
+
+
+def _escape(text: str) -> str:
+    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def enable_loggers() -> None:

@@ -148,7 +148,10 @@ def _combined(address: str, request: RequestHead | None, status: str, sent: int,
 
 
 def _json(address: str, request: RequestHead | None, status: str, sent: int, seconds: float) -> str:
-    """One JSON object: time (RFC 3339, UTC), client, request, status, body bytes, duration in seconds."""
+    """One JSON object: time (RFC 3339, UTC), client, request, status, body bytes, duration in seconds.
+
+    All in ASCII: what begins a new line in some reader (NEL, U+2028) or commands a terminal (C1, DEL) is escaped.
+    """
     entry: dict[str, object] = {
         "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "remote_addr": address,
@@ -163,7 +166,7 @@ def _json(address: str, request: RequestHead | None, status: str, sent: int, sec
         "referer": request.fields.get("referer") if request else None,
         "user_agent": request.fields.get("user-agent") if request else None,
     }
-    return json.dumps(entry, ensure_ascii=False) + "\n"
+    return json.dumps(entry).replace("\x7f", "\\u007f") + "\n"
 
 
 Format: TypeAlias = Callable[[str, RequestHead | None, str, int, float], str]

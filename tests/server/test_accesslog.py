@@ -62,6 +62,40 @@ def test_json(tmp_path):
     }
 
 
+@pytest.mark.parametrize("style", ["combined", "json"])
+def test_no_byte_of_a_client_begins_a_line_or_commands_a_terminal(tmp_path, style):
+    """C0 but tab is refused in a head. What is left: DEL, C1 (NEL and CSI among them), and all the rest of Latin-1."""
+    wild = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
+    head = head_of(b"GET / HTTP/1.1\r\nHost: a\r\nReferer: %b\r\nUser-Agent: %b\r\n\r\n" % (wild, wild))
+    path = tmp_path / "access.log"
+    log = FileLog(str(path), style)
+    client = SimpleNamespace(peer_address="10.0.0.1", request=head)
+    log.write(client, SimpleNamespace(status="200 OK", sent=5), 0.25)
+    log.close()
+    line = path.read_text(encoding="utf-8")
+    assert line[:-1].isprintable()
+    assert line[:-1].isascii()
+    assert len(line.splitlines()) == 1
+    if style == "json":
+        assert json.loads(line)["user_agent"] == wild.decode("latin-1").strip()
+
+
+@pytest.mark.parametrize("style", ["combined", "json"])
+def test_a_line_is_printable_whatever_is_in_it(style):
+    """Whatever a head may let through one day, or an address: every character to U+2FFF, and some beyond."""
+    wild = "".join(map(chr, [*range(0x3000), 0xD800, 0xFEFF, 0xFFFF, 0x1F600, 0x10FFFF]))
+    fields = SimpleNamespace(host=wild, get={"referer": wild, "user-agent": wild}.get)
+    request = SimpleNamespace(method="GET", target=wild, path=wild, query=wild, http_version="1.1", fields=fields)
+    lines = []
+    CallLog(lines.append, style).write(
+        SimpleNamespace(peer_address="::1", request=request), SimpleNamespace(status="200 OK", sent=0), 0.0
+    )
+    (line,) = lines
+    assert line.endswith("\n")
+    assert line[:-1].isprintable()
+    assert line.isascii()
+
+
 def test_a_file_that_cannot_be_opened_is_a_clear_error(tmp_path):
     with pytest.raises(ConfigurationError, match="access_log"):
         FileLog(str(tmp_path / "missing" / "log"), "combined")
