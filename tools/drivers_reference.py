@@ -12,28 +12,28 @@ from greenserve.green.drivers import DRIVERS, Waits
 PAGE = """\
 # Database drivers and other clients
 
-This page is made from `greenserve/green/drivers.py` by `make docs`; `greenserve check APP` shows the same of those that
-an application has imported.
+This page is generated from `greenserve/green/drivers.py` by `make docs`; `greenserve check APP` shows the same for the
+drivers that an application has imported.
 
-While a request waits for its database, the others go on, provided that the driver waits by calls that have been made
-green. The command makes them so before it imports the application, a program by `greenserve.monkey_patch()`, and
-`greenserve run` does it for a program that knows nothing of it.
+While a request waits for its database, other requests go on if the driver waits in calls that have been patched. The
+command patches them before it imports the application; a program calls `greenserve.monkey_patch()`, or is started with
+`greenserve run`.
 
 ## Drivers that cooperate
 
-Those in Python need nothing: the sockets, locks and clocks that they use are green.
+Drivers written in Python need nothing: the sockets, locks and clocks that they use are green.
 
 {cooperating}
 
 psycopg2 and psycopg are written in C, and are told how to wait when they are imported, or at once if they have been
-before. With psycopg2 it is the wait callback that its documentation describes; while a query waits, a
-`greenserve.Timeout` or a kill ends it, and its connection with it, since the answer might come later and be taken for
-that of the next query. A host's name is looked up by libpq itself, which blocks; an address, a Unix socket or a name
+imported already. psycopg2 gets the wait callback that its documentation describes; while a query waits, a
+`greenserve.Timeout` or a kill ends it and closes its connection, since the late answer might be taken for that of the
+next query. A host's name is looked up by libpq itself, which blocks; an address, a Unix socket or a name
 in the hosts file takes no time. psycopg looks names up by Python's `socket`, and its asynchronous connections are
-asyncio's as ever. `greenserve.monkey_patch(psycopg=False)` leaves both as they are.
+asyncio's as before. `greenserve.monkey_patch(psycopg=False)` leaves both as they are.
 
 SQLAlchemy's pools, psycopg_pool and the connection pools of redis-py, pymongo and urllib3 wait by locks and queues that
-are green. A pool is the bound on how many queries run at once: a thousand requests with SQLAlchemy's default pool share
+are green. A pool limits how many queries run at once: a thousand requests with SQLAlchemy's default pool share
 fifteen connections.
 
 ## Drivers that block
@@ -43,7 +43,7 @@ of these.
 
 {blocking}
 
-What has no other driver is called on an OS thread, where it blocks nobody else:
+Call a driver that has no alternative in an OS thread, where it blocks no other request:
 
 ```python
 import contextlib

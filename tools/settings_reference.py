@@ -13,22 +13,22 @@ from greenserve.settings.elsewhere import WORDS
 INTRODUCTION = """\
 # Settings
 
-This page is made from `greenserve/settings/model.py` by `make docs`.
+This page is generated from `greenserve/settings/model.py` by `make docs`.
 
-Each option can be said in four places. The first that says it wins:
+The value of an option comes from the first of these that has one:
 
 1. the command line: `--max-body 10M`
 2. the environment: `GREENSERVE_MAX_BODY=10M`
 3. a TOML file: `max_body = "10M"` (or `max-body`) in `greenserve.toml`, or else in the table `[tool.greenserve]` of
-   `pyproject.toml`, in the directory where the command is started; or in the file, and no other, that `--config` or
+   `pyproject.toml`, in the directory where the command is started; or instead of these the file that `--config` or
    `GREENSERVE_CONFIG` names
 4. the default
 
-`greenserve check APP` prints every value and where it came from. An unknown key in the file ends the command with an
-error that names the nearest known one; an unknown `GREENSERVE_` variable is a warning, for the environment is shared.
+`greenserve check APP` prints every value and where it came from. An unknown key in the file is an error that names the
+nearest known one; an unknown `GREENSERVE_` variable is only a warning, because other programs use the environment too.
 
-A program says the same options as keywords: `greenserve.serve(app, max_body="10M")`. These read neither environment nor
-file. The options marked *command only* are none of them.
+A program gives the same options as keywords: `greenserve.serve(app, max_body="10M")`. It reads neither the environment nor
+a file, and has no options marked *command only*.
 """
 
 
