@@ -27,8 +27,8 @@ The value of an option comes from the first of these that has one:
 `greenserve check APP` prints every value and where it came from. An unknown key in the file is an error that names the
 nearest known one; an unknown `GREENSERVE_` variable is only a warning, because other programs use the environment too.
 
-A program gives the same options as keywords: `greenserve.serve(app, max_body="10M")`. It reads neither the environment nor
-a file, and has no options marked *command only*.
+A program gives the same options as keywords: `greenserve.serve(app, max_body="10M")`. It reads neither the environment
+nor a file, and has no options marked *command only*.
 """
 
 

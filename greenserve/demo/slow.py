@@ -2,7 +2,7 @@
 
 A browser opens about six connections to one host, so it cannot show a thousand requests at once. The burst does: each
 of its green threads makes one ordinary `http.client` request over TCP to the address on which this server listens, and
-it is accepted, parsed and answered like anybody's.
+it is accepted, parsed and answered like any other request.
 """
 
 from __future__ import annotations

@@ -241,7 +241,7 @@ SIZE = Kind("SIZE", "bytes such as 65536, or with a unit (powers of 1024): 64K, 
 MODE = Kind(
     "MODE", "permissions in octal digits, such as 660 (in TOML and Python also 0o660)", _parse_mode, "{:03o}".format
 )
-NAME = Kind("NAME", "a name of this machine, or a number", _parse_name)
+NAME = Kind("NAME", "the name of a user or group of this machine, or its number", _parse_name)
 SWITCH = Kind("BOOL", "true or false", _parse_switch, lambda on: "true" if on else "false", is_flag=True)
 PATH = Kind("PATH", "a path", _parse_path)
 ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, _show_addresses, is_list=True)

@@ -115,13 +115,13 @@ class Settings:
     socket_mode: int | None = _option(
         None,
         optional(MODE),
-        "The permissions of the Unix sockets that are made: who may write may connect. Without it the umask decides.",
+        "The permissions of Unix sockets; users with write permission may connect. By default the umask decides.",
     )
     socket_group: str | None = _option(
-        None, optional(NAME), "The group of the Unix sockets that are made, such as a reverse proxy's; or its number."
+        None, optional(NAME), "The group of Unix sockets (its name or number), such as a reverse proxy's."
     )
     socket_user: str | None = _option(
-        None, optional(NAME), "The owner of the Unix sockets that are made; or its number. For root."
+        None, optional(NAME), "The owner of Unix sockets (its name or number); only root may set it."
     )
     concurrency: int = _option(
         2000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"
@@ -139,7 +139,7 @@ class Settings:
     body_min_rate: int = _option(
         500,
         count(least=0),
-        "The slowest that a request body may come once we have waited body_timeout for it altogether; 0 for any.",
+        "The lowest rate of a request body after body_timeout has been spent waiting for it in total; 0 for no limit.",
         unit="bytes/s",
     )
     keepalive_timeout: float = _option(
@@ -173,8 +173,8 @@ class Settings:
     ws_max_memory: int | None = _option(
         128 * 1024 * 1024,
         optional(SIZE),
-        "The most that all WebSockets together may hold of what has come and was not received, several times "
-        "ws_max_message; beyond it the one that holds the most is closed (1013).",
+        "The most that all WebSockets together may hold of messages that were not received yet; several times "
+        "ws_max_message. Beyond it the WebSocket that holds the most is closed (1013).",
         unit="bytes",
     )
     ws_ping_interval: float = _option(
@@ -199,8 +199,8 @@ class Settings:
     log_buffer: int = _option(
         8 << 20,
         SIZE,
-        "The most text that waits for the disk, or for a slow reader, in each log; what comes then is dropped and "
-        "counted, for a log never holds up a request.",
+        "The most text of each log that waits for the disk or for a slow reader; further lines are dropped and counted, "
+        "so that a log never holds up a request.",
         unit="bytes",
     )
     log_level: str = _option(
