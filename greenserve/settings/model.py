@@ -199,7 +199,7 @@ class Settings:
     log_buffer: int = _option(
         8 << 20,
         SIZE,
-        "The most text of each log that waits for the disk or for a slow reader; further lines are dropped and counted, "
+        "The most text of each log that waits for the disk or a slow reader; further lines are dropped and counted, "
         "so that a log never holds up a request.",
         unit="bytes",
     )
