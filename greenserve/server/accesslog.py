@@ -52,9 +52,9 @@ class AccessLog:
         assert request is not None
         self._write(self._format(client.peer_address, request, answer.status[:3], answer.sent, seconds))
 
-    def write_refusal(self, client: Client, status: int) -> None:
-        """Log a request whose head was wrong: what it asked for is not known."""
-        self._write(self._format(client.peer_address, None, str(status), 0, 0.0))
+    def write_refusal(self, client: Client, status: int, request: RequestHead | None = None) -> None:
+        """Log a request that no application has seen. request: None if its head was wrong: then that is not known."""
+        self._write(self._format(client.peer_address, request, str(status), 0, 0.0))
 
     def check(self) -> None:
         """Called once a second."""

@@ -1,8 +1,10 @@
-"""The body of one request, as it comes from the client: read by the application, or skipped after the response.
+"""The body of one request, as it comes from the client: read by the application, or skipped after the response, or
+taken in before the application is called.
 
 Strategy. The application reads with `read_body`, which waits in its green thread. What it leaves is skipped by the hub,
-piece by piece as it comes, without a green thread. The time that we wait for the client is bounded altogether, not from
-one byte to the next: a body that trickles would otherwise hold a green thread for as long as the client likes.
+and what is taken in is stored by the hub, piece by piece as it comes, without a green thread. The time that we wait for
+the client is bounded altogether, not from one byte to the next: a body that trickles would otherwise hold a green
+thread for as long as the client likes.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any, Protocol
 from greenserve.errors import ClientDisconnected, ProtocolError, RequestTimeout
 from greenserve.http.request import CLOSED, Data, EndOfMessage, Inbound
 from greenserve.http.response import CONTINUE
+from greenserve.server.spool import Spool
 
 logger = logging.getLogger("greenserve.server")
 
@@ -31,10 +34,10 @@ class State(Enum):
     TAKEN = "taken"  # the application has the socket, and with it what is left of the body
 
 
-class Skipped(Enum):
-    """What has become of a body that is skipped."""
+class Progress(Enum):
+    """What has become of a body that is taken in, or skipped."""
 
-    WAITING = "all that has come is thrown away; more is to come"
+    WAITING = "all that has come is dealt with; more is to come"
     TURN_OVER = "others have their turn first"
     ENDED = "its end was found"
     GIVEN_UP = "it is too long, or wrong, or its client has gone"
@@ -66,13 +69,14 @@ class Connection(Protocol):
 class RequestBody:
     """What a client sends after the head of one request."""
 
-    __slots__ = ("_connection", "_received", "_skipped", "_waited", "state", "unread")
+    __slots__ = ("_connection", "_parked", "_received", "_skipped", "_waited", "state", "unread")
 
     def __init__(self, connection: Connection, content_length: int, *, expect_continue: bool) -> None:
         self._connection = connection
         self.unread = content_length  # of a chunked body nobody knows: it becomes negative
         self._received = 0  # bytes, framing included
         self._skipped = 0  # bytes
+        self._parked: float | None = None  # since when `take_in` waits
         self._waited = 0.0  # seconds
         self.state = State.EXPECTED if expect_continue else State.OPEN
 
@@ -96,7 +100,7 @@ class RequestBody:
                 self.state = State.ENDED
                 return b""
             if event is CLOSED:
-                raise ClientDisconnected("the client closed the connection within the request's body")
+                raise _gone()
             if self.state is State.EXPECTED:
                 self.state = State.OPEN
                 connection.send(CONTINUE)
@@ -112,43 +116,77 @@ class RequestBody:
             self.state = State.WITHHELD
         return self.state is State.ENDED or (self.state is State.OPEN and self.unread <= SKIP_LIMIT)
 
-    def skip(self) -> Skipped:
+    def invite(self) -> None:
+        """Ask for it with 100 Continue, if the client waits for that and nothing has come."""
+        if self.state is State.EXPECTED and not self._connection.inbound.trailing_data:
+            self._connection.send(CONTINUE)
+        self.state = State.OPEN
+
+    def take_in(self, spool: Spool) -> Progress:
+        """Store what has come. Never waits. Raises ProtocolError, ClientDisconnected."""
+        connection, hub = self._connection, self._connection.host.hub
+        if self._parked is not None:
+            self._waited += hub.clock() - self._parked
+            self._parked = None
+        while not hub.turn_is_over():
+            event = connection.inbound.next_event()
+            if type(event) is Data:
+                spool.write(event.payload)
+            elif type(event) is EndOfMessage:
+                spool.complete()
+                self.state = State.ENDED
+                return Progress.ENDED
+            elif event is CLOSED:
+                raise _gone()
+            else:
+                taken = connection.receive(BODY_READ)
+                if taken < 0:
+                    self._parked = hub.clock()
+                    return Progress.WAITING
+                self._received += taken
+        return Progress.TURN_OVER
+
+    def skip(self) -> Progress:
         """Throw away what has come, of a body that `settle` has agreed to. Never waits."""
         connection = self._connection
         try:
             while self._skipped <= SKIP_LIMIT:
                 if connection.host.hub.turn_is_over():
-                    return Skipped.TURN_OVER
+                    return Progress.TURN_OVER
                 event = connection.inbound.next_event()
                 if type(event) is Data:
                     self._skipped += len(event.payload)
                     self.unread -= len(event.payload)
                 elif type(event) is EndOfMessage:
                     self.state = State.ENDED
-                    return Skipped.ENDED
+                    return Progress.ENDED
                 elif event is CLOSED:
                     break
                 elif connection.receive(self._read_size()) < 0:
-                    return Skipped.WAITING
+                    return Progress.WAITING
         except (ProtocolError, ClientDisconnected) as error:  # the response has left: all that remains is to hang up
             logger.info("%s: after the response: %s", connection.request_line, error)
-        return Skipped.GIVEN_UP
+        return Progress.GIVEN_UP
 
     def _receive(self) -> None:
         """Take what has come, waiting while that is nothing and the client keeps up."""
         connection, host = self._connection, self._connection.host
         while (taken := connection.receive(self._read_size())) < 0:
-            timeout = host.body_timeout
-            if host.body_min_rate:
-                timeout = min(timeout, timeout + self._received / host.body_min_rate - self._waited)
-                if timeout <= 0:
-                    raise RequestTimeout(
-                        f"the request body came more slowly than {host.body_min_rate} bytes per second"
-                    )
+            timeout = self.patience()
             began = host.hub.clock()
             connection.wait_read(timeout)
             self._waited += host.hub.clock() - began
         self._received += taken
+
+    def patience(self) -> float:
+        """How long to wait for the next bytes, in seconds. Raises RequestTimeout: the client is too slow altogether."""
+        host = self._connection.host
+        timeout: float = host.body_timeout
+        if host.body_min_rate:
+            timeout = min(timeout, timeout + self._received / host.body_min_rate - self._waited)
+            if timeout <= 0:
+                raise RequestTimeout(f"the request body came more slowly than {host.body_min_rate} bytes per second")
+        return timeout
 
     def _read_size(self) -> int:
         """How many bytes to ask for. For many, memory has to come from the kernel each time: so no more than are due;
@@ -156,3 +194,7 @@ class RequestBody:
         """
         due = self.unread
         return min(due + 1, BODY_READ) if due > 0 else BODY_READ
+
+
+def _gone() -> ClientDisconnected:
+    return ClientDisconnected("the client closed the connection within the request's body")

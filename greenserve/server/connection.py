@@ -29,9 +29,10 @@ from greenserve.hub.greenthread import call_in
 from greenserve.hub.native import get_ident
 from greenserve.hub.poller import READ, WRITE
 from greenserve.server import wire
-from greenserve.server.body import RequestBody, Skipped, State
+from greenserve.server.body import Progress, RequestBody, State
 from greenserve.server.cycle import RequestCycle
 from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
+from greenserve.server.spool import Budget, Spool
 from greenserve.server.wire import NEVER, Phase, Wire
 from greenserve.server.workers import Workers
 from greenserve.wsgi.environ import EnvironTemplate
@@ -46,13 +47,14 @@ LINGER_LIMIT = 1 << 20  # bytes thrown away at the most
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends a reset
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
-_IDLE, _HEAD, _RUN, _SKIP_BODY, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
+_IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
 
 NEXT: dict[Phase, frozenset[Phase]] = {
     _IDLE: frozenset({_RUN, _CLOSED}),
     _HEAD: frozenset({_RUN, _LINGER, _CLOSED}),
-    _RUN: frozenset({_IDLE, _HEAD, _SKIP_BODY, _FLUSH, _UPGRADED, _LINGER, _CLOSED}),
+    _RUN: frozenset({_IDLE, _HEAD, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED}),
     _SKIP_BODY: frozenset({_RUN, _LINGER, _CLOSED}),
+    _TAKE_IN: frozenset({_RUN, _LINGER, _CLOSED}),
     _FLUSH: frozenset({_RUN, _SKIP_BODY, _LINGER, _CLOSED}),
     _UPGRADED: frozenset({_LINGER, _CLOSED}),
     _LINGER: frozenset({_CLOSED}),
@@ -72,6 +74,7 @@ class Host(wire.Host, Protocol):
     now: float  # of the hub's clock, at the last sweep: fine enough for who is idle for a minute
     header_timeout: float
     keepalive_timeout: float
+    spools: Budget | None  # for chunked bodies; None: their applications read them as they come
     access_log: Any
     workers: Workers
 
@@ -95,6 +98,7 @@ class Connection(Wire):
         "peer_address",
         "peer_port",
         "request",
+        "spool",
         "template",
     )
 
@@ -116,6 +120,7 @@ class Connection(Wire):
         self.deadline = host.hub.clock() + host.header_timeout
         self.write_deadline = NEVER
         self.body = None
+        self.spool: Spool | None = None  # the body of the request in progress, if it was taken in
         self.tail = None
         self.drained = True
         self._ask_first = True  # the socket, before the buffer
@@ -153,6 +158,8 @@ class Connection(Wire):
             return True
         if phase is _SKIP_BODY:
             return self._skip_body() and self._run_on()
+        if phase is _TAKE_IN:
+            return self._take_in() and self._run_on()
         if phase is _LINGER:
             self._discard()
         return False
@@ -183,13 +190,15 @@ class Connection(Wire):
     def _expire_phase(self) -> None:
         phase = self.phase
         if phase is _HEAD and not self.inbound.idle:
-            self._refuse_slow_head()
+            self._turn_away(RequestTimeout("the request head did not arrive in time"), None)
         elif phase is _IDLE or phase is _HEAD:
             self.retire()
         elif phase is _RUN:
-            self._interrupt(self.descriptor.reader, RequestTimeout("the request body did not arrive in time"))
+            self._interrupt(self.descriptor.reader, _body_is_late())
         elif phase is _SKIP_BODY:
             self._linger()
+        elif phase is _TAKE_IN:
+            self._turn_away(_body_is_late(), self.request)
         elif phase is _LINGER:
             self.close()
 
@@ -219,6 +228,7 @@ class Connection(Wire):
             _IDLE: host.keepalive_timeout,
             _HEAD: host.header_timeout,
             _SKIP_BODY: host.body_timeout,
+            _TAKE_IN: host.body_timeout,
             _LINGER: LINGER_SECONDS,
         }
         return self.deadline - waits[phase] if phase in waits else NEVER
@@ -230,10 +240,15 @@ class Connection(Wire):
         else:
             self.close()
 
-    def _refuse_slow_head(self) -> None:
-        self._log_refusal(408)
+    def _turn_away(self, error: ProtocolError, request: RequestHead | None) -> None:
+        """Refuse what is not complete. request: None if its head is not."""
+        self._log_refusal(error, request)
+        self._drop_spool()
+        method = request.method if request is not None else "GET"
         try:  # one send, and no waiting: this client may not even read
-            self.socket.send(error_response(408, "the request head did not arrive in time", date=self.host.date))
+            self.socket.send(
+                error_response(error.status, str(error), method=method, date=self.host.date, headers=error.headers)
+            )
         except OSError:
             pass
         self._linger()
@@ -294,7 +309,8 @@ class Connection(Wire):
     def run(self) -> None:
         """Serve what has come, then park or close: a worker's whole job."""
         try:
-            self._serve()
+            if self.spool is None or self._answer(Input(self.spool, self.give_way)):
+                self._serve()
         except ProtocolError as error:
             self._refuse(error)
         except ClientDisconnected:
@@ -369,12 +385,55 @@ class Connection(Wire):
         self.request = request
         self.deadline = NEVER
         self.keep_alive = request.keep_alive and not host.each_is_last
+        if not (request.content_length or request.chunked):
+            return self._answer(EMPTY)
+        self.body = RequestBody(self, request.content_length, expect_continue=request.fields.expect_continue)
+        if request.chunked and host.spools is not None:
+            return self._take_in_first(host.spools)
+        return self._answer(Input(self.body, self.give_way))
+
+    def _take_in_first(self, spools: Budget) -> bool:
+        """Serve a request whose body comes in chunks: now, if all of it is here; else it is taken in by the hub."""
+        assert self.body is not None
+        self.body.invite()
+        self.spool = Spool(spools)
+        self._enter(_TAKE_IN)
+        if not self._take_in():
+            return False
+        self._enter(_RUN)
+        return self._answer(Input(self.spool, self.give_way))
+
+    def _take_in(self) -> bool:
+        """Store what has come of a body. Returns whether that was all; if not, parks, or ends."""
+        hub, body, spool = self.host.hub, self.body, self.spool
+        assert body is not None
+        assert spool is not None
+        try:
+            progress = body.take_in(spool)
+            if progress is Progress.WAITING:
+                self.deadline = hub.clock() + body.patience()
+                self.descriptor.reader = self
+                hub.poller.arm(self.descriptor.fd, READ)
+        except ProtocolError as error:
+            self._turn_away(error, self.request)
+            return False
+        except ClientDisconnected as error:
+            logger.info("%s: %s", self.request_line, error)
+            self.close()
+            return False
+        if progress is Progress.TURN_OVER:
+            hub.ready.append(self)
+        return progress is Progress.ENDED
+
+    def _answer(self, file: Input) -> bool:
+        """Call the application, and answer. Returns whether another request may follow now on this connection."""
+        request = self.request
+        assert request is not None
         cycle = self.cycle = RequestCycle(self, request)
-        file = EMPTY
-        if request.content_length or request.chunked:
-            self.body = RequestBody(self, request.content_length, expect_continue=request.fields.expect_continue)
-            file = Input(self.body, self.give_way)
         environ = self.template.build(request, self.peer_address, self.peer_port, file)
+        if self.spool is not None:  # RFC 9112 §7.1.3
+            environ["CONTENT_LENGTH"] = str(self.spool.size)
+            del environ["HTTP_TRANSFER_ENCODING"]
         proxy = self._proxy
         if proxy is None:
             proxy = self._proxy = ConnectionSocket(self)
@@ -392,10 +451,16 @@ class Connection(Wire):
     def _end_body(self, file: Input) -> None:
         """The request is over: what the application still does with its body must not touch the next one."""
         file.release()
+        self._drop_spool()
         if self.descriptor.reader is not None:  # a green thread of the application's waits for it
             self.close()
         elif self.body is not None and self.body.state is State.ENDED:
             self.body = None
+
+    def _drop_spool(self) -> None:
+        spool, self.spool = self.spool, None
+        if spool is not None:
+            spool.close()
 
     def _complete(self) -> bool:
         """The response has left. Returns whether another request may follow now on this connection."""
@@ -418,13 +483,13 @@ class Connection(Wire):
     def _skip_body(self) -> bool:
         """Skip what has come of a body that nobody read. Returns whether its end was found; if not, parks, or ends."""
         assert self.body is not None
-        skipped = self.body.skip()
-        if skipped is Skipped.WAITING:
+        progress = self.body.skip()
+        if progress is Progress.WAITING:
             self.descriptor.reader = self
             self.host.hub.poller.arm(self.descriptor.fd, READ)
-        elif skipped is Skipped.TURN_OVER:
+        elif progress is Progress.TURN_OVER:
             self.host.hub.ready.append(self)
-        elif skipped is Skipped.ENDED:
+        elif progress is Progress.ENDED:
             self.body = None
             return True
         else:
@@ -442,14 +507,14 @@ class Connection(Wire):
         """Log the error that is being handled."""
         logger.exception("%s: the application raised an error", self.request_line)
 
-    def _log_refusal(self, status: int) -> None:
+    def _log_refusal(self, error: ProtocolError, request: RequestHead | None) -> None:
+        logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
         if self.host.access_log is not None:
-            self.host.access_log.write_refusal(self, status)
+            self.host.access_log.write_refusal(self, error.status, request)
 
     def _refuse(self, error: ProtocolError) -> None:
         """The head was wrong: say so and hang up, since nobody knows where the next message would begin."""
-        logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
-        self._log_refusal(error.status)
+        self._log_refusal(error, None)
         self.keep_alive = False
         self.request = self.cycle = None
         try:
@@ -571,6 +636,7 @@ class Connection(Wire):
         self.keep_alive = False
         self._drop_tail()
         self.body = None
+        self._drop_spool()
         owner, self.owner, self._proxy = self.owner, None, None
         if owner is not None:
             owner.abort()
@@ -584,6 +650,10 @@ class Connection(Wire):
                     pass
             self.socket.close()
         self.host.forget(self)
+
+
+def _body_is_late() -> RequestTimeout:
+    return RequestTimeout("the request body did not arrive in time")
 
 
 _TAKES_NOTHING = "the client took no bytes in time"

@@ -24,6 +24,7 @@ from greenserve.hub.timers import Timer, Token
 from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection
 from greenserve.server.listener import Listener, Peer
+from greenserve.server.spool import Budget
 from greenserve.server.wire import NEVER, Phase
 from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
@@ -77,6 +78,11 @@ class Service:
         self.tails = 0  # see wire.py
         self.killed = 0  # requests
         self.connections: set[Connection] = set()
+        self.spools = (
+            Budget(settings.buffer_chunked, settings.buffer_chunked_total)
+            if settings.buffer_chunked is not None
+            else None
+        )
         self.workers = Workers(hub, settings.concurrency)
         self.websocket_policy = websocket.Policy(
             origins=settings.ws_origin,

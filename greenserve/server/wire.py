@@ -38,6 +38,7 @@ class Phase(Enum):
     HEAD = "head"  # parked, new or with part of a head; at its deadline 408
     RUN = "run"  # a worker has it, or it waits for one; at its deadline the wait for the request's body ends with 408
     SKIP_BODY = "skip body"  # parked: the response has left, the request's body has not come; at its deadline LINGER
+    TAKE_IN = "take in"  # parked: a chunked body comes before its application is called; at its deadline 408
     FLUSH = "flush"  # parked: the application has ended, the client has not taken all
     UPGRADED = "upgraded"  # the application has the socket
     LINGER = "linger"  # the last response is sent and our side shut; what still comes is thrown away

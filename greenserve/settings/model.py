@@ -163,6 +163,19 @@ class Settings:
     max_body: int | None = _option(
         None, optional(SIZE), "The largest request body; the application may read less.", unit="bytes"
     )
+    buffer_chunked: int | None = _option(
+        1024**3,
+        optional(SIZE),
+        "The largest chunked request body that is taken in whole before the application is called, which gets its "
+        "length; a part above 64K goes to a temporary file. none: the application reads it as it comes.",
+        unit="bytes",
+    )
+    buffer_chunked_total: int = _option(
+        4 * 1024**3,
+        SIZE,
+        "The most bytes of such bodies, of all clients together, that are held in temporary files at once.",
+        unit="bytes",
+    )
     ws_origin: tuple[str, ...] = _option(
         ("same-origin",), ORIGINS, "Pages that may open a WebSocket; may be given several times."
     )

@@ -227,6 +227,13 @@ def test_django_and_falcon_stream_send_files_and_take_uploads(name, code, start_
         sent = {"files": {"file": content}} if name == "django" else {"data": content}
         answer = session.post(server.url + "/upload", timeout=20, **sent)
         assert answer.json() == {"sha256": hashlib.sha256(content).hexdigest()}
+        # The same in chunks, as `curl -T -` sends it: both go by CONTENT_LENGTH.
+        whole = requests.Request("POST", server.url + "/upload", **sent).prepare()
+        kind = {"Content-Type": whole.headers.get("Content-Type", "application/octet-stream")}
+        pieces = (whole.body[at : at + 10_000] for at in range(0, len(whole.body), 10_000))
+        answer = session.post(server.url + "/upload", timeout=20, data=pieces, headers=kind)
+        assert answer.request.headers["Transfer-Encoding"] == "chunked"
+        assert answer.json() == {"sha256": hashlib.sha256(content).hexdigest()}
         assert session.get(server.url + "/stream", timeout=20).content == b"x" * 100_000
         assert session.get(server.url + "/file", timeout=20).text == code
         assert session.get(server.url + "/missing", timeout=20).status_code == 404

@@ -62,6 +62,17 @@ def test_a_large_piece_of_a_body_is_not_copied(inbound):
         assert inbound.next_event().payload is piece
 
 
+@pytest.mark.parametrize("begin", [post(3 * 65536), CHUNKED + b"30000\r\n"])
+def test_what_was_handed_out_is_not_kept(inbound, begin):
+    inbound.receive_data(begin)
+    inbound.next_event()
+    inbound.next_event()
+    for _ in range(2):
+        inbound.receive_data(b"x" * 65536)
+        assert len(inbound.next_event().payload) == 65536
+        assert inbound._buffer == b""
+
+
 def test_a_large_piece_of_a_chunk_is_not_copied(inbound):
     piece = b"x" * 65536
     inbound.receive_data(CHUNKED + b"20000\r\n")

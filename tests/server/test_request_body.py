@@ -30,7 +30,10 @@ def test_a_body_that_was_promised_and_does_not_come_holds_no_green_thread_after_
         start_response(status, [("Content-Length", "2")])
         return [b"ok"]
 
-    with serving(application, concurrency=1, body_timeout=600) as server, ExitStack() as stack:
+    with (
+        serving(application, concurrency=1, body_timeout=600, buffer_chunked=None) as server,
+        ExitStack() as stack,
+    ):
         other = stack.enter_context(Client(server))
         for _ in range(3):
             slow = stack.enter_context(Client(server))
@@ -40,7 +43,11 @@ def test_a_body_that_was_promised_and_does_not_come_holds_no_green_thread_after_
 
 
 def test_a_body_that_comes_after_the_response_is_skipped_and_the_next_request_served():
-    with serving(hello, concurrency=1) as server, Client(server) as client, Client(server) as other:
+    with (
+        serving(hello, concurrency=1, buffer_chunked=None) as server,
+        Client(server) as client,
+        Client(server) as other,
+    ):
         for message in (POST % 6 + b"abc", CHUNKED + b"6\r\nabc"):
             client.send(message)
             assert client.response()[2] == b"hello"
