@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import _socket
 import contextlib
-import re
 import ssl as real_ssl
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -18,6 +17,7 @@ from greenserve.green import socket as green_socket
 from greenserve.green import ssl as green_ssl
 from greenserve.hub.hub import current_hub
 from greenserve.websocket import protocol as protocols
+from greenserve.websocket.answer import Answer, AnswerBody, read_head
 from greenserve.websocket.errors import HandshakeFailed
 from greenserve.websocket.handshake import (
     CLIENT_DEFLATE,
@@ -30,9 +30,10 @@ from greenserve.websocket.handshake import (
 from greenserve.websocket.opening import open_link
 from greenserve.websocket.session import WebSocket
 
-MAX_HEAD: Final = 65536  # bytes of a response's head, as of a request's
+RECEIVE_SIZE: Final = 16384  # bytes
+BODY_SECONDS: Final = 2.0  # a refusal is known by its head: what it says besides is not worth a long wait
 _PORTS: Final = {"ws": 80, "wss": 443}
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: [^\r\n]*)?")  # RFC 9112 §4
+_SWITCHING: Final = 101
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
@@ -131,6 +132,11 @@ class _Stopwatch:
         self._clock = current_hub().clock
         self._deadline = None if timeout is None else self._clock() + timeout
 
+    def within(self, seconds: float) -> _Stopwatch:
+        """Another one, which ends after `seconds` at the latest."""
+        now = self._clock()
+        return _Stopwatch(seconds if self._deadline is None else min(seconds, self._deadline - now))
+
     def limit(self, sock: Any) -> None:
         """Let the socket's next wait end at the deadline. Raises TimeoutError when it has passed."""
         if self._deadline is not None:
@@ -183,37 +189,41 @@ def _shake_hands(sock: Any, request: ClientRequest, stopwatch: _Stopwatch) -> tu
     """Send the request; what was agreed, and the bytes behind the answer's head. Raises HandshakeFailed, OSError."""
     stopwatch.limit(sock)
     sock.sendall(request.data)
-    status, fields, early = _read_response(sock, stopwatch)
-    if status in _REDIRECTS:
+    answer, rest = _read_head(sock, stopwatch)
+    body = b"" if answer.status == _SWITCHING else _read_body(sock, answer, rest, stopwatch)
+    if answer.status in _REDIRECTS:
         raise HandshakeFailed(
-            f"the server redirects ({status}) to {dict(fields).get('location', 'nowhere')}: redirects are not "
-            "followed, since they could lead a program's credentials elsewhere; connect to that URL if you trust it",
-            status,
+            f"the server redirects ({answer.status}) to {dict(answer.headers).get('location', 'nowhere')!a:.500}: "
+            "redirects are not followed, since they could lead a program's credentials elsewhere; connect to that URL "
+            "if you trust it",
+            answer.status,
+            answer.headers,
+            body,
         )
-    return check_acceptance(request, status, fields), early
+    return check_acceptance(request, answer.status, answer.headers, body), rest
 
 
-def _read_response(sock: Any, stopwatch: _Stopwatch) -> tuple[int, list[tuple[str, str]], bytes]:
-    """Status, fields (lower-case names) and the bytes behind the head. Raises HandshakeFailed."""
+def _read_head(sock: Any, stopwatch: _Stopwatch) -> tuple[Answer, bytes]:
     data = b""
-    while b"\r\n\r\n" not in data:
+    while True:
         stopwatch.limit(sock)
-        piece = sock.recv(16384)
+        piece = sock.recv(RECEIVE_SIZE)
         if not piece:
             raise HandshakeFailed("the server closed the connection instead of answering the handshake", 0)
         data += piece
-        if len(data) > MAX_HEAD and b"\r\n\r\n" not in data[:MAX_HEAD]:
-            raise HandshakeFailed(f"the head of the server's answer is longer than {MAX_HEAD} bytes", 0)
-    head, _, early = data.partition(b"\r\n\r\n")
-    first, *lines = head.split(b"\r\n")
-    match = _STATUS_LINE.fullmatch(first)
-    if match is None:
-        raise HandshakeFailed(f"the server does not speak HTTP/1.1: it answered {first[:60]!r}", 0)
-    status = int(match[1])
-    fields = []
-    for line in lines:
-        name, colon, value = line.decode("latin-1").partition(":")
-        if not colon or not name or name != name.strip():
-            raise HandshakeFailed(f"the server's answer has a malformed header: {line[:60]!r}", status)
-        fields.append((name.lower(), value.strip(" \t")))
-    return status, fields, early
+        found = read_head(data)
+        if found is not None:
+            return found
+
+
+def _read_body(sock: Any, answer: Answer, first: bytes, stopwatch: _Stopwatch) -> bytes:
+    """What a refusal says, as far as it comes soon."""
+    body = AnswerBody(answer)
+    if first:
+        body.feed(first)
+    patience = stopwatch.within(BODY_SECONDS)
+    with contextlib.suppress(OSError):
+        while not body.complete:
+            patience.limit(sock)
+            body.feed(sock.recv(RECEIVE_SIZE))
+    return body.data

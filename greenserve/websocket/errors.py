@@ -76,8 +76,14 @@ class HandshakeRejected(ProtocolError):
 
 
 class HandshakeFailed(WebSocketError):
-    """The server did not accept our upgrade request as RFC 6455 §4.1 demands. `status` is the HTTP status it sent."""
+    """The server did not accept our upgrade request as RFC 6455 §4.1 demands.
 
-    def __init__(self, detail: str, status: int) -> None:
+    status: the HTTP status that it sent, 0 when it sent none. headers: its header fields, (name in lower case, value).
+    body: what it said, at most 64 KiB.
+    """
+
+    def __init__(self, detail: str, status: int, headers: Sequence[tuple[str, str]] = (), body: bytes = b"") -> None:
         super().__init__(detail)
         self.status = status
+        self.headers = tuple(headers)
+        self.body = body

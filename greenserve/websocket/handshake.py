@@ -259,22 +259,24 @@ def upgrade_request(
     return ClientRequest(data, key, tuple(subprotocols), deflate)
 
 
-def check_acceptance(request: ClientRequest, status: int, headers: Sequence[tuple[str, str]]) -> Agreement:
+def check_acceptance(
+    request: ClientRequest, status: int, headers: Sequence[tuple[str, str]], body: bytes = b""
+) -> Agreement:
     """Check a server's response to `request` (RFC 6455 §4.1). Raises HandshakeFailed, which names what is wrong."""
     if status != 101:
-        raise HandshakeFailed(f"the server refused the WebSocket with status {status}", status)
+        raise HandshakeFailed(f"the server refused the WebSocket with status {status}", status, headers, body)
     if "websocket" not in _tokens(headers, "upgrade") or "upgrade" not in _tokens(headers, "connection"):
-        raise HandshakeFailed("the server's 101 lacks Upgrade: websocket or Connection: Upgrade", status)
+        raise HandshakeFailed("the server's 101 lacks Upgrade: websocket or Connection: Upgrade", status, headers)
     if _values(headers, "sec-websocket-accept") != [accept_key(request.key)]:
-        raise HandshakeFailed("the server's Sec-WebSocket-Accept does not match the key it was sent", status)
+        raise HandshakeFailed("the server's Sec-WebSocket-Accept does not match the key it was sent", status, headers)
     chosen = _values(headers, "sec-websocket-protocol")
     if chosen and (len(chosen) > 1 or chosen[0] not in request.subprotocols):
-        raise HandshakeFailed(f"the server chose the subprotocol {chosen}, which was not offered to it", status)
+        raise HandshakeFailed(f"the server chose the subprotocol {chosen}, which was not offered", status, headers)
     try:
         extensions = parse_extensions(_values(headers, "sec-websocket-extensions"))
         deflate = check_answer(extensions, request.deflate)
     except ValueError as error:
-        raise HandshakeFailed(str(error), status) from error
+        raise HandshakeFailed(str(error), status, headers) from error
     return Agreement(chosen[0] if chosen else None, deflate)
 
 

@@ -17,6 +17,7 @@ import greenserve
 from greenserve.green.socket import create_server
 from greenserve.websocket import ConnectionClosed, HandshakeFailed, connect, handler
 from greenserve.websocket.client import parse_url
+from greenserve.websocket.handshake import accept_key
 from greenserve.websocket.link import Stage
 from tests.server.live import serving
 
@@ -181,6 +182,88 @@ def test_a_refusal_tells_the_status():
         assert caught.value.status == 403
 
 
+def test_a_refusal_tells_the_status_the_headers_and_the_body():
+    def application(environ, start_response):
+        start_response("401 Unauthorized", [("WWW-Authenticate", "Bearer"), ("X-Two", "1"), ("X-Two", "2")])
+        return iter([b"who ", b"are you?"])  # in chunks
+
+    with serving(application) as server, pytest.raises(HandshakeFailed) as caught:
+        connect(ours(server))
+    assert caught.value.status == 401
+    assert {("www-authenticate", "Bearer"), ("x-two", "1"), ("x-two", "2")} <= set(caught.value.headers)
+    assert caught.value.body == b"who are you?"
+
+
+@pytest.mark.parametrize("close", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "body"),
+    [
+        (b"Content-Length: 5\r\n\r\nhello", b"hello"),
+        (b"Content-Length: 5\r\n\r\nhello, what follows", b"hello"),
+        (b"Content-Length: 0\r\n\r\n", b""),
+        (b"Content-Length: 200000\r\n\r\n" + b"x" * 200_000, b"x" * 65536),
+        (b"\r\n" + b"x" * 200_000, b"x" * 65536),
+        (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n", b"hello"),
+        (b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nwrong\r\n", b"hello"),
+    ],
+)
+def test_the_body_of_a_refusal_is_read_to_its_end_or_its_bound(answer, body, close):
+    with answering(b"HTTP/1.1 503 Busy\r\n" + answer, close=close) as url, pytest.raises(HandshakeFailed) as caught:
+        connect(url, timeout=None)
+    assert (caught.value.status, caught.value.body) == (503, body)
+
+
+@pytest.mark.parametrize("answer", [b"\r\npart", b"Content-Length: 10\r\n\r\npart"])
+def test_a_refusal_whose_body_does_not_end_is_told_after_a_moment(answer, monkeypatch):
+    monkeypatch.setattr("greenserve.websocket.client.BODY_SECONDS", 0.1)
+    with answering(b"HTTP/1.1 503 Busy\r\n" + answer, close=False) as url, pytest.raises(HandshakeFailed) as caught:
+        connect(url, timeout=None)
+    assert caught.value.body == b"part"
+
+
+def test_interim_responses_before_the_answer_are_passed_over():
+    listener = create_server(("127.0.0.1", 0))
+
+    def serve_one():
+        connection, _ = listener.accept()
+        with connection:
+            request = connection.recv(65536).decode()
+            key = request.partition("Sec-WebSocket-Key: ")[2].split("\r\n")[0]
+            lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
+            answer = "\r\n".join([*lines, f"Sec-WebSocket-Accept: {accept_key(key)}", "", ""])
+            interim = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+            for octet in (interim + answer).encode():
+                connection.sendall(bytes([octet]))
+            connection.sendall(b"\x81\x02hi\x88\x00")
+
+    thread = greenserve.spawn(serve_one)
+    with listener, connect(f"ws://127.0.0.1:{listener.getsockname()[1]}/") as ws:
+        assert ws.receive(5) == "hi"
+    thread.wait()
+
+
+def test_what_comes_after_the_end_of_a_client_is_thrown_away_up_to_a_bound():
+    sent = []
+
+    def serve_one():
+        connection, _ = listener.accept()
+        with connection:
+            key = connection.recv(65536).decode().partition("Sec-WebSocket-Key: ")[2].split("\r\n")[0]
+            head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            connection.sendall(f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode() + b"\x88\x00")
+            with contextlib.suppress(OSError):
+                while len(sent) < 10_000:
+                    connection.sendall(bytes(65536))
+                    sent.append(65536)
+
+    listener = create_server(("127.0.0.1", 0))
+    thread = greenserve.spawn(serve_one)
+    with listener, connect(f"ws://127.0.0.1:{listener.getsockname()[1]}/") as ws, pytest.raises(ConnectionClosed):
+        ws.receive()
+    thread.wait()
+    assert sum(sent) < 64 << 20  # a MiB, and what the kernel holds
+
+
 def test_a_redirect_is_refused_and_says_where_it_led():
     answer = b"HTTP/1.1 302 Found\r\nLocation: wss://elsewhere.example/\r\nContent-Length: 0\r\n\r\n"
     with answering(answer) as url, pytest.raises(HandshakeFailed, match=r"elsewhere\.example.*not followed") as caught:
@@ -196,6 +279,9 @@ def test_a_redirect_is_refused_and_says_where_it_led():
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "does not speak HTTP"),
         (b"HTTP/1.1 101 Switching Protocols\r\nno colon\r\n\r\n", "malformed header"),
         (b"HTTP/1.1 101 Switching Protocols\r\nX: " + b"x" * 70_000, "longer than 65536"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3000, "longer than 65536"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n", "closed the connection"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n", "status 403"),
         (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", "Accept"),
     ],
 )
