@@ -162,7 +162,8 @@ def run_command(arguments: tuple[str, ...]) -> None:
     try:
         program.run(arguments)
     except program.NoProgram as error:
-        click.echo(f"greenserve run: {error}", err=True)
+        hint = f"; an application is served by `greenserve {arguments[0]}`" if ":" in "".join(arguments[:1]) else ""
+        click.echo(f"greenserve run: {error}{hint}", err=True)
         sys.exit(error.code)
 
 

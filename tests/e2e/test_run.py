@@ -119,6 +119,12 @@ def test_an_interrupt_ends_it_by_that_signal(tmp_path: Path) -> None:
 def test_what_cannot_be_run_is_said_in_a_sentence(tmp_path: Path) -> None:
     for arguments, code, text in (
         (["none.py"], 2, "greenserve run: cannot open 'none.py': No such file or directory\n"),
+        (
+            ["site:app"],
+            2,
+            "greenserve run: cannot open 'site:app': No such file or directory; "
+            "an application is served by `greenserve site:app`\n",
+        ),
         (["-m", "none"], 1, f"greenserve run: no module named 'none' in {tmp_path} or the installed packages\n"),
         (["-m", "none.part"], 1, "greenserve run: no module named 'none', so 'none.part' cannot be run\n"),
         (["-m", "_socket"], 1, "greenserve run: the module '_socket' is not written in Python, so it cannot be run\n"),
