@@ -23,7 +23,7 @@ from greenlet import GreenletExit
 
 from greenserve.errors import BadRequest, ClientDisconnected, InvalidResponse, ProtocolError, RequestTimeout
 from greenserve.http.head import RequestHead
-from greenserve.http.request import CLOSED, Inbound
+from greenserve.http.request import CLOSED, NEED_DATA, Inbound
 from greenserve.http.response import error_response
 from greenserve.hub.greenthread import call_in
 from greenserve.hub.native import get_ident
@@ -33,7 +33,7 @@ from greenserve.server.body import Progress, RequestBody, State
 from greenserve.server.cycle import RequestCycle
 from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
 from greenserve.server.spool import Budget, Spool
-from greenserve.server.wire import NEVER, Phase, Wire
+from greenserve.server.wire import MSG_DONTWAIT, NEVER, Phase, Wire
 from greenserve.server.workers import Workers
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application
@@ -215,7 +215,7 @@ class Connection(Wire):
     def retire(self) -> None:
         """Close an idle connection; but a request that is here already, and only not looked at, is served."""
         try:
-            waiting = self.socket.recv(1, socket.MSG_PEEK)
+            waiting = self.socket.recv(1, socket.MSG_PEEK | MSG_DONTWAIT)
         except OSError:
             waiting = b""
         if not waiting:
@@ -245,10 +245,9 @@ class Connection(Wire):
         self._log_refusal(error, request)
         self._drop_spool()
         method = request.method if request is not None else "GET"
+        answer = error_response(error.status, str(error), method=method, date=self.host.date, headers=error.headers)
         try:  # one send, and no waiting: this client may not even read
-            self.socket.send(
-                error_response(error.status, str(error), method=method, date=self.host.date, headers=error.headers)
-            )
+            self.socket.send(answer, MSG_DONTWAIT)
         except OSError:
             pass
         self._linger()
@@ -278,9 +277,11 @@ class Connection(Wire):
             assert self.cycle is not None  # what fails so is a file
             self.cycle.cut_off()
         self._drop_tail()
-        if self.phase is _FLUSH and self._complete():
-            self._run_on()
-            self.host.workers.admit(self)
+        if self.phase is _FLUSH:
+            self.cycle = None
+            if self._complete():
+                self._run_on()
+                self.host.workers.admit(self)
 
     def _drop_tail(self) -> None:
         """The tail is sent, or given up."""
@@ -338,20 +339,18 @@ class Connection(Wire):
             if type(event) is RequestHead:
                 if not self._handle(event):
                     return
-                if not inbound.idle:
-                    if hub.turn_is_over():
-                        break
-                    continue
             elif event is CLOSED:
                 self.close()
                 return
-            # What has become readable while we were not parked is an event that nobody has heard: ask again.
-            if not self.drained or self.descriptor.hangup or asked != hub.rounds:
+            if event is NEED_DATA or inbound.idle:
+                # What has become readable while we were not parked is an event that nobody has heard: ask again.
+                told = self.drained and not self.descriptor.hangup and asked == hub.rounds
+                if told or self.receive(HEAD_READ) < 0:
+                    self._park()
+                    return
                 asked = hub.rounds
-                if self.receive(HEAD_READ) >= 0:
-                    continue
-            self._park()
-            return
+            if hub.turn_is_over():
+                break
         self._ask_first = False
         hub.ready.append(self)  # others first; `switch` brings us back
 
@@ -374,7 +373,7 @@ class Connection(Wire):
     def refuse(self) -> None:
         """There is no memory for a worker: 503 if there is some for that, and the end."""
         try:
-            self.socket.send(error_response(503, "the server is overloaded", date=self.host.date))
+            self.socket.send(error_response(503, "the server is overloaded", date=self.host.date), MSG_DONTWAIT)
             self._linger()
         except (OSError, MemoryError):
             self.close()
@@ -444,6 +443,7 @@ class Connection(Wire):
         if self.tail is not None:
             self._enter(_FLUSH)
             return False
+        self.cycle = None
         if self.keep_alive and self.body is None:  # so it is not closed
             return True
         return self._complete()
@@ -599,11 +599,11 @@ class Connection(Wire):
         self._discard()
 
     def _discard(self) -> None:
-        """Throw away what has come. The socket may be one that an application has made blocking; this never blocks."""
+        """Throw away what has come, up to LINGER_LIMIT."""
         hub = self.host.hub
         while self._lingered < LINGER_LIMIT:
             try:
-                data = self.socket.recv(HEAD_READ, socket.MSG_DONTWAIT)
+                data = self.socket.recv(HEAD_READ, MSG_DONTWAIT)
             except BlockingIOError:
                 self.descriptor.reader = self
                 hub.poller.arm(self.descriptor.fd, READ)
@@ -635,7 +635,7 @@ class Connection(Wire):
         self._enter(_CLOSED)
         self.keep_alive = False
         self._drop_tail()
-        self.body = None
+        self.body = self.cycle = None
         self._drop_spool()
         owner, self.owner, self._proxy = self.owner, None, None
         if owner is not None:

@@ -229,11 +229,11 @@ class Surrendered:
 
     family = type = -1
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes, flags: int = 0) -> int:
         """Swallow it."""
         return len(data)
 
-    def sendmsg(self, buffers: Sequence[bytes | memoryview]) -> int:
+    def sendmsg(self, buffers: Sequence[bytes | memoryview], ancdata: object = (), flags: int = 0) -> int:
         """Swallow them."""
         return sum(map(len, buffers))
 

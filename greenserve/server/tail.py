@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 from typing import Any, Protocol
 
 from greenserve.errors import InvalidResponse
@@ -60,7 +61,7 @@ class BytesTail(Tail):
 
     def send(self, sock: Any) -> None:
         """Send some of it."""
-        sent = sock.send(self._data[:SEND_SIZE])
+        sent = sock.send(self._data[:SEND_SIZE], socket.MSG_DONTWAIT)
         self._data = self._data[sent:]
         self.left -= sent
 
@@ -83,6 +84,7 @@ class FileTail(Tail):
 
     def send(self, sock: Any) -> None:
         """Send some of it. Raises InvalidResponse when the file has become shorter."""
+        sock.setblocking(False)  # sendfile has no MSG_DONTWAIT
         try:
             sent = os.sendfile(sock.fileno(), self._fd, self._offset, min(self.left, SEND_SIZE))
         except OSError as error:
@@ -97,7 +99,7 @@ class FileTail(Tail):
     def _copy(self, sock: Any) -> int:
         """Some file systems have no sendfile."""
         block = os.pread(self._fd, min(self.left, COPY_SIZE), self._offset)
-        return int(sock.send(block)) if block else 0
+        return int(sock.send(block, socket.MSG_DONTWAIT)) if block else 0
 
     def close(self) -> None:
         """Close the descriptor."""

@@ -9,6 +9,7 @@ others when the hub's look at its descriptors is due.
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
@@ -19,7 +20,7 @@ from greenserve.errors import ClientDisconnected
 from greenserve.http.head import RequestHead
 from greenserve.http.request import Inbound
 from greenserve.hub.greenthread import call_in
-from greenserve.hub.hub import Descriptor, Hub
+from greenserve.hub.hub import Carrier, Descriptor, Hub
 from greenserve.hub.native import get_ident
 from greenserve.server.body import RequestBody
 from greenserve.server.tail import SEND_SIZE, BytesTail, FileTail, Tail
@@ -29,6 +30,8 @@ logger = logging.getLogger("greenserve.server")
 
 TAILS_LIMIT = 64 << 20  # bytes that all clients together have still to take after their applications have ended
 NEVER = float("inf")
+# The open file may be made to block behind our back: by an application that finds the descriptor, by a child of its.
+MSG_DONTWAIT = socket.MSG_DONTWAIT
 
 
 class Phase(Enum):
@@ -90,7 +93,7 @@ class Wire(PoolJob):
     def send(self, data: bytes) -> None:
         """Send all of `data`, waiting for the client at most write_timeout seconds at a time."""
         try:
-            sent = self.socket.send(data)
+            sent = self.socket.send(data, MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -104,7 +107,7 @@ class Wire(PoolJob):
         does meanwhile.
         """
         try:
-            sent = self.socket.send(data)
+            sent = self.socket.send(data, MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -116,7 +119,7 @@ class Wire(PoolJob):
         """`finish` a whole response whose body is not worth a copy."""
         view = memoryview(body)
         try:
-            sent = self.socket.sendmsg((head, view[:SEND_SIZE]))
+            sent = self.socket.sendmsg((head, view[:SEND_SIZE]), (), MSG_DONTWAIT)
         except BlockingIOError:
             sent = 0
         except OSError as error:
@@ -168,7 +171,7 @@ class Wire(PoolJob):
         sock = self.socket
         while data:
             try:
-                data = data[sock.send(data[:SEND_SIZE]) :]
+                data = data[sock.send(data[:SEND_SIZE], MSG_DONTWAIT) :]
             except BlockingIOError:
                 self._wait_write()
             except OSError as error:
@@ -184,7 +187,7 @@ class Wire(PoolJob):
     def receive(self, size: int) -> int:
         """Take what has come. Returns how many bytes, 0 for the end, -1 for nothing. Raises ClientDisconnected."""
         try:
-            data = self.socket.recv(size)
+            data = self.socket.recv(size, MSG_DONTWAIT)
         except BlockingIOError:
             self.drained = True
             self.descriptor.hangup = False  # an urgent byte or the like: there was no end to read
@@ -245,9 +248,9 @@ class Wire(PoolJob):
         """Let others run when this turn is over."""
         hub = self.host.hub
         if hub.turn_is_over():
-            worker = self.worker
-            if worker is not None and getcurrent() is worker:  # an application may write in a green thread of its own
-                hub.pause(worker)
+            greenlet = getcurrent()  # a worker, or a green thread of the application's
+            if isinstance(greenlet, Carrier) and greenlet.hub is hub:
+                hub.pause(greenlet)
 
 
 def gone(error: OSError) -> ClientDisconnected:

@@ -11,7 +11,8 @@ import sys
 import tempfile
 import threading
 
-from greenserve import sleep
+from greenserve import sleep, spawn
+from greenserve.hub.hub import current_hub
 from tests.server.live import Client, echo, hello, serving
 
 
@@ -26,6 +27,46 @@ def test_pipelined_requests_are_answered_in_order():
     with serving(echo) as server, Client(server) as client:
         client.send(b"".join(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number for number in range(count)))
         assert [client.response()[2] for _ in range(count)] == [b"GET /%d " % number for number in range(count)]
+
+
+def test_pipelined_requests_give_way_when_their_turn_is_over():
+    """By time, not by number: one that computes for a turn is the last of it."""
+    rounds = []
+
+    def application(environ, start_response):
+        hub = current_hub()
+        rounds.append(hub.rounds)
+        while not hub.turn_is_over():
+            pass
+        return hello(environ, start_response)
+
+    count = 30
+    with serving(application) as server, Client(server) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * count)
+        assert [client.response()[2] for _ in range(count)] == [b"hello"] * count
+    assert len(set(rounds)) == count
+
+
+def test_an_application_that_writes_in_a_green_thread_of_its_own_gives_way():
+    rounds = []
+
+    def application(environ, start_response):
+        write = start_response("200 OK", [])
+        hub = current_hub()
+
+        def write_all() -> None:
+            for _ in range(10):
+                while not hub.turn_is_over():
+                    pass
+                write(b"x")
+                rounds.append(hub.rounds)
+
+        spawn(write_all).wait()
+        return []
+
+    with serving(application) as server, Client(server) as client:
+        assert client.get() == b"x" * 10
+    assert len(set(rounds)) == 10
 
 
 def test_a_head_may_come_octet_by_octet():

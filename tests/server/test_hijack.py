@@ -80,3 +80,27 @@ def test_the_body_goes_with_a_socket_that_is_taken_and_reading_it_then_says_so()
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello")
         assert client.file.read() == b"HTTP/1.1 200 OK\r\n\r\nhello"
     assert errors == ["the application has taken the connection, and with it the request's body"]
+
+
+@pytest.mark.parametrize("use", [block, duplicate])
+def test_a_socket_that_an_application_makes_blocking_and_does_not_take_holds_up_nobody(use):
+    """One may get at the descriptor without taking the connection, and the open file is shared with its duplicates."""
+
+    def application(environ, start_response):
+        if environ["PATH_INFO"] == "/take":
+            use(environ["greenserve.socket"])
+            size = 8_000_000  # more than the sockets' buffers hold
+            start_response("200 OK", [("Content-Length", str(size))])
+            return (b"x" * 1_000_000 for _ in range(size // 1_000_000))
+        return hello(environ, start_response)
+
+    with serving(application) as server, Client(server) as client, Client(server) as other:
+        for _ in range(2):  # the second finds the socket blocking from the start
+            client.send(GET)
+            assert client.file.readline() == b"HTTP/1.1 200 OK\r\n"
+            assert other.get() == b"hello"  # while the first one takes nothing
+            while client.file.readline() != b"\r\n":
+                pass
+            assert client.file.read(8_000_000) == b"x" * 8_000_000
+        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n")
+        assert other.get() == b"hello"
