@@ -10,7 +10,7 @@ class GreenserveError(Exception):
 
 
 class ConfigurationError(GreenserveError):
-    """An option, a file or an application reference is wrong; the text names the mend."""
+    """An option, a file or an application reference is wrong; the text says what to write instead."""
 
 
 class ProtocolError(GreenserveError):
@@ -86,7 +86,7 @@ class BlockingInHub(HubError):
 
 
 class Deadlock(HubError):
-    """Nothing can ever resume anything: no ready thread, no timer, no descriptor. Lists who waits, and where."""
+    """Nothing can ever run again: no ready thread, timer or descriptor. Lists each thread and where it waits."""
 
 
 class AlreadyWaiting(HubError):
@@ -94,7 +94,7 @@ class AlreadyWaiting(HubError):
 
 
 class LoadError(ConfigurationError):
-    """The application could not be loaded; the text says whose import, attribute or call failed, and the mend.
+    """The application could not be loaded; the text says which import, attribute or call failed, and what to change.
 
     `details` is the traceback through the application's own code, or empty where the text says everything.
     """
@@ -105,13 +105,13 @@ class LoadError(ConfigurationError):
 
 
 class BindError(GreenserveError, OSError):
-    """An address could not be listened on; the text names it, the cause, and who holds it where that can be told."""
+    """An address could not be listened on; the text names it, the cause, and the holder if that is known."""
 
 
 class IncompleteMessage(BadRequest, ClientDisconnected):
     """The peer closed its sending side in the middle of a message.
 
-    Both: 400 for whoever still reads the answer, and a ConnectionError for an application that reads the body.
+    Both: 400 for a peer that still reads the answer, and a ConnectionError for an application that reads the body.
     """
 
 

@@ -1,7 +1,7 @@
 """`greenserve health`: whether the server of a container answers, for Docker's HEALTHCHECK and its like.
 
 Where the server listens is what it was told, by its command line, its environment or its file; so the same is resolved
-from what process 1 was started with (proc(5)), and where that is no greenserve, from this process's own environment.
+from what process 1 was started with (proc(5)), and if that is not greenserve, from this process's own environment.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def detach_streams(limit: int) -> None:
 
     Only where they are the process's own: a program that has put others in their place has its reasons.
     """
-    for fd in (0, 1, 2):  # closed by whoever started us: else a client's connection would get the number
+    for fd in (0, 1, 2):  # closed by our parent process: otherwise a client's connection would get the number
         with contextlib.suppress(OSError):
             os.fstat(fd)
             continue

@@ -9,7 +9,7 @@ fixed upper size.
 - `activity.py`  what is in progress right now
 - `slow.py`      a sleeping request, and the burst of them
 - `stream.py`    a response in pieces
-- `upload.py`    a body counted while it arrives, and those who watch
+- `upload.py`    a body counted while it arrives, and the pages that watch
 - `chat.py`      a chat over WebSockets, with rooms
 - `live.py`      the feed of figures, and the facts of the process
 - `assets.py`    the page itself, from `page/`

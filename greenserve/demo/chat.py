@@ -1,4 +1,4 @@
-"""A chat over WebSockets: rooms, and who is in them. With `--rooms`, across processes, and nothing here knows of it."""
+"""A chat over WebSockets: rooms and their members. With `--rooms` across processes, with no code for it here."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ROOMS = ("lobby", "kitchen", "garden")
 MAX_NAME = 24  # characters
 MAX_TEXT = 500  # characters
 MAX_MESSAGE = 4096  # bytes on the wire: the longest text, with room for escapes
-BURST = 8  # messages that somebody may send at once,
+BURST = 8  # messages that a member may send at once,
 PACE = 1.0  # and afterwards one in so many seconds
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
@@ -60,7 +60,7 @@ def talk(ws: websocket.WebSocket, room: rooms.Room, who: str) -> None:
 @rooms.on_join
 @rooms.on_leave
 def tell_who_is_here(room: rooms.Room, _: rooms.Member) -> None:
-    """Whenever somebody comes or goes, in whatever process: each process tells those whom it serves."""
+    """Called when a member joins or leaves, in any process: each process tells the members that it serves."""
     if room.name.startswith(PREFIX):
         members = [{"id": member.id, **member.info} for member in room.members]
         room.broadcast(as_json({"members": members}), local=True)

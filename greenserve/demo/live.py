@@ -38,7 +38,7 @@ def samples(stopping: Any = None) -> Iterator[bytes]:
     """The body of `live`: one event for each sample. stopping: an Event that is set when the server stops.
 
     late_ms is by how much the sleep before the sample was longer than asked for: while anything blocks the process
-    it grows, so it is the plainest measure of how promptly the hub serves everybody else.
+    it grows, so it is the plainest measure of how promptly the hub serves other requests.
     """
     begin = time.monotonic()
     late = 0.0

@@ -74,7 +74,7 @@ class Burst:
             greenserve.spawn(self._client)
             if number % BATCH == 0:
                 # A thousand fresh connections are work for a second: without a pause it would be done in one go, and
-                # everybody else's wake-up would be late by that second.
+                # every other wake-up would be late by that second.
                 time.sleep(0)
         while self.done + self.failed < self.n:
             yield self._line(begin, finished=False)

@@ -19,7 +19,7 @@ MAX_UPLOAD = 1 << 30  # bytes; a gigabyte at loopback speed is a second or two o
 PIECE = 64 * 1024
 MIN_PACE = 64 * 1024  # bytes per second
 MAX_PACE = 999_999_999
-MAX_KNOWN = 64  # uploads remembered for those who watch
+MAX_KNOWN = 64  # uploads remembered for the pages that watch
 WATCH_INTERVAL = 0.1  # seconds between two reports
 WATCH_PATIENCE = 30.0  # seconds to wait for news: for the upload to begin, or for its next byte
 
@@ -53,7 +53,7 @@ def _find(identifier: str | None) -> Upload:
     if identifier is None:
         return Upload()
     found = _known.setdefault(identifier, Upload())
-    # The oldest is forgotten first. Whoever works on it keeps it; only a newcomer would not find it any more.
+    # The oldest is forgotten first. A request that works on it keeps it; only new requests do not find it any more.
     while len(_known) > MAX_KNOWN:
         _known.popitem(last=False)
     return found

@@ -1,7 +1,7 @@
 """From the text `module:attribute` to the WSGI application it names, and a clear sentence where that fails.
 
 This stands beside `settings`, under everything that may load an application (the command, and each worker process that
-loads its own copy): it is no part of `wsgi`, which is given a callable and never asks where it came from.
+loads its own copy): it is not part of `wsgi`, which is given a callable and does not know where it came from.
 """
 
 from __future__ import annotations
@@ -255,7 +255,9 @@ def _others(module: ModuleType, directory: str) -> str:
     name = module.__name__
     named = [f"{name}:{each}" for each in in_module(module)]
     inside = [each for path in getattr(module, "__path__", ()) for each in in_directory(Path(path), name)]
-    if inside and not getattr(module, "__file__", None):  # a directory, not a package: its modules are no part of one
+    if inside and not getattr(
+        module, "__file__", None
+    ):  # a directory without __init__.py: its modules are not a package's
         inside = [f"--chdir {name} {each.removeprefix(name + '.')}" for each in inside]
     found = named or inside or in_directory(Path(directory))
     return f"; use {any_of(found)}" if found else ""
@@ -263,7 +265,7 @@ def _others(module: ModuleType, directory: str) -> str:
 
 def _near_attribute(name: str, owner: object) -> str | None:
     public = [each for each in dir(owner) if not each.startswith("_")]
-    # `app` and `application` are no close match by letters, but each is the likeliest slip for the other.
+    # `app` and `application` are not close by their letters, but each is easily written for the other.
     likely = [each for each in DEFAULT_ATTRIBUTES if name in DEFAULT_ATTRIBUTES and each in public]
     return next(iter(likely or difflib.get_close_matches(name, public, n=1)), None)
 

@@ -120,7 +120,7 @@ def _defined(statement: ast.stmt, *, asgi: bool) -> Iterator[str]:
 
 
 def _called(value: ast.expr) -> str:
-    """The last part of the name of what an expression calls; "" when it is no call."""
+    """The last part of the name of what an expression calls; "" when it is not a call."""
     return ast.unparse(value.func).rpartition(".")[2] if isinstance(value, ast.Call) else ""
 
 

@@ -1,5 +1,5 @@
 """What gunicorn, uvicorn, hypercorn, granian, waitress, uWSGI, Flask and Django call their settings, and what to write
-here instead: for whoever comes from one of them, an unknown name is more often a word of theirs than a slip of the pen.
+here instead: a user who knows one of them writes its names more often than misspelt ones of ours.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Gathering the sources: the command line wins over the environment, that over the file, that over the defaults.
 
-Every value remembers where it came from, so that `greenserve check` can say so and an error can name the line to mend.
+Every value remembers where it came from, so that `greenserve check` can say so and an error can name the line to
+correct.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ def _read_file(directory: Path, config: str | None) -> tuple[Path | None, dict[s
     if config is not None:
         path = directory / config
         return path, _table(path, must_exist=True)
-    # The file of its own wins as a whole: two files merged would leave nobody sure where a value came from.
+    # greenserve.toml wins as a whole: if two files were merged, it would be unclear where a value came from.
     for name in (OWN_FILE, PROJECT_FILE):
         path = directory / name
         if path.is_file():

@@ -14,7 +14,7 @@ class Conditions:
     capacity: bytes under way and not read, above which a sender waits. cut_after: bytes, of both directions together,
     after which the connection is reset. refuse: connecting fails at once. silent: connecting never ends.
 
-    Raises ValueError for a number that makes no sense.
+    Raises ValueError for an invalid number.
 
     >>> with greenserve.testing.virtual_time(), greenserve.testing.network() as network:
     ...     network.to(("server", 80), refuse=True)

@@ -188,7 +188,7 @@ class MemorySocket(socket.socket):
         if incoming is None or outgoing is None:
             return
         incoming.closed = True
-        incoming.readable.open()  # whoever waits there finds it closed
+        incoming.readable.open()  # the waiter there finds it closed
         outgoing.writable.open()
         if incoming.received:  # as a system does: the peer is told that not all was read
             outgoing.break_off(errno.ECONNRESET)

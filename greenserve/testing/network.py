@@ -108,7 +108,7 @@ class Network:
 
     def to(self, address: Any = None, **conditions: Any) -> None:
         """Set conditions of the connections to `address` made from now on; None: to those without conditions of
-        their own. Raises TypeError for an unknown condition, ValueError for a number that makes no sense.
+        their own. Raises TypeError for an unknown condition, ValueError for an invalid number.
         """
         unknown = conditions.keys() - NAMES
         if unknown:
@@ -134,7 +134,7 @@ class Network:
         return sock
 
     def forget(self, listening: Listening) -> None:
-        """A listening socket is closed: who is in its queue is refused."""
+        """A listening socket is closed: the connections in its queue are refused."""
         self._listening.pop(_normal(listening.address), None)
         for sock, _ in listening.queue:
             sock.close()
@@ -158,7 +158,7 @@ class Network:
         listening.arrived.open()
         try:
             self._travel(conditions, deadline)
-        except BaseException:  # nobody will have it, and the server is to know
+        except BaseException:  # the client will not get it, and the server must know
             ours.close()
             raise
         return ours

@@ -1,7 +1,8 @@
 """One direction of a connection in memory: bytes that are sent, under way, delivered, read.
 
-Law: `Stream` is the only place where bytes move, and the hub's clock the only one that says when. Deliveries keep their
-order, as TCP's do; of those of several connections that are due at the same time, the seed decides which comes first.
+Invariant: `Stream` is the only place where bytes move, and the hub's clock the only one that says when. Deliveries keep
+their order, as TCP's do; of those of several connections that are due at the same time, the seed decides which comes
+first.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Gate:
         self._token: Token = []
 
     def wait(self, deadline: float | None) -> None:
-        """Park until `open`. Raises TimeoutError; AlreadyWaiting when somebody waits already."""
+        """Park until `open`. Raises TimeoutError; AlreadyWaiting when another thread waits already."""
         if self._token:
             raise AlreadyWaiting(f"another green thread waits already to {self._what}")
         greenlet = running()
@@ -43,7 +44,7 @@ class Gate:
             raise TimeoutError("timed out")
 
     def open(self) -> None:
-        """Let whoever waits go on and look."""
+        """Let the waiter go on and look."""
         wake(self._token)
 
 
@@ -88,8 +89,8 @@ class Stream:
         self._last = 0.0  # when the delivery before this one is due
         self.received = bytearray()
         self.ended = False  # the end has been delivered
-        self.closed = False  # nobody will read
-        self.finished = False  # nobody will send
+        self.closed = False  # the reader has closed
+        self.finished = False  # the sender has finished
         self.error = 0  # an errno: the connection is broken
         self.readable = Gate("read from this socket")
         self.writable = Gate("write to this socket")
@@ -130,7 +131,7 @@ class Stream:
         piece = self._under_way.popleft()
         if piece is None:
             self.ended = True
-        elif self.closed:  # TCP's answer to bytes that nobody will read is a reset, which takes its time, too
+        elif self.closed:  # TCP answers bytes that will not be read with a reset, which takes its time, too
             reset = self._clock() + self.conditions.latency
             self._deliveries.at(reset, lambda: self.break_off(errno.EPIPE))
         else:

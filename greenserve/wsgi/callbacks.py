@@ -1,4 +1,4 @@
-"""HTTP for those who think in events: a function of a request becomes a WSGI application (`Server.on_request`)."""
+"""HTTP by callback: a function of a request becomes a WSGI application (`Server.on_request`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One request and its response: calls the application as PEP 3333 says.
 
-Law: the head leaves with the first piece of the body, in one send; before that everything can still be replaced
+Invariant: the head leaves with the first piece of the body, in one send; before that everything can still be replaced
 (start_response with exc_info, an error page), afterwards nothing. `Stage` says where the response is.
 """
 

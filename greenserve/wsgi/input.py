@@ -21,7 +21,7 @@ class Source(Protocol):
 
 
 def _keep_on() -> None:
-    """Give way to nobody."""
+    """Do not give way."""
 
 
 class Input:
@@ -128,7 +128,7 @@ class Input:
         return False
 
     def release(self) -> None:
-        """The server's: the request is over. Whoever reads on gets ValueError, as of a closed file."""
+        """The server's: the request is over. Further reads raise ValueError, as on a closed file."""
         self._source = None
         self._give_way = _keep_on
         self._buffer = b""
