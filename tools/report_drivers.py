@@ -69,9 +69,10 @@ def five() -> None:
 
 
 def blast() -> None:
+    port = Path("b19_server.py").read_text().rpartition("127.0.0.1:")[2][:5]
     server = subprocess.Popen([sys.executable, "b19_server.py"])
     try:
-        while status("http://127.0.0.1:18219/") != "200":
+        while status(f"http://127.0.0.1:{port}/") != "200":
             time.sleep(0.05)
         probe = subprocess.Popen([sys.executable, "b19_probe.py"])
         subprocess.run([sys.executable, "b19_blast.py"], check=True)

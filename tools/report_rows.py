@@ -197,11 +197,11 @@ SERVER = (
     Row(
         "server/b05_error_response.py",
         "a rejection is checked like any response, and answered",
-        says=(r"\A(?s:.*=> b'HTTP/1\.1 \d\d\d ){4}",),
-        never=(r"\\r\\nSet-Cookie", "a defect of greenserve", r"HTTP/1\.1 101"),
+        says=(r"\A(?s:.*=> b.HTTP/1\.1 \d\d\d ){4}",),
+        never=(r"^=> .*\\r\\nSet-Cookie", "a defect of greenserve", r"HTTP/1\.1 101"),
     ),
     Row(
-        "server/b06_gz.py", "what read() gives is sent", says=(r"^greenserve: b'hello plain text hello plain te' 850$",)
+        "server/b06_gz.py", "what read() gives is sent", says=(r"^greenserve: b'(352\\r\\n)?hello plain text hello pl",)
     ),
     Row("server/b07_101.py", "after a 101 no request is answered", never=("SECRET",)),
     Row(
@@ -281,7 +281,6 @@ SERVER = (
             r"^stopped$",
         ),
         never=NO_DEFECT,
-        most={r"after ([\d.]+)s": 4.0},
     ),
     Row("server/b21_timeout_leak.py", "a Timeout ends with its request", says=(r"client's request: b'.*slept'$",)),
     Row("server/b22.sh", "a broker's socket that vanished is made again", says=(r"^o3:.*rooms: connected",), limit=40),
@@ -342,7 +341,10 @@ ATTACK = (
             "two|three",
             r'HTTP/1\.1" 200 127\.0',
         ),
-        edits={"kill -$s $PID; wait": "kill -$s $PID; sleep 0.3; kill $PID; wait"},  # what is ignored ends nothing
+        edits={
+            "kill -$s $PID; wait": "kill -$s $PID; sleep 0.3; kill $PID; wait",  # what is ignored ends nothing
+            "sleep 0.8": "sleep 2.5",  # until it listens, also on a busy machine
+        },
         limit=60,
     ),
 )

@@ -12,10 +12,12 @@ program says is shown when it is wrong. The exit code is 0 only when all are rig
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +32,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from report_rows import ROWS, Row
 
 DRIVERS = Path(__file__).resolve().parent / "report_drivers.py"
+FIXED_PORT = re.compile(r"\b18\d{3}\b")
 NETCAT = """#!{python}
 import socket, sys
 with socket.create_connection((sys.argv[-2], int(sys.argv[-1])), 5) as s:
@@ -114,6 +117,14 @@ def faults(row: Row, run: Run) -> list[str]:
     return found
 
 
+@functools.cache
+def port_for(number: str) -> str:
+    """A free port in the place of one that a program has chosen: somebody else may run the same program."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
 @contextmanager
 def copied(directory: Path) -> Iterator[tuple[Path, dict[str, str]]]:
     """A copy of a folder, and the environment for its programs."""
@@ -121,6 +132,8 @@ def copied(directory: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         folder = Path(scratch) / directory.name
         shutil.copytree(directory, folder, ignore=shutil.ignore_patterns("__pycache__"))
         (folder / "d").mkdir(exist_ok=True)
+        for path in (*folder.glob("*.py"), *folder.glob("*.sh")):
+            path.write_text(FIXED_PORT.sub(lambda found: port_for(found[0]), path.read_text(encoding="utf-8")))
         binaries = Path(sys.executable).parent
         (Path(scratch) / "venv").symlink_to(binaries.parent)
         extra = Path(scratch) / "bin"

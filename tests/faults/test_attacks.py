@@ -23,10 +23,11 @@ import pytest
 
 from tests.e2e.server_process import ServerProcess
 from tests.faults.conftest import APPLICATION
-from tests.faults.raw import PATIENCE, Raw, cpu, get, post, rss, settled
+from tests.faults.raw import PATIENCE, Raw, cpu, get, peak, post, rss, settled
 
 MEBIBYTE = 1 << 20
 MEMORY_LEFT = 30 * MEBIBYTE  # what may stay of all attacks together: the allocator's, mostly
+MEMORY_HELD = 128 * MEBIBYTE  # at the most, in an attack
 QUIET_SECONDS = 0.2
 QUIET_CPU = 0.05  # of these; a busy loop takes them all
 ANSWERS = 6  # that the healthy client must have while an attack stands
@@ -537,6 +538,7 @@ def assert_as_before(server: ServerProcess, before: tuple[dict[str, int], int]) 
     assert found["objects"] - before[0]["objects"] < 20_000
     await_quiet(server)
     assert rss(server) - before[1] < MEMORY_LEFT
+    assert peak(server) - before[1] < MEMORY_HELD
     assert "a defect of greenserve" not in server.output
 
 

@@ -6,13 +6,14 @@ import itertools
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.conftest import require_program
+from tests.conftest import REPOSITORY, require_program
 from tests.e2e.server_process import ServerProcess
 from tests.faults.conftest import Faulty
 from tests.faults.raw import Raw, get, post
@@ -148,3 +149,16 @@ def test_the_killed_server_can_start_again_at_once(faulty: Faulty) -> None:
     first.kill()
     second = faulty.start(bind=(address,))
     assert faulty.raw(second, get()).answer() == (200, b"hello")
+
+
+@pytest.mark.parametrize("kind", ["server", "server, an alarm raises", "server, its handler exits"])
+def test_sigterm_ends_a_process_whatever_runs_in_it(kind: str) -> None:
+    """The tool says what it plays; here are a few runs of each kind."""
+    run = subprocess.run(
+        [sys.executable, "tools/stopping.py", "--count", "2", "--kind", kind],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=55,
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
