@@ -46,17 +46,17 @@ def relax() -> bool:
         hub = greenlet.hub
     except (HubError, RuntimeError):  # the hub's own greenlet; a finaliser while the interpreter ends
         return False
-    if hub.clock() < hub.poll_time or hub.closed or not _may_switch(sys._getframe(1)):
+    if hub.clock() < hub.poll_time or hub.closed or not may_switch(sys._getframe(1)):
         return False
     hub.pause(greenlet)
     return True
 
 
-def _may_switch(frame: FrameType | None) -> bool:
-    """Whether nobody up the stack is in the middle of something. frame: the operation's."""
-    while frame is not None and _module(frame).startswith(_OPERATIONS):
+def may_switch(frame: FrameType | None) -> bool:
+    """Whether nothing up the stack is in the middle of what a switch could break. frame: the operation's."""
+    while frame is not None and _module(frame).startswith(_OPERATIONS) and frame.f_code.co_qualname not in _CALLERS:
         frame = frame.f_back
-    if frame is None or _module(frame).startswith(_PACKAGE):
+    if frame is None or (_module(frame).startswith(_PACKAGE) and frame.f_code.co_qualname not in _CALLERS):
         return False
     below = ""  # the module of the frame that this one has called
     while frame is not None:

@@ -25,7 +25,7 @@ from queue import Empty, Full
 from typing import Any, Generic, Self, TypeVar, cast
 
 from greenserve.hub.busywait import relax
-from greenserve.hub.hooked import HookedStore
+from greenserve.hub.hooked import HookedStore, NoItem
 from greenserve.hub.hub import TIMED_OUT, Greenlet, running
 from greenserve.hub.line import AGAIN, Line, resume
 from greenserve.hub.lock import Semaphore
@@ -91,10 +91,13 @@ class LightQueue(Generic[T]):
         cls = type(self)
         hooks: tuple[Any, ...] = (cls._init, cls._qsize, cls._put, cls._get)
         self._transparent = hooks in ATOMIC_HOOKS or hooks in TRANSPARENT_HOOKS
-        self._hooked = None if hooks in ATOMIC_HOOKS else HookedStore(self, self._getters, self._admit_or_not)
+        self._hooked = (
+            None if hooks in ATOMIC_HOOKS else HookedStore(self, self._getters, self._admit_or_not, self._refused)
+        )
         self._items: Any = self.queue if self._hooked is None else self._hooked
         self._append: Callable[[T], None] = self._items.append
         self._fetch: Callable[[], T] = getattr(self._items, "popleft", self._items.pop)
+        self._nothing = IndexError if self._hooked is None else NoItem  # what `_fetch` raises
         self._note_state()
 
     # -- what a subclass may override
@@ -208,6 +211,14 @@ class LightQueue(Generic[T]):
         if self._puts is not None:
             next(self._puts)
 
+    def _uncount(self) -> None:
+        """What `_count` has counted was not put after all."""
+
+    def _refused(self) -> None:
+        """A hook has not stored an item: neither its task nor its place is taken."""
+        self._uncount()
+        self._admit_or_not()
+
     # -- get
 
     def get(self, block: bool = True, timeout: float | None = None) -> T:
@@ -217,7 +228,7 @@ class LightQueue(Generic[T]):
         if self._items:
             try:
                 item = self._fetch()
-            except IndexError:
+            except self._nothing:
                 pass
             else:
                 if self._room is not None:
@@ -348,6 +359,9 @@ class LightQueue(Generic[T]):
             if offer is not None:
                 putter, item = offer
                 self._count()
+                if self._hooked is not None:
+                    self._hooked.append_for(putter, item)
+                    return
                 self._append(item)
                 resume(putter)
                 return
@@ -397,7 +411,7 @@ class LightQueue(Generic[T]):
         """Take an item that nobody will get. Raises Empty when there is none."""
         try:
             self._fetch()
-        except IndexError:
+        except self._nothing:
             self._take_stored()
 
     # -- looking at it

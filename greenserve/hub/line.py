@@ -19,7 +19,7 @@ import collections
 import contextlib
 from typing import Any
 
-from greenserve.hub.hub import TIMED_OUT, Greenlet, wake
+from greenserve.hub.hub import TIMED_OUT, Greenlet, Throw, wake
 from greenserve.hub.timers import Token
 
 AGAIN: Any = type("Again", (), {"__repr__": lambda _: "AGAIN"})()
@@ -33,6 +33,14 @@ def resume(greenlet: Greenlet, outcome: Any = None) -> None:
     greenlet.outcome = outcome
     hub = greenlet.hub
     hub.ready.append(greenlet)
+    if hub.sleeping:
+        hub.wakeup.wake()
+
+
+def fail(greenlet: Greenlet, error: BaseException) -> None:
+    """Raise `error` in a greenlet whose token the caller has claimed, where it is parked."""
+    hub = greenlet.hub
+    hub.ready.append(Throw(greenlet, error))
     if hub.sleeping:
         hub.wakeup.wake()
 

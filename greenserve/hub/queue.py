@@ -68,6 +68,9 @@ class Queue(LightQueue[T]):
         """An item that was got has been dealt with. Raises ValueError when that was said of all items already."""
         if self._unfinished() <= 0:
             raise ValueError("task_done() called too many times")
+        self._uncount()
+
+    def _uncount(self) -> None:
         next(self._dones)
         if self._unfinished() <= 0:
             self._joiners.wake_all()

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from greenserve.hub import Timeout, sleep, spawn
+from greenserve.hub import Event, Timeout, native, sleep, spawn
 from greenserve.hub.queue import (
     Channel,
     Empty,
@@ -19,6 +19,7 @@ from greenserve.hub.queue import (
     ShutDown,
     SimpleQueue,
 )
+from greenserve.hub.threadpool import ThreadPool
 from tests.hub.interrupting import everywhere, interrupted
 
 
@@ -389,12 +390,14 @@ def test_a_comparison_that_waits_holds_nobody_up_for_ever(virtual):
     sleep()
     getters = [spawn(getter) for _ in range(2)]
     sleep()
-    queue.put(Slow(3))  # is stored by the one who is inside
+    late = spawn(queue.put, Slow(3))  # is stored by the one who is inside
+    sleep()
     assert virtual.now == 0
     putter.wait()
     for thread in getters:
         thread.wait()
     assert got == [1, 2]
+    late.wait()
     assert queue.get().n == 3
 
 
@@ -408,12 +411,201 @@ def test_a_getter_of_a_failing_hook_gets_the_error(hub):
     thread = spawn(queue.get)
     thread.quiet = True
     sleep()
+    queue.put(1)
     with pytest.raises(LookupError):
-        queue.put(1)
+        thread.wait()
     queue.queue.append(2)
     with pytest.raises(LookupError):
         queue.get()
-    thread.kill()
+
+
+class Picky(Queue):
+    """Refuses "bad" items when they are put, and ill ones when they are got: these stay."""
+
+    def _put(self, item):
+        if item == "bad":
+            raise ValueError("refused")
+        super()._put(item)
+
+    def _get(self):
+        if self.queue[0] == "ill":
+            self.queue.rotate(-1)
+            raise IndexError("cannot get")
+        return super()._get()
+
+
+@pytest.mark.parametrize("size", [None, 1, 2])
+@pytest.mark.parametrize("how", [{"block": False}, {"timeout": 0.01}, {}])
+def test_an_item_that_a_hook_refuses_takes_neither_a_place_nor_a_task(size, how, hub):
+    queue = Picky(size)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="refused"):
+            queue.put("bad", **how)
+    assert (queue.qsize(), queue.unfinished_tasks) == (0, 0)
+    assert queue.join(timeout=5)
+    queue.put("good", **how)
+    assert (queue.qsize(), queue.unfinished_tasks) == (1, 1)
+    assert queue.full() is (size == 1)
+    assert queue.get() == "good"
+    queue.task_done()
+    with pytest.raises(ValueError, match="too many times"):
+        queue.task_done()
+
+
+def test_a_joiner_goes_on_when_the_last_item_is_refused_in_the_end(hub):
+    class Late(Queue):
+        def _put(self, item):
+            sleep()
+            raise ValueError("refused")
+
+    queue = Late()
+    putter = spawn(queue.put, 1)
+    sleep()
+    joiner = spawn(queue.join, 5)
+    with pytest.raises(ValueError, match="refused"):
+        putter.wait()
+    assert joiner.wait() is True
+
+
+def test_a_heap_that_cannot_compare_an_item_is_none_the_worse(hub):
+    queue = PriorityQueue(2)
+    queue.put((1, "one"))
+    with pytest.raises(TypeError):
+        queue.put("text", block=False)
+    assert queue.unfinished_tasks == 1
+    queue.queue[:] = [(1, "one")]  # heapq has appended before it compared, as the standard library's has
+    queue.put((0, "none"), block=False)
+    assert [queue.get(), queue.get()] == [(0, "none"), (1, "one")]
+
+
+def test_a_putter_that_waited_for_room_is_told_that_its_item_is_refused(hub):
+    queue = Picky(1)
+    queue.put("first")
+    putters = [spawn(queue.put, item) for item in ("bad", "bad", "second")]
+    sleep()
+    assert queue.get() == "first"
+    for putter in putters[:2]:
+        with pytest.raises(ValueError, match="refused"):
+            putter.wait()
+    putters[2].wait()
+    assert (queue.get(), queue.unfinished_tasks) == ("second", 2)
+
+
+def test_a_thousand_refused_putters_leave_the_place_to_the_next(hub):
+    queue = Picky(1)
+    queue.put("first")
+    putters = [spawn(queue.put, "bad") for _ in range(1000)]
+    last = spawn(queue.put, "last")
+    sleep()
+    assert queue.get() == "first"
+    last.wait()
+    assert all(isinstance(putter.error, ValueError) for putter in putters)
+    assert queue.get() == "last"
+
+
+def test_a_getter_that_waited_is_told_what_its_hook_raises_and_the_item_stays(hub):
+    queue = Picky(2)
+    getters = [spawn(queue.get), spawn(queue.get, timeout=60)]
+    sleep()
+    queue.put("ill")
+    for getter in getters:
+        with pytest.raises(IndexError, match="cannot get"):
+            getter.wait()
+    assert (queue.qsize(), queue.unfinished_tasks) == (1, 1)
+    with pytest.raises(IndexError, match="cannot get"):
+        queue.get_nowait()
+    queue.queue[0] = "well"
+    assert queue.get_nowait() == "well"
+    queue.put(1)
+    queue.put(2, block=False)
+
+
+def test_an_error_goes_to_whose_item_it_is_when_another_is_inside(hub):
+    go_on = Event()
+
+    class Slow(Queue):
+        def _put(self, item):
+            if item == "slow":
+                go_on.wait()
+            if item == "bad":
+                raise ValueError("refused")
+            super()._put(item)
+
+    queue = Slow()
+    slow = spawn(queue.put, "slow")
+    sleep()
+    bad, killed, good = spawn(queue.put, "bad"), spawn(queue.put, "killed"), spawn(queue.put, "good")
+    sleep()
+    killed.kill()
+    go_on.send()
+    slow.wait()
+    good.wait()
+    with pytest.raises(ValueError, match="refused"):
+        bad.wait()
+    assert [queue.get_nowait(), queue.get_nowait()] == ["slow", "good"]
+    assert (queue.qsize(), queue.unfinished_tasks) == (0, 2)
+
+
+def test_a_kill_inside_a_hook_ends_who_was_killed_and_loses_nobodys_item(hub):
+    class Slow(Queue):
+        def _put(self, item):
+            if item == "first":
+                sleep(1000)
+            super()._put(item)
+
+    queue = Slow()
+    first = spawn(queue.put, "first")
+    sleep()
+    second = spawn(queue.put, "second")
+    sleep()
+    first.kill()
+    second.wait()
+    assert (queue.get(), queue.unfinished_tasks) == ("second", 1)
+
+
+def test_an_item_put_by_a_hook_itself_waits_for_nobody(hub, capfd):
+    class Twice(Queue):
+        def _put(self, item):
+            if item == "bad":
+                raise ValueError("refused")
+            super()._put(item)
+            if item == 1:
+                self.put(2)
+                self.put("bad")
+
+    queue = Twice()
+    queue.put(1)
+    assert [queue.get(), queue.get()] == [1, 2]
+    assert queue.unfinished_tasks == 2
+    assert "ValueError: refused" in capfd.readouterr().err
+
+
+def test_another_os_threads_putter_is_told_too(hub):
+    inside, go_on = native.allocate_lock(), native.allocate_lock()
+    inside.acquire()
+    go_on.acquire()
+
+    class Slow(Queue):
+        def _put(self, item):
+            if item == "slow":
+                inside.release()
+                go_on.acquire()
+            elif item == "bad":
+                raise ValueError("refused")
+            super()._put(item)
+
+    queue, pool = Slow(), ThreadPool(1)
+    call = pool.submit(queue.put, "slow")
+    inside.acquire()
+    bad = spawn(queue.put, "bad")
+    bad.quiet = True
+    sleep()
+    assert not bad.dead
+    go_on.release()
+    with pytest.raises(ValueError, match="refused"):
+        bad.wait()
+    call.wait()
+    assert queue.get() == "slow"
 
 
 def test_a_timeout_ends_a_get_and_the_next_item_goes_to_another(virtual):
