@@ -35,6 +35,7 @@ from greenserve.hub.native import _count as _os_threads
 from greenserve.hub.native import get_ident as _os_ident
 from greenserve.hub.native import start_new_thread as _start_os_thread
 from greenserve.hub.parking import Loop as _Loop
+from greenserve.hub.parking import Visitor as _Visitor
 from greenserve.hub.rlock import RLock as _GreenRLock
 from greenserve.hub.threadpool import thread_count as _thread_count
 
@@ -70,7 +71,7 @@ def get_ident() -> int:
     except AttributeError:  # the hub's own greenlet, or one that has never waited
         job = None
     if job is not None:
-        return id(job)
+        return _os_ident() if isinstance(greenlet, _Visitor) and job is greenlet.hub.main else id(job)
     if greenlet.parent is None or isinstance(greenlet, _Loop):
         return _os_ident()
     return id(greenlet)

@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.green import COPIED, _natives, _upgrade, drivers, loops, other_hubs, processes
+from greenserve.green import COPIED, _natives, _upgrade, drivers, loops, other_hubs, processes, signal
 from greenserve.green._copies import Copies
 from greenserve.green._imports import adapt
 from greenserve.green._relaxing import relax_futures, relax_queues, relax_threads
@@ -93,6 +93,7 @@ TABLE: dict[str, tuple[Patch | Adapter, ...]] = {
     ),
     "os": (Patch("os", ("waitpid", "wait", "wait3", "wait4", "waitid", "read", "readv", "write")),),
     "subprocess": (Patch("subprocess", ("Popen",)),),
+    "signal": (Patch("signal", ("signal", "getsignal")), Adapter("signal", signal.move_handlers_to_main)),
     "psycopg": (  # Eventlet's name for it
         Adapter("psycopg2.extensions", drivers.set_wait_callback),
         Adapter("psycopg.waiting", drivers.wait_by_poll),

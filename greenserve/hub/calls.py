@@ -1,9 +1,9 @@
 """What stands in a ready queue besides greenlets, and how a greenlet gets there: tokens, `wake`, calls that the hub
 makes.
 
-Law: a parked greenlet is resumed by whoever claims its *token*, the list [greenlet], by popping it. list.pop is atomic,
-so of a release, a timer, a close and a kill, in whatever OS thread, exactly one wins; the losers find the list empty
-and go on to the next waiter. Hence no wake-up is lost, none comes twice, and a resumption that hands something over is
+Law: a parked greenlet is resumed by whoever claims its *token*, the list [greenlet], by emptying it. That is atomic, so
+of a release, a timer, a close and a kill, in whatever OS thread, exactly one wins; the losers find the list empty and
+go on to the next waiter. Hence no wake-up is lost, none comes twice, and a resumption that hands something over is
 never overtaken.
 """
 
@@ -39,6 +39,10 @@ class HubCall:
         """Do it."""
         raise NotImplementedError
 
+    def unbegun(self) -> bool:
+        """Whether `switch`, which an exception has ended, has yet to do it, and is to be called again."""
+        return False
+
 
 class Call(HubCall):
     """A function call that the hub makes once."""
@@ -46,21 +50,29 @@ class Call(HubCall):
     __slots__ = ("_args", "_callback")
 
     def __init__(self, callback: Callable[..., object], args: tuple[Any, ...]) -> None:
-        self._callback = callback
+        self._callback: Callable[..., object] | None = callback
         self._args = args
 
     def switch(self) -> None:
         """Make the call."""
-        call_guarded(self._callback, self._args)
+        callback = self._callback
+        if callback is not None:
+            self._callback = None
+            call_guarded(callback, self._args)
+
+    def unbegun(self) -> bool:
+        """Whether the call has yet to be made."""
+        return self._callback is not None
 
 
 class Throw(HubCall):
     """Resumes a claimed greenlet by an exception."""
 
-    __slots__ = ("_error", "_greenlet")
+    __slots__ = ("_error", "_greenlet", "_job")
 
     def __init__(self, target: Any, error: BaseException) -> None:
         self._greenlet = target
+        self._job = target.job
         self._error = error
 
     def concerns(self, target: Any, kind: type[BaseException]) -> bool:
@@ -68,10 +80,19 @@ class Throw(HubCall):
         return self._greenlet is target and isinstance(self._error, kind)
 
     def switch(self) -> None:
-        """Throw it."""
-        error, self._error = self._error, _NO_ERROR  # the hub's frame keeps us while the target runs
-        if not self._greenlet.dead:  # thrown into a dead greenlet it would come up here
-            self._greenlet.throw(error)
+        """Throw it. The target's `park` sees by its outcome that it was resumed by us."""
+        greenlet = self._greenlet
+        if self._error is _NO_ERROR or greenlet.dead:  # thrown into a dead greenlet it would come up here
+            return
+        if greenlet.job is not self._job:  # another error has ended the job, and the carrier has the next one
+            return
+        greenlet.outcome = error = self._error
+        self._error = _NO_ERROR  # the hub's frame keeps us while the target runs
+        greenlet.throw(error)
+
+    def unbegun(self) -> bool:
+        """Whether it has yet to be thrown."""
+        return self._error is not _NO_ERROR
 
 
 _NO_ERROR = RuntimeError()
@@ -95,13 +116,21 @@ def wake(token: Token, outcome: Any = None) -> bool:
 
     Returns False when somebody else has claimed it already (it timed out, was killed, was woken).
     """
+    greenlet: Any = None
     try:
-        greenlet = token.pop()
+        greenlet = token[0]
+        del token[0]  # the claim; no call comes between, and so no signal handler
+        greenlet.outcome = outcome
+        hub = greenlet.hub
+        hub.ready.append(greenlet)
+        if hub.sleeping:
+            hub.wakeup.wake()
     except IndexError:
         return False
-    greenlet.outcome = outcome
-    hub = greenlet.hub
-    hub.ready.append(greenlet)
-    if hub.sleeping:
-        hub.wakeup.wake()
+    except BaseException:
+        if greenlet is not None and not token:  # it is claimed, so it must be resumed
+            greenlet.outcome = outcome
+            hub = greenlet.hub
+            hub.ready += (greenlet,)
+        raise
     return True

@@ -73,7 +73,7 @@ def dump_on_signal(signum: int | None = None) -> None:
     >>> import signal
     >>> greenserve.debug.dump_on_signal(signal.SIGUSR2)  # and then, in a shell: kill -USR2 PID
     """
-    signal.signal(signal.SIGUSR1 if signum is None else signum, _dump_handler)
+    interrupt.set_handler(signal.SIGUSR1 if signum is None else signum, _dump_handler)
 
 
 def _dump_handler(signum: int, frame: FrameType | None) -> None:

@@ -11,6 +11,7 @@ who are waited for, before the hub sleeps.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -116,7 +117,8 @@ class Descriptors(Parking):
                 waiter.cancel()
             elif isinstance(waiter, list):
                 try:
-                    greenlet = waiter.pop()
+                    greenlet = waiter[0]
+                    del waiter[0]
                 except IndexError:  # woken already
                     continue
                 self.ready.append(Throw(greenlet, _closed()))
@@ -241,26 +243,41 @@ class Descriptors(Parking):
 
     # -- events
 
-    def dispatch(self, events: list[tuple[int, int]]) -> None:
+    def dispatch(self, events: list[tuple[int, int]]) -> None:  # noqa: C901 - a call for each event costs as much
         """Make ready whoever waits for what the poller has reported."""
-        for fd, bits in events:
-            descriptor = self.descriptors.get(fd)
-            if descriptor is None:
-                if fd == self.wakeup.fd:
-                    self.wakeup.drain()
-                continue
-            if bits & self._hangup:
-                descriptor.hangup = True
-            if bits & self._readable:
-                waiter = descriptor.reader
-                if waiter is not None:
-                    descriptor.reader = None
-                    self._resume(waiter, fd, READ)
-            if bits & self._writable:
-                waiter = descriptor.writer
-                if waiter is not None:
-                    descriptor.writer = None
-                    self._resume(waiter, fd, WRITE)
+        waiter: Token | HubCall | None = None
+        try:
+            for fd, bits in events:
+                descriptor = self.descriptors.get(fd)
+                if descriptor is None:
+                    if fd == self.wakeup.fd:
+                        self.wakeup.drain()
+                    continue
+                if bits & self._hangup:
+                    descriptor.hangup = True
+                if bits & self._readable:
+                    waiter = descriptor.reader
+                    if waiter is not None:
+                        descriptor.reader = None
+                        self._resume(waiter, fd, READ)
+                if bits & self._writable:
+                    waiter = descriptor.writer
+                    if waiter is not None:
+                        descriptor.writer = None
+                        self._resume(waiter, fd, WRITE)
+        except BaseException:  # a signal handler has raised
+            if type(waiter) is list:
+                wake(waiter)
+            elif waiter is not None and waiter not in self.ready:
+                self.ready.append(waiter)
+            raise
+
+    def report_again(self) -> None:
+        """Have the poller report again what is ready of that for which anything waits: reports may have been lost."""
+        for fd, descriptor in list(self.descriptors.items()):
+            if self._edges and (descriptor.reader is not None or descriptor.writer is not None):
+                with contextlib.suppress(OSError):  # closed behind our back
+                    self.poller.rearm(fd)
 
     def _resume(self, waiter: Token | HubCall, fd: int, direction: int) -> None:
         if not self._edges:

@@ -21,6 +21,7 @@ from greenserve.hub import idle
 from greenserve.hub import native as _thread
 from greenserve.hub.busywait import relax
 from greenserve.hub.hub import Hub, current_hub, raise_pending, running, wake
+from greenserve.hub.parking import Visitor
 from greenserve.hub.timers import Timer, Token
 
 Link: TypeAlias = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]
@@ -258,7 +259,12 @@ class GreenThread(Generic[T]):
         error = None  # its traceback refers to this frame,
         del self  # and we to the error
 
+    def fail(self, error: BaseException) -> None:
+        """Called by the hub: end by `error`, because it could not be begun, or to make good an interrupted end."""
+        self._finish(self._error if self._state is _DONE else error)
+
     def _finish(self, error: BaseException | None) -> None:
+        """The end. Interrupted by an exception it can be called again, and goes on."""
         self._error = error
         if error is not None:
             self._result = error.__traceback__
@@ -271,11 +277,16 @@ class GreenThread(Generic[T]):
         ends = self._ends
         while ends:
             try:
-                end = ends.pop(0)
+                end = ends[0]
             except IndexError:  # the last one has just left, in another OS thread
                 break
             if isinstance(end, list):
                 wake(end)
+            try:
+                ends.remove(end)
+            except ValueError:  # another OS thread has just taken it back
+                continue
+            if isinstance(end, list):
                 continue
             callback, args, kwargs = end
             try:
@@ -441,7 +452,10 @@ def getcurrent() -> GreenThread[Any]:
     greenlet = running()
     thread = greenlet.thread
     if thread is None:
-        name = "main" if greenlet is greenlet.hub.main else repr(greenlet.job or greenlet)
+        main = greenlet.hub.main
+        if isinstance(greenlet, Visitor):
+            greenlet = main
+        name = "main" if greenlet is main else repr(greenlet.job or greenlet)
         thread = greenlet.thread = AdoptedThread(greenlet.hub, greenlet, name)
     return thread  # type: ignore[no-any-return]
 

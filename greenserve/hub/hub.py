@@ -83,25 +83,62 @@ class Hub(Descriptors):
 
     def _run(self) -> None:
         while True:
+            failed: BaseException | None = None
             try:
-                self._serve()
-            except _greenlet.GreenletExit:
-                if self.closed:
-                    return
-                self.restore_mark()  # a callback has raised it, which ends nothing but the callback
-            except BaseException as error:  # no callback's, but e.g. of a signal handler that raised here
-                self.restore_mark()
-                self.throw_into_main(error)
+                while True:  # again at once: should another error come while one is dealt with, the outer loop is there
+                    try:
+                        if failed is not None:
+                            error, failed = failed, None
+                            self._recover(error)
+                        self._serve()
+                    except _greenlet.GreenletExit as exit_:
+                        if self.closed:
+                            return
+                        failed = exit_
+                    except BaseException as error:
+                        failed = error
+            except BaseException as error:
+                self.ready += (Call(self._recover, (error,)),)
+
+    def _recover(self, error: BaseException) -> None:
+        """Go on after an error that is no green thread's: main gets it, and nobody is lost by it.
+
+        It was raised by a callback (SystemExit, say; GreenletExit, which ends nothing but the callback), or by a signal
+        handler before any instruction of the hub's: events that the poller has reported may be lost, and so are asked
+        for again.
+        """
+        if MARK not in self.ready:
+            self.ready.append(MARK)
+        self.report_again()
+        if not isinstance(error, _greenlet.GreenletExit):
+            self.throw_into_main(error)
 
     def _serve(self) -> None:
         ready = self.ready
-        popleft = ready.popleft
-        while True:
-            item = popleft()
-            if item is not MARK:
-                item.switch()
-                continue
-            self._between_rounds()
+        item: Any = MARK
+        try:
+            while True:
+                item = ready[0]
+                del ready[0]
+                if item is not MARK:
+                    item.switch()
+                    continue
+                self._between_rounds()
+        except BaseException as error:
+            if self._unfinished(item, error):
+                return
+            raise
+
+    def _unfinished(self, item: Any, error: BaseException) -> bool:
+        """See to what the hub was about to switch to. Returns whether that was all there is to do about `error`."""
+        if isinstance(item, Carrier):
+            if isinstance(error, MemoryError) and not item and not item.dead:  # so it could not be started
+                item.job.fail(error)
+                return True
+            self.ready.append(item)
+        elif item is not MARK and (not isinstance(item, HubCall) or item.unbegun()):
+            self.ready.append(item)
+        return False
 
     def _between_rounds(self) -> None:
         """Descriptors, then timers; sleep when nothing is ready. Puts the MARK back."""
@@ -116,12 +153,16 @@ class Hub(Descriptors):
             self._fire_timers(now)
 
     def _fire_timers(self, now: float) -> None:
-        for item in self.timers.due(now):
-            if isinstance(item, _greenlet.greenlet):
-                item.outcome = TIMED_OUT  # type: ignore[attr-defined]  # it is a Greenlet, or adopted
-                self.ready.append(item)
-            else:
-                item.expire(self)
+        for token in self.timers.due(now):
+            try:
+                item = token[0]
+                if isinstance(item, _greenlet.greenlet):
+                    wake(token, TIMED_OUT)
+                    continue
+                del token[0]
+            except IndexError:  # an OS thread has just claimed it
+                continue
+            item.expire(self)
 
     def _poll(self) -> float:
         """Ask the poller, and sleep in it when nothing is ready. Returns the time."""

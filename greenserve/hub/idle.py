@@ -104,11 +104,18 @@ def in_hub(frame: FrameType) -> bool:
 
 def print_error(what: str, error: BaseException) -> None:
     """One traceback on standard error, in one write, so that those of several OS threads do not mix."""
-    write(f"greenserve: {what}\n" + "".join(traceback.format_exception(error)))
+    try:
+        text = "".join(traceback.format_exception(error))
+    except Exception as unprintable:  # e.g. the recursion limit, or an error's own method
+        text = f"{type(error).__name__} (its traceback cannot be shown: {type(unprintable).__name__})\n"
+    write(f"greenserve: {what}\n{text}")
 
 
 def write(text: str) -> None:
-    """On standard error; if that is gone, nowhere: the hub must not fail for it, nor wait for whoever reads there."""
+    """On standard error; if that is gone or fails, nowhere: a report that cannot be written must harm nobody.
+
+    It waits for no reader. What a program has put in the place of `sys.stderr` may lack `flush`, or raise anything.
+    """
     stream: Any = sys.stderr
     real: Any = sys.__stderr__
     try:
@@ -119,5 +126,5 @@ def write(text: str) -> None:
         else:
             stream.write(text)
             stream.flush()
-    except (OSError, ValueError):  # closed
+    except BaseException:  # noqa: S110 - there is nowhere to report it
         pass

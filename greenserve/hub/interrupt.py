@@ -1,23 +1,29 @@
-"""SIGINT belongs to main, not to whichever green thread runs just now; and signals in general, as the hub sees them.
+"""Signals belong to main, not to whichever green thread runs just now, as the documentation of `signal` has it.
 
-Law: KeyboardInterrupt is raised by the handler only where the program's own code runs. In the middle of the hub's it
-would lose whom the hub has just taken from a queue; there, and in other green threads, it is left for main's next park.
-A second SIGINT, while the first has not got through since somebody computes, hits that somebody.
+SIGINT raises KeyboardInterrupt in main. A `MainHandler` calls a program's own handler in main. Where main runs the
+program's own code, both do so at once. In the middle of the hub's code, or while another green thread or the hub runs,
+it is left for main's park: the present one or the next. A second signal, while the first has not got through since a
+green thread computes, hits the green thread that computes.
 """
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
 from greenlet import getcurrent
 
 from greenserve.hub.calls import Throw
-from greenserve.hub.parking import Carrier, Parking
+from greenserve.hub.parking import Carrier, Loop, Parking
 
 _PACKAGE = __name__.rpartition(".")[0] + "."
+
+set_handler = signal.signal
+"""The interpreter's own, also where `signal` is patched: for handlers that are right in any greenlet."""
+get_handler = signal.getsignal
 
 _harmless: set[Any] = {signal.default_int_handler}
 _hub: list[Parking] = []  # the main OS thread's; at most one
@@ -29,8 +35,8 @@ def claim(hub: Parking) -> None:
     """
     if hub.wakeup.watch_signals():
         _hub[:] = [hub]
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-            signal.signal(signal.SIGINT, on_sigint)
+        if get_handler(signal.SIGINT) is signal.default_int_handler:
+            set_handler(signal.SIGINT, on_sigint)
 
 
 def release(hub: Parking) -> None:
@@ -55,9 +61,8 @@ def on_sigint(signum: int, frame: FrameType | None) -> None:
     hub = _hub[0] if _hub else None
     if hub is None:
         raise KeyboardInterrupt
-    in_hub = frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_PACKAGE)
     on_its_way = _on_its_way(hub)
-    if not in_hub and (on_its_way or _stands_for_main(hub)):
+    if not _in_hub(frame) and (on_its_way or _stands_for_main(hub)):
         raise KeyboardInterrupt
     if not on_its_way:
         if getcurrent() is hub.main:
@@ -67,6 +72,33 @@ def on_sigint(signum: int, frame: FrameType | None) -> None:
 
 
 _harmless.add(on_sigint)
+
+
+class MainHandler:
+    """Calls `handler` in main: a program's signal handler, which may wait there, and raise."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
+        self.handler = handler
+        self._called_for: set[int] = set()  # signals for which a call in main is on its way
+
+    def __call__(self, signum: int, frame: FrameType | None) -> None:
+        """The handler that the interpreter knows."""
+        hub = _hub[0] if _hub else None
+        if hub is None or (not _in_hub(frame) and (_stands_for_main(hub) or signum in self._called_for)):
+            self.handler(signum, frame)
+        else:
+            self._called_for.add(signum)
+            hub.interrupt(partial(self._in_main, signum, frame))
+
+    def _in_main(self, signum: int, frame: FrameType | None) -> None:
+        self._called_for.discard(signum)
+        self.handler(signum, frame)
+
+
+def _in_hub(frame: FrameType | None) -> bool:
+    """Whether a signal has come in the middle of the hub's code, or in its greenlet, where nothing may wait."""
+    in_code = frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_PACKAGE)
+    return in_code or isinstance(getcurrent(), Loop)
 
 
 def _stands_for_main(hub: Parking) -> bool:
@@ -85,6 +117,11 @@ def _on_its_way(hub: Parking) -> bool:
     return any(isinstance(item, Throw) and item.concerns(hub.main, KeyboardInterrupt) for item in list(hub.ready))
 
 
+def is_anywhere_right(handler: Any) -> bool:
+    """Whether a handler need not run in main: the hub's own are, and the interpreter's for SIGINT is taken by it."""
+    return handler in _harmless or isinstance(handler, MainHandler)
+
+
 def ignore_for_deadlocks(handler: Callable[[int, FrameType | None], object]) -> None:
     """Take note of a signal handler that never makes anything ready."""
     _harmless.add(handler)
@@ -92,5 +129,5 @@ def ignore_for_deadlocks(handler: Callable[[int, FrameType | None], object]) -> 
 
 def may_come() -> bool:
     """Whether the program has signal handlers of its own, which may make something ready."""
-    handlers = map(signal.getsignal, signal.valid_signals())
+    handlers = map(get_handler, signal.valid_signals())
     return any(callable(handler) and handler not in _harmless for handler in handlers)

@@ -13,9 +13,10 @@ Laws.
 * An exception for a greenlet that is not parked, or is claimed already, waits in `pending` until its next park, lest it
   destroy what the greenlet was handed.
 * `park`, `pause` and `switch_away` are the only places where a greenlet yields.
-* A signal handler may come between any two instructions, and may use `wake`, `spawn` and `call_soon_threadsafe`. It
-  must not raise: only SIGINT's, which knows these files (interrupt.py), can do so without losing somebody. Should one
-  raise all the same, then at least the MARK is put back.
+* An exception may come before any instruction (a signal handler that raises), and at every call once the recursion
+  limit is near: it is the running greenlet's alone. So what is taken from a queue is named first and removed then,
+  both without a call, and put back without one (`ready += ...`) when the switch to it did not take place. It may
+  then be in the queue twice, which is a resumption without a claim.
 """
 
 from __future__ import annotations
@@ -43,6 +44,9 @@ class Job(Protocol):
     def run(self) -> None:
         """Do the work."""
 
+    def fail(self, error: BaseException) -> None:
+        """End the work by `error`: it could not be begun for want of memory, or `run` has raised after all."""
+
 
 class Network(Protocol):
     """Makes stream sockets that are not the system's. Both raise OSError."""
@@ -63,7 +67,7 @@ class Greenlet(_greenlet.greenlet):
     job: Any  # the Job in progress; of the root greenlet: None
     token: Token  # the claim of the present (or last) park
     outcome: Any  # what the claimer handed over
-    pending: list[BaseException] | None  # exceptions to raise at the next park
+    pending: list[BaseException] | None  # to raise at the next park; of main also [] while signal handlers wait for it
     thread: Any  # the GreenThread that the job is, or that stands for it; None until somebody asks
 
 
@@ -91,18 +95,49 @@ class Carrier(Greenlet):
         hub = self.hub
         hub.carriers.add(self)
         idle_carriers = hub.idle_carriers
-        while True:
-            try:
-                self.job.run()
-            except BaseException as error:  # a job's last catch
-                hub.escaped(self.job, error)
-            self.job = self.thread = self.pending = self.outcome = self.gr_context = None
-            if len(idle_carriers) >= hub.max_idle_carriers:
-                break
-            idle_carriers.append(self)
-            while self.job is None:  # not `if`: somebody may resume us by mistake
-                hub.switch_away()
-        hub.carriers.discard(self)
+        try:
+            while True:
+                try:
+                    self.job.run()
+                except BaseException as error:  # a job's last catch
+                    hub.escaped(self.job, error)
+                self.job = self.thread = self.pending = self.outcome = self.gr_context = None
+                if len(idle_carriers) >= hub.max_idle_carriers:
+                    break
+                idle_carriers.append(self)
+                while self.job is None:  # not `if`: a resumption may be spurious
+                    self._idle()
+        finally:
+            hub.carriers.discard(self)
+            if self in idle_carriers:  # a signal handler has ended it
+                idle_carriers.remove(self)
+
+    def _idle(self) -> None:
+        hub = self.hub
+        try:
+            hub.switch_away()
+        except BaseException as error:  # a signal handler's, or the hub is closed
+            if hub.closed:
+                raise
+            hub.throw_into_main(error)
+
+
+class Visitor(_greenlet.greenlet):
+    """Runs signal handlers while main is parked: to the program it is main, to the hub a greenlet of its own."""
+
+    def __init__(self, hub: Parking) -> None:
+        super().__init__(hub.run_interruptions, hub.main)
+        self.hub = hub
+        self.job = hub.main.job or hub.main  # whom its locks belong to
+        self.token: Token = []
+        self.outcome: Any = None
+        self.pending: list[BaseException] | None = None
+        self.gr_context = hub.main.gr_context
+
+    @property
+    def thread(self) -> Any:
+        """Main's."""
+        return self.hub.main.thread
 
 
 class Loop(_greenlet.greenlet):
@@ -131,6 +166,7 @@ class Parking:
         self.sleeping = False  # in the poller, for long: whoever makes something ready must use `wakeup`
         self.closed = False
         self.network: Network | None = None  # of a test's, in the place of the system's; see greenserve.testing
+        self.interruptions: collections.deque[Callable[[], object]] = collections.deque()  # calls to be made in main
         self.rounds = 0  # ended so far
         self.poll_round = 0  # the poller's turn, however many are ready: at this round
         self.poll_time = 0.0  # or at this time
@@ -151,22 +187,29 @@ class Parking:
         """
         greenlet.token = token  # before the look at `pending`: a signal handler between the two finds the token
         if greenlet.pending is not None:
-            _raise_unless_claimed(greenlet, token)
+            self._attend(greenlet, token)
         ready = self.ready
+        following: Any = greenlet
         try:
             while True:
-                following = ready.popleft()
-                if not following:
-                    following = self._instead_of(following)
+                following = ready[0]
+                if following or (self._ends_round() and (following := ready[0])):
+                    del ready[0]
+                else:
+                    following = self._last_resort()
                 following.switch()
                 if not token:
                     break
-        except BaseException:
-            if (
-                token
-            ):  # neither `throw` nor a claim stands behind it: a raw greenlet.throw, or a signal handler that raised
-                token.clear()
-                self.restore_mark()
+                if self.interruptions:
+                    self._attend(greenlet, token)
+                    if not token:
+                        break
+        except BaseException as error:
+            if greenlet.outcome is not error:  # not a Throw: the switch may not have taken place
+                del token[:]
+                if following and following is not self.loop and not self.closed:
+                    ready += (following,)
+            greenlet.outcome = None
             raise
         outcome = greenlet.outcome
         greenlet.outcome = None  # the thread may live long, and what it was handed should not
@@ -190,11 +233,19 @@ class Parking:
     def pause(self, greenlet: Greenlet) -> None:
         """Let every other ready green thread run once."""
         ready = self.ready
-        ready.append(greenlet)
-        following = ready.popleft()
-        if not following:
-            following = self._instead_of(following)
-        following.switch()
+        following: Any = greenlet
+        try:
+            ready.append(greenlet)
+            following = ready[0]
+            if following or (self._ends_round() and (following := ready[0])):
+                del ready[0]
+            else:
+                following = self._last_resort()
+            following.switch()
+        except BaseException:
+            if following and following is not self.loop and not self.closed:
+                ready += (following,)
+            raise
         if greenlet.pending is not None:
             raise_pending(greenlet)
 
@@ -213,35 +264,99 @@ class Parking:
 
     def switch_away(self) -> None:
         """Run what is next. For a greenlet that somebody already knows to resume."""
-        following = self.ready.popleft()
-        if not following:
-            following = self._instead_of(following)
-        following.switch()
+        ready = self.ready
+        following: Any = None
+        try:
+            following = ready[0]
+            if following or (self._ends_round() and (following := ready[0])):
+                del ready[0]
+            else:
+                following = self._last_resort()
+            following.switch()
+        except BaseException:
+            if following and following is not self.loop and not self.closed:
+                ready += (following,)
+            raise
 
-    def _instead_of(self, following: Any) -> Any:
-        """Whom to switch to in the place of what is no started greenlet: the hub, which deals with it.
-
-        But a round that ends with nothing else due is ended here, for the way through the hub costs two switches.
+    def _ends_round(self) -> bool:
+        """End the round here if nothing but it is due, since the way through the hub costs two switches. Returns
+        whether that was possible: then what is first in `ready` is the next round's.
         """
         ready = self.ready
-        if following is MARK and ready and self.rounds < self.poll_round:
-            now = self.clock()
-            heap = self.timers.heap
-            if now < self.poll_time and not (heap and heap[0][0] <= now):
-                self.rounds += 1
-                ready.append(MARK)
-                following = ready.popleft()
-                if following:
-                    return following
-        ready.appendleft(following)
-        if self.closed:
-            return self._closed()
-        return self.loop
+        if ready[0] is not MARK or len(ready) == 1 or self.rounds >= self.poll_round or not ready[1]:
+            return False
+        now = self.clock()
+        heap = self.timers.heap
+        if now >= self.poll_time or (heap and heap[0][0] <= now):
+            return False
+        self.rounds += 1
+        ready.rotate(-1)
+        return True
 
-    def _closed(self) -> Any:
+    def _last_resort(self) -> Any:
+        """Whom to switch to when the first in `ready` is no started greenlet: the hub, which deals with it."""
+        if not self.closed:
+            return self.loop
         if _getcurrent() is self.main:
             raise HubError("this thread's hub is closed")
         return self.main  # in `close`: it gives up a green thread that has swallowed so many GreenletExits
+
+    # -- what comes in between
+
+    def interrupt(self, call: Callable[[], object]) -> None:
+        """Have `call()` made in main: within its present park, or else at its next one. For signal handlers."""
+        self.interruptions.append(call)
+        if self.main.pending is None:
+            self.main.pending = []  # `pause` looks only at this
+        self.ready.append(self.main)
+        if self.sleeping:
+            self.wakeup.wake()
+
+    def run_interruptions(self) -> None:
+        """Make the calls that wait for main, which runs this. What one raises is raised; the others then wait."""
+        interruptions = self.interruptions
+        while interruptions:
+            interruptions.popleft()()
+
+    def _attend(self, greenlet: Greenlet, token: Token) -> None:
+        """Deal with what has come for a greenlet that is about to park, or was resumed without a claim.
+
+        Raises the first exception that is pending. A greenlet that is claimed is resumed in any case, with what it is
+        handed; so then the exception waits for the next park.
+        """
+        if self.interruptions and greenlet is self.main:
+            self._attend_interruptions(greenlet)
+        if not greenlet.pending:
+            greenlet.pending = None
+            return
+        try:
+            del token[0]
+        except IndexError:
+            return
+        raise_pending(greenlet)
+
+    def _attend_interruptions(self, greenlet: Greenlet) -> None:
+        """Run main's interruptions in a greenlet on top of main, so that they can park while main can be claimed.
+
+        Raises what was thrown into main meanwhile (they get it first); what they raise is pending afterwards.
+        """
+        visitor = Visitor(self)
+        proceed = visitor.switch
+        thrown = raised = None
+        while not visitor.dead:
+            try:
+                proceed()
+            except BaseException as error:  # of their end, or thrown into main
+                if visitor.dead:
+                    raised = error
+                else:
+                    thrown = error
+                    self.throw(visitor, error)
+            proceed = self.switch_away
+        if thrown is not None:
+            raise raised or thrown
+        if raised is not None:
+            greenlet.pending = [raised, *(greenlet.pending or ())]
 
     # -- resuming
 
@@ -249,14 +364,20 @@ class Parking:
         """Raise `error` in a greenlet of this hub: where it is parked, or else at its next park. This hub's thread
         only.
         """
+        throw = Throw(greenlet, error)
+        token = greenlet.token
+        ready = self.ready
         try:
-            greenlet.token.pop()
-        except IndexError:
-            greenlet.pending = [*(greenlet.pending or ()), error]
-        else:
-            self.ready.append(Throw(greenlet, error))
+            del token[0]
+            ready += (throw,)
             if self.sleeping:  # a signal handler's
                 self.wakeup.wake()
+        except IndexError:
+            greenlet.pending = [*(greenlet.pending or ()), error]
+        except BaseException:
+            if not token:  # it is claimed, so it must be resumed; twice is harmless
+                ready += (throw,)
+            raise
 
     def throw_into_main(self, error: BaseException) -> None:
         """Raise `error` in the thread's main greenlet, at once if it is parked."""
@@ -273,6 +394,10 @@ class Parking:
 
     def escaped(self, job: Any, error: BaseException) -> None:
         """An error has come up through a job's `run`, which catches all there is to catch."""
+        try:
+            job.fail(error)
+        except BaseException as failed:  # the carrier must go on
+            idle.print_error(f"uncaught in {type(job).__name__}.fail", failed)
         if isinstance(error, SystemExit | KeyboardInterrupt):
             self.throw_into_main(error)
         elif not isinstance(error, _greenlet.GreenletExit):
@@ -292,27 +417,19 @@ class Parking:
         """Call in the hub's greenlet after `seconds`. Returns a `Timer` with `cancel`. This hub's thread only."""
         return Timer(self.timers, self.clock() + seconds, callback, args)
 
-    def restore_mark(self) -> None:
-        """Put the MARK back if a signal handler that raised has lost it: without it nobody looks at descriptors."""
-        if MARK not in self.ready:
-            self.ready.append(MARK)
-
-
-def _raise_unless_claimed(greenlet: Greenlet, token: Token) -> None:
-    """Raise what is pending; but a greenlet that is claimed is resumed in any case, with what it is handed."""
-    try:
-        token.pop()
-    except IndexError:
-        return  # the exception comes at the next park
-    raise_pending(greenlet)
-
 
 def raise_pending(greenlet: Greenlet) -> None:
-    """Raise the first exception that came while `greenlet` was not parked."""
+    """Make the calls and raise the first exception that came while `greenlet` was not parked. Not while it may be
+    claimed: what it is handed would be lost.
+    """
+    hub = greenlet.hub
+    if hub.interruptions and greenlet is hub.main:
+        hub.run_interruptions()
     pending = greenlet.pending
-    assert pending
-    greenlet.pending = pending[1:] or None
-    raise pending.pop(0)  # so that our frame, which will be in its traceback, does not hold it: that would be a circle
+    greenlet.pending = None
+    if pending:
+        greenlet.pending = pending[1:] or None
+        raise pending.pop(0)  # so that our frame, which will be in its traceback, does not hold it: a circle
 
 
 def adopt(greenlet: Any, hub: Parking) -> None:

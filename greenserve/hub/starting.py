@@ -40,7 +40,16 @@ class Start(HubCall):
         carrier.gr_context = self._context
         carrier.thread = thread
         thread._carrier = carrier
-        carrier.switch()
+        try:
+            carrier.switch()
+        except MemoryError as error:
+            if carrier or carrier.dead:  # it was started
+                raise
+            thread.fail(error)
+
+    def unbegun(self) -> bool:
+        """Whether the thread has yet to begin, and has no carrier."""
+        return not (self._thread.started or self._thread._carrier)
 
     def cancel(self) -> None:
         """The hub is closed: whoever waits for the thread must not wait for ever."""

@@ -90,21 +90,28 @@ class Timers:
         if self._dead > MIN_DEAD and self._dead > len(heap) >> 1:
             self._rebuild()
 
-    def due(self, now: float) -> Iterator[Any]:
-        """Claim and yield what is due at `now`, in order of deadline: each when those before it have been dealt with.
+    def due(self, now: float) -> Iterator[Token]:
+        """Yield the tokens that are due at `now`, to be claimed, in order of deadline: each when those before it have
+        been dealt with.
 
         What is set meanwhile has to wait for the next time: a callback that sets a timer for this very moment cannot
-        keep the hub from its descriptors.
+        keep the hub from its descriptors. A token that an error has kept from being claimed is due again.
         """
         heap = self.heap
         end = next(self._sequence)
         while heap and heap[0][0] <= now and heap[0][1] < end:
+            entry = heap[0]
+            token = entry[2]
             try:
-                item = heapq.heappop(heap)[2].pop()
-            except IndexError:  # dead
-                self._dead -= 1
-            else:
-                yield item
+                heapq.heappop(heap)
+                if token:
+                    yield token
+                else:
+                    self._dead -= 1
+            except BaseException:  # GeneratorExit too, which says that whatever used the token has failed
+                if token:
+                    heapq.heappush(heap, entry)
+                raise
 
     def next_deadline(self) -> float | None:
         """The earliest deadline of a living entry; None when there is none. Drops the dead ones before it."""

@@ -327,6 +327,11 @@ class Connection(Wire):
             finally:  # memory may have run out, and logging wants some
                 self.close()
 
+    def fail(self, error: BaseException) -> None:
+        """`run` has raised after all: close."""
+        logger.error("the connection from %s is closed: %r", self.peer, error)
+        self.close()
+
     def _serve(self) -> None:
         inbound, hub = self.inbound, self.host.hub
         asked = -1

@@ -18,7 +18,7 @@ from greenserve.errors import HubError
 from greenserve.green import monkey, other_hubs
 from greenserve.green.streamserver import serve as serve_sockets
 from greenserve.green.unix_socket import Access
-from greenserve.hub import idle
+from greenserve.hub import idle, interrupt
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
 from greenserve.hub.timers import Token
@@ -296,17 +296,18 @@ class _Signals:
     def __enter__(self) -> None:
         try:
             for signum in (signal.SIGTERM, signal.SIGINT):
-                self._before[signum] = signal.signal(signum, self._received)
+                self._before[signum] = interrupt.set_handler(signum, self._received)
             for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-                if signal.getsignal(signum) is signal.SIG_DFL:
-                    self._before[signum] = signal.signal(signum, self._noted)
+                if interrupt.get_handler(signum) is signal.SIG_DFL:
+                    self._before[signum] = interrupt.set_handler(signum, self._noted)
         except ValueError:  # not the main thread
             return
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
-            if signal.getsignal(signum) in (self._received, self._noted):  # else a request has put its own there
-                signal.signal(signum, handler if handler is not None else signal.SIG_DFL)
+            # Not where a request has put a handler of its own.
+            if interrupt.get_handler(signum) in (self._received, self._noted):
+                interrupt.set_handler(signum, handler if handler is not None else signal.SIG_DFL)
 
     def _noted(self, signum: int, frame: FrameType | None) -> None:
         call = self._stop if signum == signal.SIGHUP and self._has_terminal else self._note

@@ -40,6 +40,10 @@ class PoolJob(HubCall):
         """There is no memory for a worker: end it. Called in the hub's greenlet; raises nothing."""
         raise NotImplementedError
 
+    def fail(self, error: BaseException) -> None:
+        """`run` has raised after all (a signal handler has, say): end it."""
+        raise NotImplementedError
+
 
 class Workers:
     """Who has a worker, and who waits for one. Also the job that the hub's carriers see."""
@@ -70,6 +74,9 @@ class Workers:
             self.busy -= 1
             job.refuse()
 
+    def fail(self, error: BaseException) -> None:
+        """Nothing: the job in progress is what fails, and `admit` has seen to one that could not be begun."""
+
     def run(self) -> None:
         """A worker's life: one job after another, as long as they are at hand."""
         carrier: Any = getcurrent()
@@ -84,6 +91,8 @@ class Workers:
                     break
                 job = self._next()
         finally:  # an error, too, gives the place back: there are only so many
+            if job is not None:
+                job.worker = None
             if job is not None and job.detached:
                 job.detached = False
                 self.detached -= 1

@@ -95,15 +95,19 @@ class _ShuffledReady(collections.deque[Any]):
         super().__init__([MARK])
         self._chance = chance
 
-    def popleft(self) -> Any:
-        """Any of those before the MARK, or the MARK itself when there is none."""
-        end = self.index(MARK)
-        place = next((n for n in range(end) if _is_call(self[n])), None)
-        if place is None:
-            place = self._chance.randrange(end or 1)
-        item = self[place]
-        del self[place]
-        return item
+    def __getitem__(self, place: Any) -> Any:
+        """The first, which is chosen now: any of those before the MARK, or the MARK when there is none."""
+        if place != 0:
+            return super().__getitem__(place)
+        items = list(self)
+        end = items.index(MARK)
+        chosen = next((n for n in range(end) if _is_call(items[n])), None)
+        if chosen is None:
+            chosen = self._chance.randrange(end or 1)
+        if chosen:
+            del self[chosen]
+            self.appendleft(items[chosen])
+        return items[chosen]
 
 
 def _is_call(item: object) -> bool:

@@ -318,9 +318,10 @@ def test_asyncio_cancels_its_task_on_an_interrupt_and_the_hub_has_its_handler_ag
     out, error = run("""
         from greenserve.green import monkey
         monkey.monkey_patch()
-        import asyncio, os, signal, time
+        import asyncio, greenserve, os, signal, time
         time.sleep(0)  # a hub, which has SIGINT now
-        handler = signal.getsignal(signal.SIGINT)
+        getsignal = greenserve.original("signal").getsignal
+        handler = getsignal(signal.SIGINT)
         async def main():
             asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGINT)
             try:
@@ -332,7 +333,7 @@ def test_asyncio_cancels_its_task_on_an_interrupt_and_the_hub_has_its_handler_ag
             asyncio.run(main())
         except KeyboardInterrupt:
             print("interrupted")
-        assert signal.getsignal(signal.SIGINT) is handler
+        assert getsignal(signal.SIGINT) is handler
         assert handler is not signal.default_int_handler
     """)
     assert (out, error) == ("cancelled\ninterrupted\n", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -11,14 +12,18 @@ from hypothesis import strategies as st
 from greenserve.hub.timers import MIN_DEAD, Timer, Timers
 
 
+def claimed(timers: Timers, now: float) -> list[Any]:
+    return [token.pop() for token in timers.due(now)]
+
+
 def test_equal_deadlines_fire_in_the_order_in_which_they_were_set():
     timers = Timers()
     for name in "abc":
         timers.add(1.0, [name])
     timers.add(0.5, ["first"])
-    assert list(timers.due(0.4)) == []
-    assert list(timers.due(1.0)) == ["first", "a", "b", "c"]
-    assert list(timers.due(9.0)) == []
+    assert claimed(timers, 0.4) == []
+    assert claimed(timers, 1.0) == ["first", "a", "b", "c"]
+    assert claimed(timers, 9.0) == []
 
 
 def test_a_deadline_that_is_not_a_number_is_refused():
@@ -34,8 +39,8 @@ def test_a_cancelled_timer_makes_no_call():
     one.cancel()
     one.cancel()
     assert (one.pending, two.pending) == (False, True)
-    for timer in timers.due(3.0):
-        timer.expire(None)
+    for token in timers.due(3.0):
+        token.pop().expire(None)
     assert calls == ["two"]
     assert not two.pending
 
@@ -45,8 +50,8 @@ def test_a_timer_may_be_cancelled_by_one_that_is_due_at_the_same_time():
     calls: list[str] = []
     Timer(timers, 1.0, lambda: other.cancel(), ())  # noqa: PLW0108 - it is not made yet
     other = Timer(timers, 1.0, calls.append, ("cancelled",))
-    for timer in timers.due(2.0):
-        timer.expire(None)
+    for token in timers.due(2.0):
+        token.pop().expire(None)
     assert calls == []
 
 
@@ -54,10 +59,24 @@ def test_what_is_set_by_a_callback_for_this_very_moment_waits_for_the_next_time(
     timers = Timers()
     timers.add(1.0, ["one"])
     due = timers.due(2.0)
-    assert next(due) == "one"
+    assert next(due).pop() == "one"
     timers.add(1.0, ["two"])
     assert list(due) == []
-    assert list(timers.due(2.0)) == ["two"]
+    assert claimed(timers, 2.0) == ["two"]
+
+
+def test_a_token_that_an_error_keeps_from_being_claimed_is_due_again():
+    timers = Timers()
+    for name in ("one", "two"):
+        timers.add(1.0, [name])
+
+    def fail() -> None:
+        for _ in timers.due(2.0):
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert claimed(timers, 2.0) == ["one", "two"]
 
 
 def test_cancelled_timers_are_forgotten():
@@ -91,6 +110,6 @@ def test_what_is_due_is_what_a_sorted_list_says(steps: list[tuple[str, int]]):
         elif step == "pass":
             now += amount
             expected = [name for deadline, name, _ in sorted(model) if deadline <= now]
-            assert list(timers.due(now)) == expected
+            assert claimed(timers, now) == expected
             model = [entry for entry in model if entry[0] > now]
         assert timers.next_deadline() == min((entry[0] for entry in model), default=None)
