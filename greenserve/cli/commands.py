@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import click
 
@@ -20,7 +20,7 @@ from greenserve.cli.options import given_options, resolve_options, settings_opti
 from greenserve.cli.startup import load, prepare, serve, warn, without_our_arguments
 from greenserve.green import program
 from greenserve.loading import FORMS
-from greenserve.settings import Source, instead
+from greenserve.settings import Source, conceal, instead
 from greenserve.version import VERSION
 
 DEMO = "greenserve.demo:application"
@@ -43,6 +43,13 @@ class DefaultCommand(click.Group):
         if args and args[0] not in self.commands and args[0] not in own:
             args = ["serve", *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a usage error quotes what was typed, but no secret."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise click.UsageError(conceal(error.format_message()), error.ctx) from None
 
 
 @click.group(

@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from greenserve.errors import BindError, ConfigurationError, LoadError
+from greenserve.settings import conceal
 
 
 class ExitCode(IntEnum):
@@ -52,5 +53,5 @@ def _end(message: str, code: ExitCode, details: str = "") -> NoReturn:
     # Not click.ClickException: that has one code for each class. The sentence comes last: that is where people look.
     if details:
         click.echo(details.rstrip(), err=True)
-    click.echo(f"greenserve: {message}", err=True)
+    click.echo(f"greenserve: {conceal(message)}", err=True)
     sys.exit(code)

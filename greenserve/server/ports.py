@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from greenserve.errors import BindError
-from greenserve.settings import Address, TcpAddress, UnixAddress
+from greenserve.settings import Address, TcpAddress, UnixAddress, conceal
 
 _PROC = Path("/proc")
 _LISTEN = "0A"  # TCP_LISTEN of the kernel's include/net/tcp_states.h
@@ -175,6 +175,7 @@ def _describe(process: Path) -> str:
     except OSError:
         words = []
     command = " ".join(word.decode(errors="replace") for word in words)
+    command = conceal(command)  # its options may have a password
     if len(command) > _COMMAND_LENGTH:
         command = command[: _COMMAND_LENGTH - 3] + "..."
     return f"pid {process.name} ({command})" if command else f"pid {process.name}"

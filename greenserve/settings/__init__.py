@@ -15,6 +15,7 @@ from greenserve.settings.addresses import (
 )
 from greenserve.settings.kinds import Kind
 from greenserve.settings.model import OPTIONS, Option, Origin, Settings, Source, instead
+from greenserve.settings.secrets import conceal, conceal_url
 from greenserve.settings.sources import Resolution, resolve
 
 __all__ = [
@@ -30,6 +31,8 @@ __all__ = [
     "Source",
     "TcpAddress",
     "UnixAddress",
+    "conceal",
+    "conceal_url",
     "instead",
     "parse_address",
     "resolve",

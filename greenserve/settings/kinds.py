@@ -6,6 +6,7 @@ and raises ConfigurationError with the reason alone: who asks adds the option's 
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import re
@@ -16,6 +17,7 @@ from urllib.parse import urlsplit
 
 from greenserve.errors import ConfigurationError
 from greenserve.settings.addresses import ADDRESS_FORMS, Address, FdAddress, TcpAddress, UnixAddress, parse_address
+from greenserve.settings.secrets import SecretUrl, conceal_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Kind:
     """One kind of value.
 
     metavar: what the help shows in its place; form: the accepted forms, in words; parse: from text or a native value
-    (raises ConfigurationError); show: back to text that `parse` reads as the same value.
+    (raises ConfigurationError); show: back to text that `parse` reads as the same value, but for secrets; quote: a bad
+    value, for the error.
     """
 
     metavar: str
@@ -32,6 +35,7 @@ class Kind:
     show: Callable[[Any], str] = str
     is_flag: bool = False
     is_list: bool = False
+    quote: Callable[[object], str] = repr
 
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -98,7 +102,7 @@ def optional(kind: Kind) -> Kind:
     def show(value: Any) -> str:
         return "none" if value is None else kind.show(value)
 
-    return Kind(kind.metavar, f"{kind.form}, or none", parse, show)
+    return dataclasses.replace(kind, form=f"{kind.form}, or none", parse=parse, show=show)
 
 
 def _parse_size(value: object) -> int:
@@ -219,22 +223,31 @@ def _parse_origins(value: object) -> tuple[str, ...]:
 def _parse_rooms(value: object) -> str:
     text = _text(value)
     if text.startswith("unix:"):
+        if text.startswith("unix://") and "@" in text:
+            raise ConfigurationError("unix: takes a path, and neither user nor password")
         return str(parse_address(text))
-    parts = urlsplit(text)
+    try:
+        parts = urlsplit(text)
+        _ = parts.port  # parsed here
+    except ValueError:
+        raise ConfigurationError("its host or port is not one") from None  # the error's text has parts of the value
     if parts.scheme not in ("redis", "rediss"):
         raise ConfigurationError("it is neither a Unix socket nor a Redis URL")
+    if parts.fragment or "@" in parts.path + parts.query:
+        raise ConfigurationError("in a user, password or parameter / ? # @ are written %2F %3F %23 %40")
     if not parts.hostname:
         raise ConfigurationError("the host is missing")
-    return text
+    return SecretUrl(parts.scheme + text[len(parts.scheme) :])
 
 
 def _show_rooms(text: str) -> str:
-    """Without the password: what is shown gets into reports and logs."""
-    user, at, place = text.rpartition("@")
-    if not at:
-        return text
-    scheme, _, credentials = user.partition("://")
-    return f"{scheme}://{credentials.partition(':')[0]}:***@{place}"
+    return text if text.startswith("unix:") else conceal_url(text)
+
+
+def _quote_rooms(value: object) -> str:
+    """As an error quotes it: of what is mistyped nobody knows which part is the password."""
+    text = value.strip() if isinstance(value, str) else ""
+    return repr(text if text.startswith("unix:") and "@" not in text else conceal_url(text))
 
 
 SIZE = Kind("SIZE", "bytes such as 65536, or with a unit (powers of 1024): 64K, 10M, 1G", _parse_size, _show_size)
@@ -251,6 +264,7 @@ ROOMS = Kind(
     "(rediss:// with TLS)",
     _parse_rooms,
     _show_rooms,
+    quote=_quote_rooms,
 )
 ORIGINS = Kind(
     "ORIGIN",

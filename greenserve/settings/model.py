@@ -31,6 +31,7 @@ from greenserve.settings.kinds import (
     duration,
     optional,
 )
+from greenserve.settings.secrets import conceal
 
 ENVIRONMENT_PREFIX = "GREENSERVE_"
 
@@ -93,9 +94,8 @@ class Option:
             return self.kind.parse(value)
         except ConfigurationError as error:
             # The name is in the origin for all sources but the file, and there the key is.
-            raise ConfigurationError(
-                f"{self.name} = {value!r} (from {origin}) is invalid: {error}. Accepted: {self.kind.form}"
-            ) from None
+            what = f"{self.name} = {self.kind.quote(value)} (from {origin}) is invalid: {error}"
+            raise ConfigurationError(f"{conceal(what)}. Accepted: {self.kind.form}") from None
 
 
 def _option(
