@@ -151,10 +151,17 @@ class Connection(Wire):
             self.phase = _RUN
             self.deadline = NEVER  # from here on it is the head's time that counts
             return True
+        if phase is _RUN:  # it has given way
+            return True
+        try:
+            return self._begin_from(phase)
+        except Exception:
+            self._fail_alone()
+            return False
+
+    def _begin_from(self, phase: Phase) -> bool:
         if phase is _HEAD:
             self._enter(_RUN, self.deadline)
-            return True
-        if phase is _RUN:  # it has given way
             return True
         if phase is _SKIP_BODY:
             return self._skip_body() and self._run_on()
@@ -164,14 +171,16 @@ class Connection(Wire):
             self._discard()
         return False
 
+    def _fail_alone(self) -> None:
+        """Log the error that is being handled, a defect of ours, and close: it must not end the server."""
+        try:
+            logger.exception("a defect of greenserve ended the connection from %s", self.peer)
+        finally:  # memory may have run out, and logging wants some
+            self.close()
+
     def switch(self) -> None:
         """What the hub does with a ready connection."""
-        try:
-            needed = self.begin()
-        except MemoryError:
-            self.close()
-            return
-        if needed:
+        if self.begin():
             self.host.workers.admit(self)
 
     def expire(self, now: float) -> None:
@@ -185,7 +194,10 @@ class Connection(Wire):
                 self._interrupt(self.descriptor.writer, ClientDisconnected(_TAKES_NOTHING))
         if self.deadline < now:
             self.deadline = NEVER
-            self._expire_phase()
+            try:
+                self._expire_phase()
+            except Exception:
+                self._fail_alone()
 
     def _expire_phase(self) -> None:
         phase = self.phase
@@ -254,6 +266,12 @@ class Connection(Wire):
 
     def flush(self) -> None:
         """Send what the client takes now of the tail; at its end, if the application has ended too, go on."""
+        try:
+            self._flush()
+        except Exception:
+            self._fail_alone()
+
+    def _flush(self) -> None:
         tail, hub = self.tail, self.host.hub
         if tail is None:  # closed meanwhile
             return
@@ -297,7 +315,8 @@ class Connection(Wire):
 
     def _run_on(self) -> bool:
         """The next request may be in the buffer, or not have come: a worker is to look."""
-        self._enter(_RUN)
+        if self.phase is not _RUN:
+            self._enter(_RUN)
         self._ask_first = False
         return True
 
@@ -321,11 +340,8 @@ class Connection(Wire):
             self.close()
         except GreenletExit:  # killed between two requests
             self.close()
-        except BaseException:  # whatever it is, it must not end the server
-            try:
-                logger.exception("a defect of greenserve ended the connection from %s", self.peer)
-            finally:  # memory may have run out, and logging wants some
-                self.close()
+        except BaseException:
+            self._fail_alone()
 
     def fail(self, error: BaseException) -> None:
         """`run` has raised after all: close."""

@@ -11,6 +11,7 @@ import pytest
 import greenserve
 from greenserve import tpool
 from greenserve.server import service as service_module
+from greenserve.server.connection import Connection
 from tests.server.live import Client, echo, hello, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -56,6 +57,36 @@ def test_a_body_that_comes_after_the_response_is_skipped_and_the_next_request_se
             client.send(rest[:1])
             client.send(rest[1:] + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert client.response()[2] == b"hello"
+
+
+def large(environ, start_response):
+    start_response("200 OK", [])
+    return [b"x" * 4_000_000]  # more than the sockets' buffers hold
+
+
+@pytest.mark.parametrize("rest", [b"", b"def"])
+def test_a_body_is_skipped_too_behind_a_response_that_the_client_takes_slowly(rest):
+    with serving(large, concurrency=1) as server, Client(server) as client:
+        client.send(POST % 6 + b"abc" + rest)
+        assert client.file.readline() == b"HTTP/1.1 200 OK\r\n"
+        client.send((b"" if rest else b"def") + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        while client.file.readline() != b"\r\n":
+            pass
+        assert len(client.file.read(4_000_000)) == 4_000_000
+        assert len(client.response()[2]) == 4_000_000
+
+
+@pytest.mark.parametrize("step", ["_skip_body", "_flush", "_discard"])
+def test_a_defect_in_what_the_hub_does_for_a_connection_ends_that_one_alone(step, monkeypatch, caplog, quick_sweep):
+    with serving(large, body_timeout=0.05) as server, Client(server) as client, Client(server) as other:
+        monkeypatch.setattr(Connection, step, lambda connection: 1 / 0)
+        client.send(POST % 6 + b"abc")
+        with contextlib.suppress(ConnectionError):
+            while client.socket.recv(1 << 20):
+                pass
+        monkeypatch.undo()
+        assert len(other.get()) == 4_000_000
+    assert "a defect of greenserve" in caplog.text
 
 
 def test_a_body_that_is_not_skipped_in_time_ends_the_connection(quick_sweep):
