@@ -255,9 +255,7 @@ def _others(module: ModuleType, directory: str) -> str:
     name = module.__name__
     named = [f"{name}:{each}" for each in in_module(module)]
     inside = [each for path in getattr(module, "__path__", ()) for each in in_directory(Path(path), name)]
-    if inside and not getattr(
-        module, "__file__", None
-    ):  # a directory without __init__.py: its modules are not a package's
+    if inside and getattr(module, "__file__", None) is None:  # a directory without __init__.py, and so not a package
         inside = [f"--chdir {name} {each.removeprefix(name + '.')}" for each in inside]
     found = named or inside or in_directory(Path(directory))
     return f"; use {any_of(found)}" if found else ""

@@ -104,9 +104,8 @@ def _looks_like_one(value: object, module: ModuleType) -> bool:
 
 def _defined(statement: ast.stmt, *, asgi: bool) -> Iterator[str]:
     if isinstance(statement, ast.FunctionDef) or (asgi and isinstance(statement, ast.AsyncFunctionDef)):
-        if statement.name in DEFAULT_ATTRIBUTES or [each.arg for each in statement.args.args][1:2] == [
-            "start_response"
-        ]:
+        second = [each.arg for each in statement.args.args][1:2]
+        if statement.name in DEFAULT_ATTRIBUTES or second == ["start_response"]:
             yield statement.name
     elif isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
         maker = _called(statement.value)
