@@ -310,16 +310,16 @@ def start_joinable_thread(
 
 
 def _shutdown() -> None:
-    """Wait for the threads that are no daemons, green and real."""
+    """Wait for the green threads that are no daemons; green `threading` waits for the others afterwards."""
     while _joined_at_exit:
         handle = next(iter(_joined_at_exit))
         if handle._ident == get_ident():
             _joined_at_exit.discard(handle)
         else:
             handle.join()
-    _real_shutdown()
 
 
-_real_shutdown: Any = getattr(_real, "_shutdown", None)
+wait_for_os_threads: _Callable[[], None] = getattr(_real, "_shutdown", lambda: None)
+"""Since Python 3.13: wait for the OS threads that are no daemons."""
 
 __getattr__ = complete(globals(), _real)

@@ -71,12 +71,19 @@ def selectors_for_loops(real: ModuleType) -> dict[str, Any]:
     return laid
 
 
+def _in_os_threads_own_code() -> bool:
+    try:
+        return getcurrent().parent is None
+    except RuntimeError:  # a finaliser's call, while the interpreter ends
+        return True
+
+
 def threading_for_loops(real: Any) -> dict[str, Any]:
     """What to lay over the real `threading` for asyncio, which asks whether it runs in the main thread."""
 
     def current_thread() -> Any:
         """As `threading.current_thread`."""
-        if getcurrent().parent is None and native.get_ident() in real._active:
+        if _in_os_threads_own_code() and native.get_ident() in real._active:
             return real._active[native.get_ident()]
         return sys.modules["threading"].current_thread()
 
@@ -112,7 +119,7 @@ class _PolicyLocal:
         self._of_os_threads, self._of_green_threads = native._local(), local()
 
     def _here(self) -> Any:
-        return self._of_os_threads if getcurrent().parent is None else self._of_green_threads
+        return self._of_os_threads if _in_os_threads_own_code() else self._of_green_threads
 
     @property
     def _loop(self) -> Any:

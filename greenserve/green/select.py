@@ -9,7 +9,9 @@ Where there is no epoll, an OS thread makes the call.
 
 from __future__ import annotations
 
+import errno as _errno
 import math as _math
+import os as _os
 import select as _real
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -26,6 +28,7 @@ _select: Any = _real.select
 _poll: Any = getattr(_real, "poll", None)
 _epoll: Any = getattr(_real, "epoll", None)
 _MAX_MILLISECONDS = 2**31 - 1  # poll(2) takes an int
+_FD_SETSIZE = 1024  # select(2) takes no descriptor from here on
 _SLICE = 0.5  # seconds: how long an OS thread may go on waiting for a caller that has left
 _READ = getattr(_real, "POLLIN", 1) | getattr(_real, "POLLPRI", 2)
 _WRITE = getattr(_real, "POLLOUT", 4)
@@ -39,7 +42,13 @@ def select(
     deadline = _deadline(timeout, "timeout must be non-negative")
 
     def now(seconds: float) -> tuple[list[Any], list[Any], list[Any]] | None:
-        found = _select(*lists, seconds)
+        try:
+            found = _select(*lists, seconds)
+        except ValueError:  # also of a closed object, whose descriptor is -1
+            wanted = interest()
+            if _poll is None or min(wanted) < 0 or max(wanted) < _FD_SETSIZE:
+                raise
+            found = _select_by_poll(lists, wanted, seconds)
         return found if any(found) else None
 
     def interest() -> dict[int, int]:
@@ -52,8 +61,27 @@ def select(
     return _until(now, interest, deadline) or ([], [], [])
 
 
+def _select_by_poll(lists: Any, wanted: dict[int, int], seconds: float) -> Any:
+    poller = _poll()
+    for fd, mask in wanted.items():
+        poller.register(fd, mask)
+    events = dict(poller.poll(_math.ceil(seconds * 1000)))
+    if any(found & _real.POLLNVAL for found in events.values()):
+        raise OSError(_errno.EBADF, _os.strerror(_errno.EBADF))
+    # As Linux's select(2) has them: an error makes both ways ready, a hang-up reading alone.
+    ready = (_real.POLLIN | _real.POLLHUP | _real.POLLERR, _WRITE | _real.POLLERR, _READ & ~_real.POLLIN)
+    return tuple(
+        [thing for thing in things if events.get(_fileno(thing), 0) & mask]
+        for things, mask in zip(lists, ready, strict=True)
+    )
+
+
 def _fileno(thing: Any) -> int:
-    return thing if isinstance(thing, int) else int(thing.fileno())
+    if isinstance(thing, int):
+        return thing
+    if not hasattr(thing, "fileno"):
+        raise TypeError("argument must be an int, or have a fileno() method.")
+    return int(thing.fileno())
 
 
 def _deadline(timeout: float | None, negative: str | None = None) -> float | None:

@@ -106,6 +106,7 @@ def _shutdown() -> None:
     _real_shutdown()
     for shutdown in _native_shutdowns:
         shutdown()
+    _thread.wait_for_os_threads()  # only now: the threads of an event loop's pool are told of the end just before
 
 
 _native_shutdowns: list[Any] = []  # of copies of `threading` with real threads, whose exit nobody else waits for

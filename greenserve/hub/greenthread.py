@@ -250,7 +250,7 @@ class GreenThread(Generic[T]):
             exit_.__traceback__ = exit_.__context__ = None
         except (SystemExit, KeyboardInterrupt) as for_main:
             error = for_main
-            self.hub.throw_into_main(for_main)
+            self._tell_main(for_main)
         except BaseException as uncaught:  # a thread's last catch: the error is kept for `wait`
             error = uncaught
             if not self.quiet and uncaught is not self._error:
@@ -291,8 +291,18 @@ class GreenThread(Generic[T]):
             callback, args, kwargs = end
             try:
                 callback(self, *args, **kwargs)
+            except (SystemExit, KeyboardInterrupt) as for_main:
+                self._tell_main(for_main)
             except BaseException as failed:  # one link's error must not keep the others from theirs
                 idle.print_error(f"a link of green thread {self.name} raised", failed)
+
+    def _tell_main(self, error: Any) -> None:
+        """Raise SystemExit or KeyboardInterrupt in main; once, although a task group raises in its owner what a child
+        has raised.
+        """
+        if not getattr(error, "_told_main", False):
+            error._told_main = True
+            self.hub.throw_into_main(error)
 
     def _start(self) -> None:
         self._timer = None

@@ -50,7 +50,7 @@ class TaskGroup:
     one ExceptionGroup (a BaseExceptionGroup when one is no Exception). A kill or a Timeout that arrives in the
     block kills the children, waits for them, and goes on as it is; an exception that kill or Timeout was told to
     raise instead counts, in the block, as the block's own. A child that was killed by somebody else has not
-    failed.
+    failed. A child's SystemExit or KeyboardInterrupt ends the group too, and is raised as it is.
 
     >>> with greenserve.TaskGroup() as group:
     ...     square, cube = group.spawn(pow, 5, 2), group.spawn(pow, 5, 3)
@@ -179,6 +179,10 @@ class TaskGroup:
 
     def _conclude(self, error: BaseException | None, arrived: BaseException | None) -> bool:
         errors, self._errors = self._errors, []
+        ends = [each for each in errors if isinstance(each, SystemExit | KeyboardInterrupt)]  # main has been told
+        if ends:
+            arrived = arrived or ends[0]
+            errors = [each for each in errors if each not in ends]
         if arrived is not None:
             for hidden in errors:
                 idle.print_error("a child failed in a task group that was ended from outside", hidden)

@@ -437,6 +437,28 @@ def test_a_loop_that_is_left_at_the_exit_is_closed_without_a_word():
     assert (out, "greenlet" in error) == ("", False), error
 
 
+def test_a_loop_that_is_left_at_the_exit_with_a_thread_pool_a_server_and_a_task():
+    out, _ = run(
+        BEGIN
+        + """
+        import warnings
+        warnings.simplefilter("ignore")
+        loop = asyncio.new_event_loop()
+        async def main():
+            server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+            streams = await asyncio.open_connection(*server.sockets[0].getsockname())
+            await asyncio.to_thread(int)
+            return server, streams, asyncio.create_task(asyncio.sleep(1000))
+        class Circle:
+            pass
+        circle = Circle()
+        circle.kept, circle.me = loop.run_until_complete(main()), circle
+        print("ends")
+    """
+    )
+    assert out == "ends\n"
+
+
 def test_threads_go_on_while_a_loop_waits_and_while_it_is_busy():
     run(
         BEGIN

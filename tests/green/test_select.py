@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import tempfile
 
 import pytest
@@ -139,3 +141,37 @@ def test_without_epoll_an_os_thread_waits(pairs, monkeypatch):
     right.send(b"x")
     assert selecting.wait() == ([left], [], [])
     assert select.select([pairs[1][0]], [], [], 0.01) == ([], [], [])
+
+
+def test_select_takes_descriptors_above_1023():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 1100:
+        pytest.skip(f"this system allows {hard} descriptors")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1100), hard))
+    pairs = [socket.socketpair() for _ in range(2)]
+    high = []
+    try:
+        for number, sock in enumerate([sock for pair in pairs for sock in pair]):
+            high.append(fcntl.fcntl(sock, fcntl.F_DUPFD_CLOEXEC, 1030 + number))
+        a, b, c, d = high
+        os.close(pairs[1][1].detach())
+        assert select.select([a, c], [], [], 0) == ([], [], [])
+        assert select.select([a], [a, 1030], [a], 0) == ([], [a, 1030], [])
+        spawn(os.write, b, b"x")
+        assert select.select([a, pairs[0][0], c], [], [c], 30) == ([a, pairs[0][0]], [], [])
+        assert select.select([a], [b], []) == ([a], [b], [])
+        os.close(d)
+        high.remove(d)
+        assert select.select([c], [c], []) == ([c], [c], [])  # hung up: reading gives the end, writing an error
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            select.select([a, 1099], [], [])
+        with pytest.raises(ValueError, match="descriptor"):
+            select.select([a, -1], [], [])
+        with pytest.raises(TypeError):
+            select.select([a, "descriptor"], [], [])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in high:
+            os.close(fd)
+        for sock in [sock for pair in pairs for sock in pair]:
+            sock.close()

@@ -493,3 +493,20 @@ def test_spawning_from_another_os_thread_uses_that_threads_hub(hub: Hub):
     os_thread.join()
     assert found
     assert found[0] is not hub
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt])
+def test_an_exit_in_a_link_reaches_main_and_the_other_links_are_called(
+    hub: Hub, capsys: pytest.CaptureFixture[str], error: type[BaseException]
+):
+    def end(_: object) -> None:
+        raise error
+
+    called: list[object] = []
+    thread = spawn(int)
+    thread.link(end)
+    thread.link(called.append)
+    with pytest.raises(error):
+        sleep(1000)
+    assert called == [thread]
+    assert capsys.readouterr().err == ""

@@ -293,3 +293,40 @@ def test_any_schedule_leaves_no_child_behind():
             assert not alive
             assert all(thread.dead for thread in threads)
             assert clock() < 6
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize("where", ["main", "green thread", "nested"])
+def test_an_exit_in_a_child_is_an_exit_and_no_errors_traceback(hub, capsys, error, where):
+    killed = []
+
+    def end():
+        sleep(0)
+        raise type(error)(*error.args)
+
+    def other():
+        try:
+            sleep(1000)
+        except GreenletExit as exit_:
+            killed.append(exit_)
+
+    def body():
+        with TaskGroup() as group:
+            group.spawn(other)
+            if where == "nested":
+                with TaskGroup() as inner:
+                    inner.spawn(end)
+            else:
+                group.spawn(end)
+
+    with pytest.raises(type(error)) as raised:
+        if where == "main":
+            body()
+        else:
+            spawn(body)
+            sleep(1000)
+    assert raised.value.args == error.args
+    for _ in range(3):
+        sleep(0)  # it does not come twice
+    assert len(killed) == 1
+    assert capsys.readouterr().err == ""
