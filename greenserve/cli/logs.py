@@ -98,7 +98,7 @@ def detach_streams(limit: int) -> None:
             continue
         os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free
     standard_error.limit = limit
-    output = LogWriter(1, limit, lambda lines: standard_error.put(dropped_notice(lines, "standard output")))
+    output = LogWriter(1, limit, lambda lines: standard_error.put_at_once(dropped_notice(lines, "standard output")))
     if sys.stdout is sys.__stdout__:
         sys.stdout = _stream(output, 1, sys.stdout)
     if sys.stderr is sys.__stderr__:

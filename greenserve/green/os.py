@@ -17,6 +17,7 @@ from typing import Any
 
 from greenlet import getcurrent as _getcurrent
 
+from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
 from greenserve.green._twin import complete
 from greenserve.hub import threadpool as _threadpool
 from greenserve.hub.busywait import relax as _relax
@@ -195,10 +196,17 @@ def _await(fd: int, events: int) -> None:
     wrong = _real.O_RDONLY if events & _select.POLLOUT else _real.O_WRONLY
     while not poller.poll(0) and _fcntl.fcntl(fd, _fcntl.F_GETFL) & _real.O_ACCMODE != wrong:
         hub: Any = _running().hub
-        if events & _select.POLLOUT:
-            hub.wait_writable(fd)
-        else:
-            hub.wait_readable(fd)
+        wait = hub.wait_writable if events & _select.POLLOUT else hub.wait_readable
+        try:
+            wait(fd)
+        except _AlreadyWaiting:
+            # OS threads may write to one pipe together, so green threads may: each waits by a number of its own.
+            own = _real.dup(fd)
+            try:
+                wait(own)
+            finally:
+                hub.unregister_fd(own)
+                _real.close(own)
 
 
 if _poll is None:  # no way to ask beforehand: these stay as they are

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import os
 import stat
 import weakref
@@ -111,18 +112,30 @@ class LogWriter:
         return not self._size
 
     def close(self, seconds: float = FLUSH_SECONDS) -> None:
-        """Flush, drop what is left, and close the descriptor; where a reader is stuck, as soon as it is not."""
+        """Flush, give up what is left, and close the descriptor; where a reader is stuck, as soon as it is not."""
         self.flush(seconds)
         with self._lock:
             if self._closed:
                 return
             self._closed = True
-            left = [self._chunk[self._written :], *self._pieces]
-            self.dropped += b"".join(left).count(b"\n")
-            self._pieces.clear()
-            self._size = len(left[0])
+            self.give_up()
             if not self._busy:
                 self._close_descriptor()
+
+    def give_up(self) -> None:
+        """Drop what waits, but for the line that is being written."""
+        with self._lock:
+            left = [self._chunk[self._written :], *self._pieces]
+            lines = b"".join(left).count(b"\n")
+            self.dropped += lines
+            self._pieces.clear()
+            self._size = len(left[0])
+            self._tell_dropped()
+
+    def _tell_dropped(self) -> None:
+        dropped, self._told = self.dropped - self._told, self.dropped
+        if dropped and self._tell is not None:
+            self._tell(dropped)
 
     # -- in the OS thread
 
@@ -183,10 +196,8 @@ class LogWriter:
         with self._lock:
             self._written += count
             self._size -= count
-            dropped = self.dropped - self._told
-            if dropped and self._tell is not None and self._size <= self.limit // 2:
-                self._told = self.dropped
-                self._tell(dropped)
+            if self.dropped > self._told and self._size <= self.limit // 2:
+                self._tell_dropped()
 
     def _follow_rotation(self) -> None:
         """Open the file again if its path means another one by now; a line that was cut there begins anew."""
@@ -216,16 +227,23 @@ def threads() -> int:
 
 
 def flush_all(seconds: float = FLUSH_SECONDS) -> None:
-    """`flush` for every writer, before the process ends."""
+    """Before the process ends: write what waits, where that takes no longer than `seconds`; tell what is lost."""
     deadline = monotonic() + seconds
-    for writer in list(_writers):
-        writer.flush(deadline - monotonic())
+    for writer in sorted(_writers, key=lambda writer: writer is standard_error):  # to which the others tell
+        if not writer.flush(deadline - monotonic()):
+            writer.give_up()
 
 
 def _open(path: str) -> int:
-    # A FIFO for reading too: opening it would else wait for its reader, and fail when that has gone (fifo(7)).
-    access = os.O_RDWR if _is(stat.S_ISFIFO, path) else os.O_WRONLY
-    return os.open(path, access | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    flags = os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+    if not _is(stat.S_ISFIFO, path):
+        return os.open(path, os.O_WRONLY | flags, 0o644)
+    try:  # without O_NONBLOCK opening a FIFO would wait for its reader (fifo(7))
+        return os.open(path, os.O_WRONLY | os.O_NONBLOCK | flags)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | flags)  # nobody reads yet: what is written waits there
 
 
 def _is(kind: Callable[[int], bool], path: str) -> bool:
@@ -266,11 +284,11 @@ if hasattr(os, "register_at_fork"):
 
 def dropped_notice(lines: int, what: str) -> bytes:
     """The line that says what was dropped."""
-    return f"greenserve: {lines} lines of {what} were dropped: they were not read fast enough\n".encode()
+    return f"greenserve: {lines} lines of {what} were dropped: they could not be written fast enough\n".encode()
 
 
 def _tell(lines: int) -> None:
-    standard_error.put(dropped_notice(lines, "standard error"))
+    standard_error.put_at_once(dropped_notice(lines, "standard error"))
 
 
 standard_error = LogWriter(2, tell=_tell)

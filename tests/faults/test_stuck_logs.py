@@ -165,6 +165,15 @@ def test_nobody_reads_what_the_server_says(start: Start, stuck: int, target: str
     assert command.stop() == 0
 
 
+def test_what_is_lost_at_the_end_is_said(start: Start, stuck: int) -> None:
+    command = start("--access-log", "-", stdout=stuck, stderr=subprocess.PIPE)
+    assert command.ask(*["/print"] * 30) == [200] * 30
+    assert command.stop() == 0
+    said = command.process.stderr.read().decode()
+    assert "the access log lacks 30 lines" in said
+    assert re.search(r"greenserve: \d\d lines of standard output were dropped", said)
+
+
 def test_a_log_to_a_fifo_that_nobody_reads(start: Start, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")
     command = start("--access-log", "log", "--log-buffer", "64K", stderr=subprocess.PIPE)

@@ -117,6 +117,24 @@ def test_a_pipe_keeps_its_flags_and_blocks_only_its_reader():
     real_os.close(write_fd)
 
 
+def test_several_may_read_from_one_pipe_or_write_to_it():
+    """As OS threads may: none is refused, and nothing is lost."""
+    read_fd, write_fd = real_os.pipe()
+    readers = [spawn(os.read, read_fd, 1) for _ in range(3)]
+    sleep(0)
+    assert os.write(write_fd, b"abc") == 3
+    assert sorted(reader.wait() for reader in readers) == [b"a", b"b", b"c"]
+    writers = [spawn(os.write, write_fd, bytes([65 + number]) * 200_000) for number in range(3)]
+    sleep(0)
+    got = b""
+    while len(got) < 600_000:
+        got += os.read(read_fd, 65536)
+    assert [writer.wait() for writer in writers] == [200_000] * 3
+    assert {letter: got.count(letter) for letter in (b"A", b"B", b"C")} == dict.fromkeys((b"A", b"B", b"C"), 200_000)
+    real_os.close(read_fd)
+    real_os.close(write_fd)
+
+
 def test_the_wrong_end_of_a_pipe_is_an_error_at_once():
     read_fd, write_fd = real_os.pipe()
     for call in (

@@ -319,3 +319,33 @@ def test_a_dying_green_threads_traceback_waits_for_nobody():
         timeout=20,
     )
     assert done.stdout == "alive\n"
+
+
+def test_a_fifo_whose_reader_goes_and_comes_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(logwriter, "RETRY_SECONDS", 0.01)
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    writer = LogWriter(str(path))
+    writer.put(b"first\n")
+    assert writer.flush(10)
+    assert os.read(reader, 100) == b"first\n"
+    os.close(reader)
+    writer.put(b"second\n")
+    until(lambda: isinstance(writer.error, BrokenPipeError))
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    until(writer.flush)
+    assert os.read(reader, 100) == b"second\n"
+    writer.close()
+    os.close(reader)
+
+
+def test_what_is_given_up_at_the_end_is_told(pipe):
+    _, end, _ = pipe
+    told = []
+    writer = LogWriter(end, tell=told.append)
+    for line in lines(10):
+        writer.put(line)
+    assert not writer.flush(0.05)
+    writer.give_up()
+    assert sum(told) >= 9  # the first may be under way
