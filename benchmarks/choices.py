@@ -20,6 +20,6 @@ def chosen(names: str | None, known: Mapping[str, T]) -> list[T]:
 
 
 def rotated(items: Sequence[T], by: int) -> list[T]:
-    """Another one begins each round, so that nobody always follows the same neighbour's heat."""
+    """Each round begins with another server, so that none always runs after the same one."""
     start = by % len(items)
     return [*items[start:], *items[:start]]

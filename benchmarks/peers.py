@@ -1,4 +1,4 @@
-"""Who is compared: each server's packages and the command that starts it, with one worker process, for a scenario.
+"""What is compared: each server's packages and the command that starts it, with one worker process, for a scenario.
 
 Every configuration is what the server's own documentation recommends for the load; what would stop the scenario
 (limits of connections, keep-alive seconds, backlogs) is raised. `note` says what was chosen, and so do the results.
@@ -28,7 +28,7 @@ class Launch:
 
     @property
     def address(self) -> str:
-        """Where the server shall listen, as HOST:PORT."""
+        """Where the server is to listen, as HOST:PORT."""
         return f"127.0.0.1:{self.port}"
 
     def launcher(self, name: str, *more: str) -> list[str]:

@@ -11,7 +11,7 @@ from benchmarks.scenarios import SCENARIOS, Metric, Scenario
 
 OURS = "greenserve"
 CLIENT_BOUND = 0.95  # of its core; above this the number says how fast wrk is
-DISTURBED = 0.15  # of a core, used by processes that are no part of the comparison
+DISTURBED = 0.15  # of a core, used by processes that are not part of the comparison
 ONE_RUN = ("date", "rounds", "seconds")  # the facts that a scenario that was run again has of its own
 
 
@@ -68,7 +68,7 @@ class Results:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """What `to_json` has given. Scenarios and metrics that there are no more are left out."""
+        """What `to_json` has given. Scenarios and metrics that do not exist any more are left out."""
         told = data["scenarios"]
         scenarios = tuple(scenario for scenario in SCENARIOS if scenario.name in told)
         cells = {

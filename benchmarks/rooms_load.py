@@ -25,7 +25,7 @@ from benchmarks.idle import raise_descriptor_limit
 SIZE = 125  # bytes of a message
 PACE = 0.5  # seconds
 PATIENCE = 60.0  # seconds
-SHORTEST = 100  # bytes: what is shorter is no broadcast
+SHORTEST = 100  # bytes: what is shorter is not a broadcast
 HANDSHAKE = (
     b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

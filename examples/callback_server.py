@@ -1,4 +1,4 @@
-"""A server for those who think in events: no green thread waits for a connection, the hub calls functions.
+"""A server made of callbacks: no green thread waits for a connection, the hub calls functions.
 
 python callback_server.py [HOST:PORT]
 nc 127.0.0.1 7001

@@ -1,4 +1,4 @@
-"""A chat over WebSockets: rooms, and who is in them. The page is below.
+"""A chat over WebSockets: rooms and their members. The page is below.
 
 greenserve chat:app
 Open http://127.0.0.1:8000/ in two windows, or http://127.0.0.1:8000/?room=kitchen for another room.
@@ -20,12 +20,12 @@ PAGE = b"""<!doctype html>
 <meta charset="utf-8">
 <title>Chat</title>
 <h1>Chat</h1>
-<p>Here now: <output id="members">nobody</output></p>
+<p>Here now: <output id="members">none</output></p>
 <ol id="said"></ol>
 <form id="form"><input id="text" maxlength="500" autofocus autocomplete="off"> <button>Send</button></form>
 <script>
   const query = new URLSearchParams(location.search);
-  query.set("name", query.get("name") ?? prompt("Your name?") ?? "Somebody");
+  query.set("name", query.get("name") ?? prompt("Your name?") ?? "Guest");
   const socket = new WebSocket(`${location.protocol.replace("http", "ws")}//${location.host}/socket?${query}`);
   const at = (id) => document.getElementById(id);
   socket.onmessage = ({ data }) => {
@@ -58,7 +58,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 def chat(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     """One person's visit: a green thread that waits for what he says."""
     query = parse_qs(environ["QUERY_STRING"])
-    name = query.get("name", ["Somebody"])[0][:40]
+    name = query.get("name", ["Guest"])[0][:40]
     room = rooms.get("chat/" + query.get("room", ["lobby"])[0][:40])
     try:
         with websocket.accept(environ, max_message=4096) as ws, room.joined(ws, name):

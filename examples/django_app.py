@@ -26,7 +26,7 @@ from django.views.decorators.http import require_GET, require_POST
 
 settings.configure(
     ALLOWED_HOSTS=["127.0.0.1", "localhost", "[::1]"],
-    # Each start makes a new key unless the environment has one; that logs everybody out, which suits an example.
+    # Each start makes a new key unless the environment has one; that logs all users out, which is fine for an example.
     SECRET_KEY=os.environ.get("DJANGO_SECRET_KEY") or secrets.token_urlsafe(50),
     ROOT_URLCONF=__name__,
     MIDDLEWARE=["django.middleware.security.SecurityMiddleware", "django.middleware.common.CommonMiddleware"],

@@ -3,7 +3,7 @@
 python echo_server.py                 # then: nc 127.0.0.1 7000
 python echo_server.py 127.0.0.1:9000
 
-Ctrl-C or SIGTERM stops it: nobody new is accepted, and those who are connected have five seconds to finish.
+Ctrl-C or SIGTERM stops it: no new connection is accepted, and open ones have five seconds to finish.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def echo(connection, address):
 
 def main(address="127.0.0.1:7000"):
     host, _, port = address.rpartition(":")
-    # At most a thousand connections at a time; those who come then wait in the kernel's queue.
+    # At most a thousand connections at a time; further ones wait in the kernel's queue.
     server = greenserve.StreamServer((host, int(port)), echo, pool=1000)
     # A signal handler may not wait, and `stop` does: let a green thread do it.
     signal.signal(signal.SIGTERM, lambda *_: greenserve.spawn(server.stop, GRACE))

@@ -2,7 +2,7 @@
 
 python pipeline.py DIRECTORY [READERS]
 
-The queues between the stages are bounded, so whoever is ahead waits for whoever is behind, and a million files take no
+The queues between the stages are bounded, so a fast stage waits for a slow one, and a million files take no
 more memory than ten. A queue that is shut down ends the loops over it, once it is empty. Files block whatever the
 system says of sockets, so they are read on OS threads. When one stage fails, the task group ends the others, and the
 error comes out of the `with` block.

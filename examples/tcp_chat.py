@@ -2,8 +2,8 @@
 
 python tcp_chat.py [HOST:PORT]        # then, in several terminals: nc 127.0.0.1 7002
 
-What is said goes into a bounded queue for each member. Who reads too slowly finds the queue full one day, and is sent
-away: nobody else waits for him, and he does not fill the memory either.
+Messages go into a bounded queue for each member. A member that reads too slowly, so that its queue becomes full, is
+disconnected: no other member waits for it, and it does not fill the memory either.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def write_lines(connection, lines):
 
 def hang_up(connection):
     try:
-        connection.shutdown(socket.SHUT_RDWR)  # wakes who reads from it, and who writes
+        connection.shutdown(socket.SHUT_RDWR)  # wakes its reader and its writer
     except OSError:
         pass
 

@@ -59,7 +59,7 @@ def cycle() -> None:
 
 
 def fail() -> None:
-    """A green thread that raises, and somebody who waits for it."""
+    """A green thread that raises, and another that waits for it."""
     failing = greenserve.spawn(int, "not a number")
     failing.quiet = True
     try:

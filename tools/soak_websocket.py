@@ -1,7 +1,7 @@
 """WebSockets for a long time, with everything that goes wrong: `python tools/soak_websocket.py --minutes 10`.
 
 Two server processes share rooms over a Redis that is killed and started again; clients talk, fragment, read slowly,
-stop in the middle of a handshake, vanish. At the end memory must be flat, nobody may be stuck, and nothing may have
+stop in the middle of a handshake, vanish. At the end memory must be flat, no client may be stuck, and nothing may have
 been delivered twice or out of order. Talks to 127.0.0.1 only; needs redis-server and the test packages. Prints what it
 has seen; the exit code is 1 if that is not as it should be.
 """
@@ -38,7 +38,7 @@ HANDSHAKE = (
 ROOMS = ("/room/a", "/room/b", "/room/c")
 GROWTH = 1.15  # of a server's memory, from after the warm-up to the end; and this many KiB, for small ones:
 SLACK = 4096
-SETTLING = 30.0  # seconds for the servers to notice that everybody has gone
+SETTLING = 30.0  # seconds for the servers to notice that all clients have gone
 
 
 class Soak:
@@ -73,7 +73,7 @@ class Soak:
             except AssertionError as error:
                 self.wrong.append(f"{kind.__name__}: {error}")
 
-    # -- those who behave
+    # -- clients that behave
 
     def echo(self, _number: int) -> None:
         """Messages of all sizes come back as they were."""
@@ -100,7 +100,7 @@ class Soak:
                     assert count > heard.get(speaker, -1), f"{speaker} said {count} after {heard.get(speaker)}"
                     heard[speaker] = count
 
-    # -- those who do not
+    # -- clients that do not
 
     def _raw(self, path: str) -> Any:
         host, _, port = self.url("").removeprefix("ws://").partition(":")
@@ -202,7 +202,7 @@ def soak(seconds: float, clients: int, seed: int) -> tuple[list[str], dict[str, 
 
 
 def settle(servers: list[ServerProcess]) -> list[dict[str, int]]:
-    """The states when everybody has gone, or after SETTLING seconds."""
+    """The states when all clients have gone, or after SETTLING seconds."""
     clock = greenserve.current_hub().clock
     ends = clock() + SETTLING
     while True:
@@ -213,7 +213,7 @@ def settle(servers: list[ServerProcess]) -> list[dict[str, int]]:
 
 
 def first_state(server: ServerProcess) -> dict[str, int]:
-    """When somebody has been in a room, and so the threads that rooms need have begun."""
+    """When a client has been in a room, and so the threads that rooms need have begun."""
     with websocket.connect(server.url.replace("http", "ws") + ROOMS[0]) as ws:
         ws.send("first")
         ws.receive(30)

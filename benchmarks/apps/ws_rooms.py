@@ -1,4 +1,4 @@
-"""A room that everybody who connects is in, and a request that broadcasts to it: /go?count=20&size=125&interval=0"""
+"""A room that every client is in, and a request that broadcasts to it: /go?count=20&size=125&interval=0"""
 
 import time
 from urllib.parse import parse_qs
