@@ -23,7 +23,7 @@ from greenserve.rooms.member import Member
 from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.protocol import encode_message
 
-SLICE = 500  # members that are served at a time: two to three milliseconds
+SLICE = 200  # members that are served at a time: a millisecond
 BACKLOG = 64  # messages that wait in a section, before another OS thread that broadcasts must wait
 BACKLOG_SECONDS = 10.0  # and for how long it does at most: the hub that it waits for may be ending
 

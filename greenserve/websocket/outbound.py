@@ -15,6 +15,8 @@ from collections import deque
 from enum import IntEnum
 from typing import Any, ClassVar
 
+from greenlet import getcurrent
+
 from greenserve.hub.hub import Call, Descriptor, Hub, HubCall, running, wake
 from greenserve.hub.native import get_ident
 from greenserve.hub.poller import WRITE
@@ -26,6 +28,7 @@ from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol import Protocol
 
 OUTBOX_LIMIT = 1 << 20  # bytes that the peer has not taken, before a sender waits, and a broadcast gives the peer up
+LARGE = 1 << 16  # bytes or characters: compressing so much takes a millisecond
 JOINED_SIZE = 1 << 16  # bytes: small frames that wait leave together up to here; larger ones as they are, uncopied
 
 
@@ -42,6 +45,7 @@ class Stage(IntEnum):
 
 OPEN, CLOSING, LEAVING, ENDED, LINGERING, CLOSED = Stage  # a member of an Enum costs two look-ups
 
+_SIZED = frozenset((str, bytes))
 _SENT: Any = object()  # outcome of a sender in another OS thread
 
 
@@ -84,14 +88,36 @@ class Outbound(HubCall):
 
         Raises ConnectionClosed; TypeError; UnicodeEncodeError.
         """
-        if get_ident() != self.hub.thread_id:
+        hub = self.hub
+        if get_ident() != hub.thread_id:
             self._send_from_elsewhere(message)
             return
+        # A peer as quick as we are never makes a sender wait.
+        if hub.turn_is_over() and getcurrent() is not hub.loop:
+            hub.pause(running())
         if self._outbox_size and self._crowded:
             self._wait_for_room()
-        self._write(self.protocol.send(message))
+        protocol = self.protocol
+        if protocol.deflate is None or type(message) not in _SIZED or len(message) <= LARGE:
+            self._write(protocol.send(message))
+        else:
+            self._write(self._encoded(message))
         if self.stage >= ENDED:
             raise self.error()
+
+    def _encoded(self, message: str | bytes) -> bytes:
+        """The frame of a large message: compressing a megabyte takes ten milliseconds, so others run meanwhile."""
+        hub = self.hub
+        greenlet = None if getcurrent() is hub.loop else running()
+        steps = self.protocol.sending(message)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                frame: bytes = end.value
+                return frame
+            if greenlet is not None and hub.turn_is_over():
+                hub.pause(greenlet)
 
     def post(self, frame: bytes) -> bool:
         """Send a ready-made frame without ever waiting: False, and the link given up, when the peer takes nothing.

@@ -13,6 +13,7 @@ judge: on generated and mutated streams, both must report the same messages and 
 from __future__ import annotations
 
 import sys
+from collections.abc import Generator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal
@@ -418,6 +419,23 @@ class Protocol:
                 # Sent even when it grew: the context has moved on, and the peer's must.
                 return build_frame(opcode, deflater.compress(payload), mask=self._mask, rsv1=True)
         return build_frame(opcode, payload, mask=self._mask)
+
+    def sending(self, message: str | bytes) -> Generator[None, None, bytes]:
+        """`send` in steps of at most a millisecond each, where the frames need not be made in the order of the calls.
+
+        Yields between the steps, and returns the frame. Raises as `send` does.
+        """
+        deflate = self._deflate
+        if self._mask or deflate is None or not deflate.server_no_context_takeover:
+            return self.send(message)
+        payload, opcode = (message.encode(), _TEXT) if isinstance(message, str) else (_as_bytes(message), _BINARY)
+        deflater = deflate.deflater(server=True)
+        compressed = payload if deflater is None else (yield from deflater.steps(payload))
+        if self.state is not _OPEN:
+            raise self._closed_error()
+        if len(compressed) < len(payload):
+            return build_frame(opcode, compressed, rsv1=True)
+        return build_frame(opcode, payload)
 
     def ping(self, payload: bytes = b"") -> bytes:
         """The bytes of a Ping. payload: at most 125 bytes. Raises ConnectionClosed, ValueError."""

@@ -95,6 +95,46 @@ def test_others_run_while_an_application_receives_many_small_messages(rsv):
         receiving.wait()
 
 
+@pytest.mark.parametrize("message", ["x" * MIB, bytes(MIB)], ids=["text", "binary"])
+def test_others_run_while_a_large_message_is_compressed(message):
+    with Pair(deflate=DeflateParameters()) as pair:
+        sending = spawn(pair.ws.send, message)
+        assert turns_until(lambda: sending.dead) >= 64
+        opcode, payload = pair.peer.read()
+        data = zlib.decompress(payload + b"\x00\x00\xff\xff\x01\x00\x00\xff\xff", wbits=-15)
+        assert opcode == 0x40 | (TEXT if isinstance(message, str) else BINARY)
+        assert data == (message.encode() if isinstance(message, str) else message)
+
+
+def test_others_run_while_an_application_sends_to_a_quick_peer():
+    with Pair() as pair:
+
+        def send():
+            for _ in range(1000):
+                pair.ws.send("x")
+
+        sending = spawn(send)
+        assert turns_until(lambda: sending.dead) >= 999
+
+
+def test_a_callback_of_the_hub_may_send_whenever():
+    with Pair(deflate=DeflateParameters()) as pair:
+        current_hub().call_soon(pair.ws.send, "short")
+        current_hub().call_soon(pair.ws.send, "x" * MIB)
+        assert pair.peer.read() == (TEXT, b"short")
+        assert pair.peer.read()[0] == TEXT | 0x40
+
+
+def test_a_message_whose_websocket_closes_while_it_is_compressed_is_not_sent():
+    with Pair(deflate=DeflateParameters()) as pair:
+        sending = spawn(pair.ws.send, "x" * MIB)
+        sleep(0)
+        pair.ws.close(timeout=0)
+        with pytest.raises(ConnectionClosed):
+            sending.wait()
+        assert pair.peer.read_close() == (1000, "")
+
+
 def test_others_run_while_what_comes_after_the_end_is_thrown_away():
     with Pair() as pair:
         pair.peer.send_close()
