@@ -28,7 +28,8 @@ WITHOUT = {
     *("greenserve.websocket.HandshakeFailed", "greenserve.websocket.HandshakeRejected"),
     *("greenserve.websocket.WebSocketError", "greenserve.debug.BlockingWatcher"),
     *("greenserve.rooms.Bus", "greenserve.rooms.Listener", "greenserve.rooms.Member", "greenserve.rooms.Room"),
-    *("greenserve.rooms.attach", "greenserve.rooms.detach", "greenserve.rooms.on_join", "greenserve.rooms.on_leave"),
+    *("greenserve.rooms.attach", "greenserve.rooms.check", "greenserve.rooms.detach"),
+    *("greenserve.rooms.on_join", "greenserve.rooms.on_leave"),
     *("greenserve.testing.Connection", "greenserve.testing.MemorySocket", "greenserve.testing.Network"),
     "greenserve.testing.VirtualClock",
 }

@@ -230,7 +230,7 @@ def _parse_rooms(value: object) -> str:
         parts = urlsplit(text)
         _ = parts.port  # parsed here
     except ValueError:
-        raise ConfigurationError("its host or port is not one") from None  # the error's text has parts of the value
+        raise ConfigurationError("its host or port is invalid") from None  # the error's text has parts of the value
     if parts.scheme not in ("redis", "rediss"):
         raise ConfigurationError("it is neither a Unix socket nor a Redis URL")
     if parts.fragment or "@" in parts.path + parts.query:
