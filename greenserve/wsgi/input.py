@@ -14,6 +14,9 @@ from typing import Protocol
 LOOK_EVERY = 64  # reads between two looks at the clock: some 20 µs
 
 
+_NOTHING = BytesIO()  # shared: whatever is read from it, it stays the same
+
+
 class Source(Protocol):
     """Where the body comes from."""
 
@@ -38,7 +41,7 @@ class Input:
     def __init__(self, source: Source, give_way: Callable[[], None] = _keep_on) -> None:
         self._source: Source | None = source
         self._give_way = give_way
-        self._piece = BytesIO()
+        self._piece = _NOTHING
         self._ended = False
         self._calls = 0
 
@@ -128,7 +131,7 @@ class Input:
         """The server's: the request is over. Further reads raise ValueError, as on a closed file."""
         self._source = None
         self._give_way = _keep_on
-        self._piece = BytesIO()
+        self._piece = _NOTHING
         self._ended = False
 
     @property
@@ -148,9 +151,11 @@ class Input:
         if self._source is None:
             raise ValueError("the request is over: its body must be read before the application has answered")
         piece = self._source.read_body()
-        self._ended = not piece
+        if not piece:
+            self._ended = True
+            return False
         self._piece = BytesIO(piece)
-        return not self._ended
+        return True
 
 
 class _NoBody:
