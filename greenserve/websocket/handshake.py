@@ -194,7 +194,7 @@ def accept_upgrade(
         f"Sec-WebSocket-Accept: {accept_key(request.key)}",
     ]
     if subprotocol is not None:
-        lines.append(f"Sec-WebSocket-Protocol: {subprotocol}")
+        lines.append(f"Sec-WebSocket-Protocol: {str.__str__(subprotocol)}")  # it may be the member of an Enum
     agreed = accept_deflate(request.extensions, deflate) if deflate is not None else None
     if agreed is not None:
         lines.append(f"Sec-WebSocket-Extensions: {agreed[1]}")
@@ -303,5 +303,5 @@ def _head(lines: list[str], headers: Headers) -> bytes:
     for name, value in headers:
         if not TOKEN.fullmatch(name) or _NOT_IN_A_VALUE.search(value):
             raise ValueError(f"the header {name!r} has an invalid name or value")
-        lines.append("".join((name, ": ", value)))  # the text itself, whatever a subclass of str looks like
+        lines.append(f"{str.__str__(name)}: {str.__str__(value)}")  # the text, whatever a subclass of str looks like
     return "\r\n".join([*lines, "", ""]).encode("latin-1")

@@ -261,6 +261,25 @@ def test_further_headers_stand_in_the_response_but_cannot_split_it():
             accept_upgrade(request(), headers=[(name, value)])
 
 
+class Shown(str):
+    """Text that shows itself as something else, as a member of an Enum does."""
+
+    __slots__ = ()
+
+    def __str__(self):
+        return "x\r\nSet-Cookie: a=b"
+
+    def __format__(self, spec):
+        return "x\r\nSet-Cookie: a=b"
+
+
+def test_what_an_application_names_is_sent_as_the_text_that_it_is():
+    accepted = accept_upgrade(
+        request(sec_websocket_protocol="chat"), subprotocol=Shown("chat"), headers=[(Shown("X"), Shown("y"))]
+    )
+    assert accepted.response.endswith(b"\r\nSec-WebSocket-Protocol: chat\r\nX: y\r\n\r\n")
+
+
 @given(st.lists(st.tuples(st.sampled_from(sorted(PLAIN)), st.text(max_size=20)), max_size=4))
 def test_any_headers_are_accepted_or_rejected_but_never_crash(extra):
     with suppress(HandshakeRejected):
