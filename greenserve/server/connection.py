@@ -329,7 +329,7 @@ class Connection(Wire):
     def run(self) -> None:
         """Serve what has come, then park or close: a worker's whole job."""
         try:
-            if self.spool is None or self._answer(Input(self.spool, self.give_way)):
+            if self.spool is None or self._answer_taken_in():
                 self._serve()
         except ProtocolError as error:
             self._refuse(error)
@@ -406,11 +406,11 @@ class Connection(Wire):
         self.deadline = NEVER
         self.keep_alive = request.keep_alive and not host.each_is_last
         if not (request.content_length or request.chunked):
-            return self._answer(EMPTY)
+            return self._answer(request, EMPTY)
         self.body = RequestBody(self, request.content_length, expect_continue=request.fields.expect_continue)
         if request.chunked and host.spools is not None:
             return self._take_in_first(host.spools)
-        return self._answer(Input(self.body, self.give_way))
+        return self._answer(request, Input(self.body, self.give_way))
 
     def _take_in_first(self, spools: Budget) -> bool:
         """Serve a request whose body comes in chunks: now, if all of it is here; else it is taken in by the hub."""
@@ -421,7 +421,13 @@ class Connection(Wire):
         if not self._take_in():
             return False
         self._enter(_RUN)
-        return self._answer(Input(self.spool, self.give_way))
+        return self._answer_taken_in()
+
+    def _answer_taken_in(self) -> bool:
+        """Serve a request whose body the hub has taken in."""
+        assert self.request is not None
+        assert self.spool is not None
+        return self._answer(self.request, Input(self.spool, self.give_way))
 
     def _take_in(self) -> bool:
         """Store what has come of a body. Returns whether that was all; if not, parks, or ends."""
@@ -445,10 +451,8 @@ class Connection(Wire):
             hub.ready.append(self)
         return progress is Progress.ENDED
 
-    def _answer(self, file: Input) -> bool:
+    def _answer(self, request: RequestHead, file: Input) -> bool:
         """Call the application, and answer. Returns whether another request may follow now on this connection."""
-        request = self.request
-        assert request is not None
         cycle = self.cycle = RequestCycle(self, request)
         environ = self.template.build(request, self.peer_address, self.peer_port, file)
         if self.spool is not None:  # RFC 9112 §7.1.3
@@ -638,6 +642,16 @@ class Connection(Wire):
                 hub.ready.append(self)  # others first
                 return
         self.close()
+
+    def cut_short(self) -> None:
+        """Nothing may follow what was sent: whoever goes on to send gets ClientDisconnected."""
+        if self.cycle is not None:
+            self.cycle.cut = True
+            self.cycle.cut_off()
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # closed already
+            pass
 
     def abort(self) -> None:
         """Close with a reset: an orderly end would pass for the end of the response."""

@@ -29,20 +29,25 @@ _BREAKS_THE_RULES = "the application's response breaks the rules; the server's l
 class RequestCycle(Exchange):
     """What is known of one request while it is served. `ended`: the application is done with it."""
 
-    __slots__ = ("ended", "started")
+    __slots__ = ("cut", "ended", "started")
 
     _transport: Any  # the connection
+    cut: bool  # our side is shut, since a piece was not sent to its end
     ended: bool
     started: float  # for the access log
 
     def __repr__(self) -> str:
         return f"<RequestCycle {self._transport.request_line} from {self._transport.peer}>"
 
+    def fail(self, error: BaseException) -> None:
+        """An error has come up through `serve` after all."""
+        self._transport.fail(error)
+
     def serve(self, environ: dict[str, Any]) -> None:
         """Call the application and answer, in a worker. Raises nothing."""
         connection, request = self._transport, self._request
         host, worker = connection.host, connection.worker
-        self.ended = False
+        self.ended = self.cut = False
         if host.access_log is not None:
             self.started = host.hub.clock()
         worker.gr_context = worker.thread = worker.pending = None
@@ -88,7 +93,7 @@ class RequestCycle(Exchange):
             logger.info("%s: %s", connection.request_line, error)
             if isinstance(error, ProtocolError):  # it has closed its sending side only, perhaps
                 self._fail(error.status, str(error))
-            else:
+            elif not self.cut:
                 connection.abort()
         elif isinstance(error, ProtocolError):
             self._fail(error.status, str(error), error.headers)

@@ -231,8 +231,15 @@ class Wire(PoolJob):
             hub.wait_write(self.descriptor)
         except OSError as error:
             raise gone(error) from None
+        except BaseException:  # a Timeout of the application's, say: only a part of what was to be sent is
+            self.cut_short()
+            raise
         finally:
             self.write_deadline = NEVER
+
+    def cut_short(self) -> None:
+        """Nothing may follow what was sent."""
+        raise NotImplementedError
 
     def _ask_again(self, wait: Callable[..., None], *args: float) -> None:
         """Wait for an application in another OS thread. What has happened since it asked was an event for nobody."""

@@ -85,7 +85,7 @@ def test_a_whole_response_is_not_withheld_while_the_application_tidies_up(body):
 def test_a_file_is_not_withheld_either():
     held = Held()
     with tempfile.NamedTemporaryFile() as file:
-        file.write(b"x" * SIZE)
+        file.write(b"x" * 10 * SIZE)
         file.flush()
 
         def application(environ, start_response):
@@ -148,6 +148,32 @@ def test_all_that_was_sent_before_a_failure_arrives(kind, pipelined, caplog):
         data = all_of(client)
         assert data.count(b"x" * 1000) == SIZE // 1000
         assert data.endswith(b"LAST WORDS\r\n" if kind == b"chunked" else b"LAST WORDS")  # and no last chunk
+
+
+@pytest.mark.parametrize("headers", [[], [("Content-Length", str(20 * SIZE))]], ids=["chunked", "length"])
+def test_nothing_follows_a_piece_that_a_timeout_has_interrupted(headers):
+    """The client would take it for the rest of that piece."""
+    errors, done = [], threading.Event()
+
+    def application(environ, start_response):
+        write = start_response("200 OK", headers)
+        with greenserve.Timeout(0.05, False):
+            write(b"x" * 10 * SIZE)
+        try:
+            write(b"AND MORE")
+        except ConnectionError as error:
+            errors.append(error)
+        done.set()
+        return [b"AND MORE"]
+
+    with serving(application) as server, Client(server) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert done.wait(10)
+        data = all_of(client)
+    assert len(errors) == 1
+    assert data.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"MORE" not in data
+    assert data.endswith(b"xxx")  # neither a last chunk
 
 
 def test_where_the_close_is_the_framing_only_a_reset_tells_of_a_failure(caplog):
