@@ -10,7 +10,8 @@ import signal
 import traceback
 import warnings
 from collections.abc import Callable
-from types import FrameType, TracebackType
+from inspect import iscoroutinefunction
+from types import FrameType, ModuleType, TracebackType
 from typing import Any, Self, overload
 
 from greenserve import rooms
@@ -63,8 +64,8 @@ class Server:
     def __init__(
         self, application: Application | None = None, settings: Settings | None = None, **options: Any
     ) -> None:
-        if application is not None and not callable(application):
-            raise TypeError(f"a WSGI application is callable; {application!r} is not")
+        if application is not None:
+            _check(application)
         if settings is not None and options:
             raise TypeError("give either Settings or options by keyword, not both")
         self.application = application
@@ -268,6 +269,20 @@ class Server:
         for listener, address in sockets:
             listener.close()
             remove_path(listener, address)
+
+
+def _check(application: object) -> None:
+    """Raises TypeError for what is often given in the place of an application."""
+    text = f"a WSGI application is callable with environ and start_response; {application!r} is"
+    if isinstance(application, str):
+        raise TypeError(f"{text} a str: import it (`from module import app`) and give the object")
+    if isinstance(application, ModuleType):
+        raise TypeError(f"{text} a module: give the application in it, such as {application.__name__}.app")
+    if not callable(application):
+        raise TypeError(f"{text} not callable")
+    call = getattr(type(application), "__call__", None)  # noqa: B004 - what the call runs, not whether there is one
+    if iscoroutinefunction(application) or iscoroutinefunction(call):
+        raise TypeError(f"{text} asynchronous (ASGI); a2wsgi.ASGIMiddleware makes a WSGI application of one")
 
 
 def _what_is_waited_for(busy: int, grace: float) -> str:

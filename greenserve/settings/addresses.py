@@ -76,7 +76,7 @@ def parse_address(text: str) -> Address:
     if text.startswith("fd://"):
         digits = text.removeprefix("fd://")
         if not _is_number(digits):
-            raise _error(text, "after fd:// comes the number of an inherited descriptor, as in fd://3")
+            raise _error(text, "the number of an inherited descriptor must follow fd://, as in fd://3")
         return FdAddress(int(digits))
     if "://" in text:
         raise _error(text, "an address to listen on is not a URL")
@@ -91,7 +91,7 @@ def parse_address(text: str) -> Address:
 def _unix(text: str) -> UnixAddress:
     path = text.removeprefix("unix:")
     if not path or "\0" in path:
-        raise _error(text, "after unix: comes the path of the socket")
+        raise _error(text, "the path of the socket must follow unix:")
     if len(os.fsencode(path)) > _MAX_UNIX_PATH:
         raise _error(text, f"a Unix socket's path has at most {_MAX_UNIX_PATH} bytes")
     return UnixAddress(path)

@@ -260,8 +260,8 @@ PATH = Kind("PATH", "a path", _parse_path)
 ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, _show_addresses, is_list=True)
 ROOMS = Kind(
     "BUS",
-    "unix:PATH of a socket that processes of this machine share, or redis://[[USER]:PASSWORD@]HOST[:PORT][/DB] "
-    "(rediss:// with TLS)",
+    "unix:PATH of a socket that processes of this machine share, or redis://HOST[:PORT][/DB], with [USER]:PASSWORD@ "
+    "before HOST if it asks for them (rediss:// with TLS)",
     _parse_rooms,
     _show_rooms,
     quote=_quote_rooms,

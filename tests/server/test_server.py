@@ -162,9 +162,26 @@ def test_a_failed_bind_closes_what_was_open():
     assert server.addresses == []
 
 
-def test_what_is_not_callable_is_refused():
-    with pytest.raises(TypeError, match="callable"):
-        Server("myapp:app")  # type: ignore[arg-type]
+async def asgi(scope, receive, send): ...
+
+
+class Asgi:
+    async def __call__(self, scope, receive, send): ...
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ("myapp:app", "a str: import it"),
+        (stat, r"a module: give the application in it, such as stat\.app"),
+        (5, "5 is not callable"),
+        (asgi, "asynchronous"),
+        (Asgi(), "asynchronous"),
+    ],
+)
+def test_what_is_no_application_is_refused(given, words):
+    with pytest.raises(TypeError, match=words):
+        Server(given)
 
 
 def test_an_unknown_option_names_the_near_one():
