@@ -127,11 +127,12 @@ _copies = Copies(_simple)  # a copy of concurrent.futures.thread imports the pac
 _keepers = Copies(_substitute)
 
 
-def _keeps(name: str) -> bool:
+def keeps(name: str) -> bool:
+    """Whether a module, or its package, is one of the KEEPERS."""
     return name in KEEPERS or name.partition(".")[0] in KEEPERS
 
 
-_hook = ImportHook(_keeps, before=_keepers.prepare)
+_hook = ImportHook(keeps, before=_keepers.prepare)
 
 
 def is_copy(module: ModuleType) -> bool:
@@ -141,15 +142,16 @@ def is_copy(module: ModuleType) -> bool:
 
 def is_native(kind: type) -> bool:
     """Whether a class is one of a module that was executed once more over native primitives."""
-    module = _copies.modules.get(kind.__module__)
-    return module is not None and vars(module).get(kind.__name__) is kind
+    name = type.__dict__["__module__"].__get__(kind)  # as the interpreter has it: a metaclass may say anything
+    module = _copies.modules.get(name) if type(name) is str else None
+    return module is not None and vars(module).get(type.__dict__["__name__"].__get__(kind)) is kind
 
 
 def keep_natives() -> None:
     """Give the keepers native modules: those imported already, and those to come."""
     _hook.install()
     for name, module in list(sys.modules.items()):
-        if _keeps(name) and isinstance(module, ModuleType):
+        if keeps(name) and isinstance(module, ModuleType):
             for attribute, value in list(vars(module).items()):
                 if isinstance(value, ModuleType) and value is sys.modules.get(value.__name__):
                     setattr(module, attribute, _substitute(value.__name__) or value)

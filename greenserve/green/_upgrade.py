@@ -7,13 +7,23 @@ and its count, and these go over to its successor. A plain lock that is held sta
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import re
 import sys
 import threading
-from collections.abc import Iterator
-from types import BuiltinMethodType, ModuleType
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from types import (
+    BuiltinMethodType,
+    FunctionType,
+    GetSetDescriptorType,
+    MappingProxyType,
+    MemberDescriptorType,
+    ModuleType,
+)
+from typing import Any, TypeAlias
 
 from greenserve.green import _natives
 from greenserve.green import _thread as green_thread
@@ -29,6 +39,9 @@ KEEPERS = ("greenserve", "asyncio", "multiprocessing", "importlib", "_frozen_imp
 thread-local belongs to the command line that has run before anything is patched.
 """
 
+OTHER_HUBS = ("gevent", "eventlet", "trio", "curio", "twisted")
+"""Packages that have a way of their own to wait, built on the real primitives."""
+
 
 def upgrade_locks() -> list[str]:
     """Put green locks in the place of real ones. Returns the names of what could not be upgraded."""
@@ -37,30 +50,26 @@ def upgrade_locks() -> list[str]:
     greens: dict[int, Any] = {}
     candidates = gc.get_objects()
     entered = _entered(candidates)
-    for holder, namespace in _namespaces(candidates):
-        for name, value in list(namespace.items()):
-            lock = value.__self__ if type(value) is BuiltinMethodType else value
-            if type(lock) is not RealLock and type(lock) is not RealRLock:
-                continue
-            green = greens.get(id(lock)) or _successor(lock, entered)
-            if green is None:
-                left.append(f"{_label(holder)}.{name} (held)")
-                continue
-            greens[id(lock)] = green
-            _set(holder, name, green if lock is value else getattr(green, value.__name__))
+    for place in _places(candidates):
+        lock = place.lock
+        green = greens.get(id(lock)) or _successor(lock, entered)
+        if green is None:
+            left.append(f"{place.label} (held)")
+            continue
+        greens[id(lock)] = green
+        successor = green if lock is place.value else getattr(green, place.value.__name__, None)
+        if successor is None:  # a method that has been deprecated since Python 2
+            left.append(place.label)
+            continue
+        with contextlib.suppress(AttributeError, TypeError):  # a class written in C
+            place.put(successor)
     del candidates
     return left
 
 
 def real_locks() -> list[str]:
     """The names of what refers to real locks now, apart from what keeps them on purpose."""
-    found = set()
-    for holder, namespace in _namespaces(gc.get_objects()):
-        for name, value in namespace.items():
-            lock = value.__self__ if type(value) is BuiltinMethodType else value
-            if type(lock) is RealLock or type(lock) is RealRLock:
-                found.add(f"{_label(holder)}.{name}")
-    return sorted(found)
+    return sorted({place.label for place in _places(gc.get_objects())})
 
 
 def _main_thread() -> None:
@@ -90,36 +99,149 @@ def _entered(candidates: list[Any]) -> dict[int, int]:
     return counts
 
 
-def _namespaces(candidates: list[Any]) -> Iterator[tuple[Any, dict[str, Any]]]:
-    """What has attributes that refer to locks, with these."""
-    wanted = (RealLock, RealRLock)
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where something refers to a lock, or to a method bound to one."""
+
+    holder: Any
+    name: str
+    value: Any
+    put: Callable[[Any], None]
+
+    @property
+    def lock(self) -> Any:
+        return self.value.__self__ if type(self.value) is BuiltinMethodType else self.value
+
+    @property
+    def label(self) -> str:
+        return f"{_label(self.holder)}.{self.name}"
+
+
+def _places(candidates: list[Any]) -> Iterator[_Place]:
+    """The attributes of all candidates that refer to locks: in their `__dict__`, in slots, of classes."""
+    layouts: dict[int, _Layout] = {}  # by identity: a metaclass may make its classes unhashable
     for candidate in candidates:
         kind = type(candidate)
         if kind is dict or kind is list or kind is tuple or kind is set or kind is BuiltinMethodType:
             continue
-        if _kept(candidate):
-            continue
+        layout = layouts.get(id(kind))
+        if layout is None:
+            layout = layouts[id(kind)] = _layout(kind)
+        reader, slots = layout
+        found = _in_slots(candidate, slots) if slots else []
+        if reader is not None:
+            namespace = reader(candidate)
+            for value in _values(namespace):
+                kind = type(value)
+                if (kind is RealLock or kind is RealRLock or kind is BuiltinMethodType) and _is_lock(value):
+                    found += _in_namespace(candidate, namespace)
+                    break
+        if found and not _kept(candidate):
+            yield from found
+
+
+def _in_slots(candidate: Any, slots: Iterable[tuple[str, Any]]) -> list[_Place]:
+    found: list[_Place] = []
+    for name, slot in slots:
         try:
-            namespace = vars(candidate)
-        except Exception:  # noqa: S112 - it has none, or is a proxy, which asks somebody who is not there
+            value = slot.__get__(candidate)
+        except AttributeError:  # empty
             continue
-        for value in namespace.values():
-            if type(value) in wanted or (type(value) is BuiltinMethodType and type(value.__self__) in wanted):
-                yield candidate, dict(namespace)
-                break
+        if _is_lock(value):
+            found.append(_Place(candidate, name, value, partial(slot.__set__, candidate)))
+    return found
+
+
+def _in_namespace(candidate: Any, namespace: Any) -> list[_Place]:
+    return [
+        _Place(candidate, name, value, partial(_put, candidate, namespace, name))
+        for name, value in list(dict.items(namespace) if issubclass(type(namespace), dict) else namespace.items())
+        if _is_lock(value)
+    ]
+
+
+def _values(namespace: Any) -> Iterable[Any]:
+    """The values of a `__dict__`: an object's, or a class's."""
+    kind = type(namespace)
+    if kind is dict or kind is MappingProxyType:
+        return namespace.values()  # type: ignore[no-any-return]  # what these two return
+    return dict.values(namespace) if issubclass(kind, dict) else ()
+
+
+def _is_lock(value: Any) -> bool:
+    kind = type(value)
+    if kind is BuiltinMethodType:
+        kind = type(value.__self__)
+    return kind is RealLock or kind is RealRLock
+
+
+def _put(holder: Any, namespace: Any, name: str, value: Any) -> None:
+    if issubclass(type(holder), type):
+        type.__setattr__(holder, name, value)
+    else:
+        dict.__setitem__(namespace, name, value)
+
+
+# Any object of the program's may be among the candidates: a proxy that asks what is not there, one whose `__dict__` is
+# no mapping, one that raises whatever it is asked. So nothing here runs a line of theirs: classes are read by `type`'s
+# own descriptors, and an object's attributes by those that the interpreter has put into its class.
+
+_Layout: TypeAlias = tuple[Callable[[Any], Any] | None, tuple[tuple[str, Any], ...]]
+
+_of_type: Any = type.__dict__
+_mro = _of_type["__mro__"].__get__
+_dict_of_class = _of_type["__dict__"].__get__
+_flags = _of_type["__flags__"].__get__
+_qualname_of_class = _of_type["__qualname__"].__get__
+_of_module: Any = ModuleType.__dict__
+_dict_of_module = _of_module["__dict__"].__get__
+
+
+def _module_of_class(kind: type) -> str | None:
+    module = _dict_of_class(kind).get("__module__")  # of a class written in C it is part of its name
+    if module is None and not _flags(kind) & _HEAP_TYPE:
+        module = _of_type["__module__"].__get__(kind)
+    return module if type(module) is str else None
+
+
+def _layout(kind: type) -> _Layout:
+    """How to read the `__dict__` of objects of this class, if they have one; and their slots."""
+    reader: Callable[[Any], Any] | None = None
+    if issubclass(kind, type):
+        reader = _dict_of_class
+    elif issubclass(kind, ModuleType):
+        reader = _dict_of_module
+    hidden, slots = reader is not None, []
+    for base in _mro(kind):
+        for name, value in _dict_of_class(base).items():
+            native_member = type(value) is GetSetDescriptorType or type(value) is MemberDescriptorType
+            if name == "__dict__":
+                if not hidden and native_member:
+                    reader = value.__get__
+                hidden = True
+            elif type(value) is MemberDescriptorType and _flags(base) & _HEAP_TYPE:
+                slots.append((name, value))
+    return reader, tuple(slots)
+
+
+_HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes written in Python, and few others
 
 
 def _kept(holder: Any) -> bool:
-    if isinstance(holder, ModuleType):
-        if _natives.is_copy(holder):
-            return True
-        module = holder.__name__
-    else:
-        kind = holder if isinstance(holder, type) else type(holder)
-        if _natives.is_native(kind):
-            return True
-        module = kind.__module__
-    return isinstance(module, str) and (module.partition(".")[0] in KEEPERS or module == "_thread")
+    kind = type(holder)
+    if issubclass(kind, ModuleType):
+        return _natives.is_copy(holder) or _is_keepers(_name_of_module(holder), KEEPERS)
+    if issubclass(kind, type):
+        kind = holder
+    return _natives.is_native(kind) or _is_keepers(_module_of_class(kind), KEEPERS)
+
+
+def _is_keepers(module: Any, keepers: Iterable[str]) -> bool:
+    return type(module) is str and (module.partition(".")[0] in keepers or module == "_thread")
+
+
+def _name_of_module(module: ModuleType) -> Any:
+    return dict.get(_dict_of_module(module), "__name__")
 
 
 def _successor(lock: Any, entered: dict[int, int]) -> Any:
@@ -138,41 +260,85 @@ def _successor(lock: Any, entered: dict[int, int]) -> Any:
     return green
 
 
-def _set(holder: Any, name: str, value: Any) -> None:
-    try:
-        setattr(holder, name, value)
-    except (AttributeError, TypeError):  # a class written in C
-        return
-
-
 def _label(holder: Any) -> str:
-    if isinstance(holder, ModuleType):
-        return holder.__name__
-    kind = holder if isinstance(holder, type) else type(holder)
-    return f"{kind.__module__}.{kind.__qualname__}"
+    kind = type(holder)
+    if issubclass(kind, ModuleType):
+        return str(_name_of_module(holder))
+    if issubclass(kind, type):
+        kind = holder
+    return f"{_module_of_class(kind) or '?'}.{_qualname_of_class(kind)}"
 
 
 def upgrade_holders(replaced: dict[int, tuple[str, Any]]) -> list[str]:
-    """Look for module attributes that refer to what has been replaced (its identity: its name, its replacement).
+    """Look for attributes of modules and classes, and defaults of functions, that refer to what has been replaced (its
+    identity: its name, its replacement).
 
-    Those of the standard library's modules are replaced too. Returns the others, as "module.attribute (name)": we know
-    too little of them to do the same.
+    The defaults are replaced, and the attributes of the standard library's. Returns the other attributes, as
+    "module.attribute (name)": we know too little of them to do the same.
     """
     left: list[str] = []
     modules: dict[str, Any] = dict(sys.modules)  # which may hold None, and objects that are no modules
     for name, module in modules.items():
-        package = name.partition(".")[0]
-        if not isinstance(module, ModuleType) or package in KEEPERS or name in _SOURCES:
-            continue
-        for attribute, value in list(vars(module).items()):
-            if id(value) not in replaced:
-                continue
-            what, green = replaced[id(value)]
-            if package in sys.stdlib_module_names:
-                setattr(module, attribute, green)
-            else:
-                left.append(f"{name}.{attribute} ({what})")
+        if issubclass(type(module), ModuleType) and not _is_settled(name):
+            namespace = _dict_of_module(module)
+            for attribute, value in list(namespace.items()):
+                if id(value) in replaced:
+                    what, green = replaced[id(value)]
+                    if _is_stdlib(name):
+                        namespace[attribute] = green
+                    else:
+                        left.append(f"{name}.{attribute} ({what})")
+    for candidate in gc.get_objects():
+        kind = type(candidate)
+        if kind is FunctionType:
+            _upgrade_defaults(candidate, replaced)
+        elif issubclass(kind, type):
+            left += _upgrade_class(candidate, replaced)
     return left
+
+
+def _upgrade_class(kind: type, replaced: dict[int, tuple[str, Any]]) -> list[str]:
+    left: list[str] = []
+    module = _module_of_class(kind)
+    if module is None or _is_settled(module) or _natives.is_native(kind):
+        return left
+    for name, value in list(_dict_of_class(kind).items()):
+        if id(value) not in replaced:
+            continue
+        what, green = replaced[id(value)]
+        if not _is_stdlib(module):
+            left.append(f"{_label(kind)}.{name} ({what})")
+            continue
+        if type(green) is FunctionType and type(value) is not FunctionType:
+            green = staticmethod(green)  # a builtin function is no method, wherever it is found
+        with contextlib.suppress(TypeError):  # a class written in C
+            type.__setattr__(kind, name, green)
+    return left
+
+
+def _upgrade_defaults(function: FunctionType, replaced: dict[int, tuple[str, Any]]) -> None:
+    """Defaults are an abbreviation: nobody compares them, or looks for them elsewhere."""
+    positional, named = function.__defaults__ or (), function.__kwdefaults__ or {}
+    if not any(id(value) in replaced for value in (*positional, *named.values())):
+        return
+    module = dict.get(function.__globals__, "__name__")
+    if type(module) is not str or _is_settled(module) or module.partition(".")[0] in OTHER_HUBS:
+        return
+    if positional:
+        function.__defaults__ = tuple(replaced.get(id(value), ("", value))[1] for value in positional)
+    for name, value in named.items():
+        named[name] = replaced.get(id(value), ("", value))[1]
+
+
+def _is_stdlib(module: str) -> bool:
+    return module.partition(".")[0] in sys.stdlib_module_names
+
+
+def _is_settled(module: str) -> bool:
+    """Whether a module keeps what is real, or has been dealt with: those that are patched hold the originals."""
+    if module.partition(".")[0] in KEEPERS and not module.startswith("multiprocessing"):
+        return True
+    return module in _SOURCES or module in _natives.originals or _natives.keeps(module)
 
 
 _SOURCES = frozenset({"posix", "nt", "_socket", "_ssl", "_queue", "_thread", "select"})
