@@ -10,7 +10,11 @@ import pytest
 
 import greenserve
 from greenserve import tpool
+from greenserve.errors import RequestTimeout
+from greenserve.http.limits import Limits
+from greenserve.http.request import Inbound
 from greenserve.server import service as service_module
+from greenserve.server.body import RequestBody
 from greenserve.server.connection import Connection
 from tests.server.live import Client, echo, hello, serving
 
@@ -57,6 +61,85 @@ def test_a_body_that_comes_after_the_response_is_skipped_and_the_next_request_se
             client.send(rest[:1])
             client.send(rest[1:] + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             assert client.response()[2] == b"hello"
+
+
+class Trickle:
+    """A connection, in virtual time, whose client sends `pieces`, one each `pause` seconds."""
+
+    def __init__(self, pieces, pause, *, body_timeout, body_min_rate):
+        self.host = self.hub = self
+        self.body_timeout, self.body_min_rate = body_timeout, body_min_rate
+        self.inbound = Inbound(Limits())
+        self.pieces, self.pause = list(pieces), pause
+        self.now = 0.0
+        self.due = pause
+        self.inbound.receive_data(POST % sum(map(len, pieces)))
+        head = self.inbound.next_event()
+        self.body = RequestBody(self, head.content_length, expect_continue=False)
+
+    def clock(self):
+        return self.now
+
+    def give_way(self):
+        pass
+
+    def receive(self, size):
+        if self.now < self.due:
+            return -1
+        self.due = self.now + self.pause
+        piece = self.pieces.pop(0)
+        self.inbound.receive_data(piece)
+        return len(piece)
+
+    def wait_read(self, timeout):
+        if self.now + timeout < self.due:
+            self.now += timeout
+            raise RequestTimeout
+        self.now = self.due
+
+    def read(self, busy=0.0):
+        """All of the body, by an application that does something else for `busy` seconds after each piece."""
+        size = 0
+        while piece := self.body.read_body():
+            size += len(piece)
+            self.now += busy
+        return size
+
+
+@pytest.mark.parametrize(
+    ("count", "octets", "pause", "options"),
+    [
+        (100, 1, 0.9, {"body_timeout": 1, "body_min_rate": 0}),  # any rate will do
+        (100, 900, 0.9, {"body_timeout": 1, "body_min_rate": 1000}),
+        (5, 1, 0.19, {"body_timeout": 1, "body_min_rate": 1000}),  # slow, but there within the time
+    ],
+)
+def test_a_body_that_comes_fast_enough_may_take_longer_than_the_timeout(count, octets, pause, options):
+    connection = Trickle([b"x" * octets] * count, pause, **options)
+    assert connection.read() == count * octets
+    assert connection.now == pytest.approx(count * pause)
+
+
+@pytest.mark.parametrize(
+    ("octets", "pause", "end"),
+    [
+        (1, 0.9, 1.001),  # in sum the timeout, and a millisecond for each octet that has come
+        (100, 0.9, 1.1),
+        (500, 0.6, 3.5),  # five pieces in 3 s, and half a second is left of 1 s and 2,500 ms
+        (1000, 1.1, 1.0),  # the longest wait for the next bytes
+    ],
+)
+def test_a_body_that_comes_too_slowly_ends_with_408(octets, pause, end):
+    connection = Trickle([b"x" * octets] * 1000, pause, body_timeout=1, body_min_rate=1000)
+    with pytest.raises(RequestTimeout):
+        connection.read()
+    assert connection.now == pytest.approx(end)
+
+
+def test_time_in_which_the_application_does_not_read_does_not_count():
+    """A client cannot send faster than we read."""
+    connection = Trickle([b"x" * 100] * 100, 0.0, body_timeout=1, body_min_rate=1000)
+    assert connection.read(busy=60.0) == 10_000
 
 
 def large(environ, start_response):
@@ -117,24 +200,6 @@ def test_octets_do_not_prolong_the_time_for_a_body_that_is_read(quick_sweep):
             assert client.get() == b"GET / "
 
 
-def test_a_body_may_trickle_where_no_rate_is_asked_for(quick_sweep):
-    with serving(echo, body_timeout=0.2, body_min_rate=0) as server, Client(server) as client:
-        client.send(POST % 50)
-        for _ in range(50):
-            client.send(b"x")
-            threading.Event().wait(0.01)  # 0.5 s altogether
-        assert client.response()[2] == b"POST / " + b"x" * 50
-
-
-def test_a_body_that_keeps_to_the_rate_may_take_longer_than_the_timeout(quick_sweep):
-    with serving(echo, body_timeout=0.2, body_min_rate=100) as server, Client(server) as client:
-        client.send(POST % 1000)
-        for _ in range(50):
-            client.send(b"x" * 20)
-            threading.Event().wait(0.01)  # 2,000 bytes per second at the most, and far more than 100 in any case
-        assert client.response()[2] == b"POST / " + b"x" * 1000
-
-
 def trickle_until_the_end(client: Client) -> bytes:
     """Send octets until the server says something, or ends; return that."""
     client.socket.settimeout(0.05)
@@ -147,26 +212,6 @@ def trickle_until_the_end(client: Client) -> bytes:
         except ConnectionError:
             return b""
     pytest.fail("the server has patience without bound")
-
-
-def test_time_in_which_the_application_does_not_read_does_not_count(quick_sweep):
-    """A client cannot send faster than we read."""
-    piece = b"x" * 100_000
-
-    def application(environ, start_response):
-        size = 0
-        for _ in range(10):
-            size += len(environ["wsgi.input"].read(len(piece)))
-            greenserve.sleep(0.05)
-        start_response("200 OK", [])
-        return [b"%d" % size]
-
-    with serving(application, body_timeout=0.2, body_min_rate=10_000_000) as server, Client(server) as client:
-        client.send(POST % (10 * len(piece)))
-        sender = threading.Thread(target=client.send, args=(piece * 10,))
-        sender.start()
-        assert client.response()[2] == b"1000000"
-        sender.join()
 
 
 def test_a_reader_keeps_its_deadline_while_another_green_thread_writes(quick_sweep):
