@@ -119,7 +119,7 @@ def wake(token: Token, outcome: Any = None) -> bool:
     greenlet: Any = None
     try:
         greenlet = token[0]
-        del token[0]  # the claim; no call comes between, and so no signal handler
+        token.pop()  # the claim
         greenlet.outcome = outcome
         hub = greenlet.hub
         hub.ready.append(greenlet)

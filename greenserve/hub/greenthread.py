@@ -159,7 +159,11 @@ class GreenThread(Generic[T]):
         return self._state is _DONE or self._park_until_end(timeout)
 
     def _park_until_end(self, timeout: float | None) -> bool:
-        greenlet = running()
+        greenlet: Any = _getcurrent()
+        try:  # `running`, without a call's cost
+            hub = greenlet.hub
+        except AttributeError:
+            hub = running().hub
         if greenlet is self._carrier:
             raise HubError("a green thread cannot wait for its own end")
         token: Token = [greenlet]
@@ -167,7 +171,6 @@ class GreenThread(Generic[T]):
         # Its end may have come, in another OS thread, between the question and the entry.
         if self._state is _DONE:
             wake(token)
-        hub = greenlet.hub
         try:
             if timeout is None:
                 hub.park(greenlet, token)
@@ -278,15 +281,12 @@ class GreenThread(Generic[T]):
         while ends:
             try:
                 end = ends[0]
-            except IndexError:  # the last one has just left, in another OS thread
-                break
-            if isinstance(end, list):
-                wake(end)
-            try:
+                if type(end) is list:
+                    wake(end)
+                    ends.remove(end)
+                    continue
                 ends.remove(end)
-            except ValueError:  # another OS thread has just taken it back
-                continue
-            if isinstance(end, list):
+            except (IndexError, ValueError):  # another OS thread has just taken it back
                 continue
             callback, args, kwargs = end
             try:
@@ -436,8 +436,11 @@ def sleep(seconds: float = 0) -> None:
     >>> order
     ['other']
     """
-    greenlet = running()
-    hub = greenlet.hub
+    greenlet: Any = _getcurrent()
+    try:  # `running`, without a call's cost
+        hub = greenlet.hub
+    except AttributeError:
+        hub = running().hub
     if seconds <= 0:
         hub.pause(greenlet)
         return

@@ -119,7 +119,7 @@ class Hub(Descriptors):
         try:
             while True:
                 item = ready[0]
-                del ready[0]
+                ready.popleft()
                 if item is not MARK:
                     item.switch()
                     continue
@@ -153,16 +153,24 @@ class Hub(Descriptors):
             self._fire_timers(now)
 
     def _fire_timers(self, now: float) -> None:
-        for token in self.timers.due(now):
-            try:
-                item = token[0]
-                if isinstance(item, _greenlet.greenlet):
-                    wake(token, TIMED_OUT)
+        ready = self.ready
+        item: Any = None
+        try:
+            for token in self.timers.due(now):
+                try:
+                    item = token[0]
+                    token.pop()
+                except IndexError:  # an OS thread has just claimed it
                     continue
-                del token[0]
-            except IndexError:  # an OS thread has just claimed it
-                continue
-            item.expire(self)
+                if isinstance(item, _greenlet.greenlet):
+                    item.outcome = TIMED_OUT  # type: ignore[attr-defined]  # it is a Greenlet, or adopted
+                    ready.append(item)
+                else:
+                    item.expire(self)
+        except BaseException:
+            if isinstance(item, _greenlet.greenlet):  # claimed, perhaps: then it must be resumed
+                ready += (item,)
+            raise
 
     def _poll(self) -> float:
         """Ask the poller, and sleep in it when nothing is ready. Returns the time."""

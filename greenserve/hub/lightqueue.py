@@ -24,6 +24,8 @@ from enum import Enum
 from queue import Empty, Full
 from typing import Any, Generic, Self, TypeVar, cast
 
+from greenlet import getcurrent as _getcurrent
+
 from greenserve.hub.busywait import relax
 from greenserve.hub.hooked import HookedStore, NoItem
 from greenserve.hub.hub import TIMED_OUT, Greenlet, running
@@ -221,7 +223,7 @@ class LightQueue(Generic[T]):
 
     # -- get
 
-    def get(self, block: bool = True, timeout: float | None = None) -> T:
+    def get(self, block: bool = True, timeout: float | None = None) -> T:  # noqa: C901 - in one piece, for speed
         """Take an item; wait for one if `block`, at most `timeout` seconds. Raises Empty, and ShutDown when none will
         come.
         """
@@ -237,13 +239,17 @@ class LightQueue(Generic[T]):
                 return item
         elif block and timeout is None and not self._putters and self._state is _OPEN:
             # The common wait, in one piece; `_get_carefully` has all the others.
-            greenlet = running()
+            greenlet: Any = _getcurrent()
+            try:  # `running`, without a call's cost
+                hub = greenlet.hub
+            except AttributeError:
+                hub = running().hub
             token: Token = [greenlet]
             self._getters.append(token)
             try:
                 if self._items or self._putters or self._state is not _OPEN:  # between our look and our entry
                     self._settle()
-                outcome = greenlet.hub.park(greenlet, token)
+                outcome = hub.park(greenlet, token)
             except BaseException:
                 self._getters.leave(token)
                 raise

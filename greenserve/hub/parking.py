@@ -15,8 +15,8 @@ Laws.
 * `park`, `pause` and `switch_away` are the only places where a greenlet yields.
 * An exception may come before any instruction (a signal handler that raises), and at every call once the recursion
   limit is near: it is the running greenlet's alone. So what is taken from a queue is named first and removed then,
-  both without a call, and put back without one (`ready += ...`) when the switch to it did not take place. It may
-  then be in the queue twice, which is a resumption without a claim.
+  and put back without a call (`ready += ...`) when the switch to it did not take place. It may then be in the queue
+  twice, which is a resumption without a claim.
 """
 
 from __future__ import annotations
@@ -193,8 +193,8 @@ class Parking:
         try:
             while True:
                 following = ready[0]
-                if following or (self._ends_round() and (following := ready[0])):
-                    del ready[0]
+                if following or (self._ends_round(following) and (following := ready[0])):
+                    ready.popleft()
                 else:
                     following = self._last_resort()
                 following.switch()
@@ -237,8 +237,8 @@ class Parking:
         try:
             ready.append(greenlet)
             following = ready[0]
-            if following or (self._ends_round() and (following := ready[0])):
-                del ready[0]
+            if following or (self._ends_round(following) and (following := ready[0])):
+                ready.popleft()
             else:
                 following = self._last_resort()
             following.switch()
@@ -268,8 +268,8 @@ class Parking:
         following: Any = None
         try:
             following = ready[0]
-            if following or (self._ends_round() and (following := ready[0])):
-                del ready[0]
+            if following or (self._ends_round(following) and (following := ready[0])):
+                ready.popleft()
             else:
                 following = self._last_resort()
             following.switch()
@@ -278,19 +278,18 @@ class Parking:
                 ready += (following,)
             raise
 
-    def _ends_round(self) -> bool:
-        """End the round here if nothing but it is due, since the way through the hub costs two switches. Returns
-        whether that was possible: then what is first in `ready` is the next round's.
+    def _ends_round(self, first: Any) -> bool:
+        """End the round here if the MARK is first and nothing else is due, since the way through the hub costs two
+        switches. Returns whether that was possible: then what is first in `ready` is the next round's.
         """
-        ready = self.ready
-        if ready[0] is not MARK or len(ready) == 1 or self.rounds >= self.poll_round or not ready[1]:
+        if first is not MARK or self.rounds >= self.poll_round:
             return False
         now = self.clock()
         heap = self.timers.heap
         if now >= self.poll_time or (heap and heap[0][0] <= now):
             return False
         self.rounds += 1
-        ready.rotate(-1)
+        self.ready.rotate(-1)
         return True
 
     def _last_resort(self) -> Any:
