@@ -34,7 +34,7 @@ class Start(HubCall):
     def switch(self) -> None:
         """Begin, unless it was killed before."""
         thread = self._thread
-        if thread.dead:
+        if thread._function is None:  # `dead`, but that is for the program's loops
             return
         carrier = thread.hub.take_carrier(thread)
         carrier.gr_context = self._context
@@ -49,7 +49,7 @@ class Start(HubCall):
 
     def unbegun(self) -> bool:
         """Whether the thread has yet to begin, and has no carrier."""
-        return not (self._thread.started or self._thread._carrier)
+        return self._thread._carrier is None and self._thread._function is not None
 
     def cancel(self) -> None:
         """The hub is closed: whoever waits for the thread must not wait for ever."""
