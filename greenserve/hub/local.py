@@ -2,8 +2,7 @@
 
 Strategy: the attributes are in a dict that the thread keeps for us (GreenThread.locals) and drops at its end. The
 key there is an object that only this `local` and the threads refer to; when the `local` dies, the key is taken out
-of all threads that still live. Looking for an attribute in the thread's dict first is right, since `__setattr__`
-puts nothing there that the class has a data descriptor for.
+of all threads that still live.
 """
 
 from __future__ import annotations
@@ -18,13 +17,17 @@ from greenserve.hub.parking import Loop
 
 
 class _Key:
-    """What a thread's attributes of one `local` are kept under, with what `__init__` is called with in each thread."""
+    """What a thread's attributes of one `local` are kept under, with what `__init__` is called with in each thread.
 
-    __slots__ = ("args", "kwargs", "threads")
+    shared: the names that the class has a data descriptor for (a slot, a property), which come before attributes.
+    """
 
-    def __init__(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    __slots__ = ("args", "kwargs", "shared", "threads")
+
+    def __init__(self, cls: type, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.args = args
         self.kwargs = kwargs
+        self.shared = _shared_names(cls)
         self.threads: weakref.WeakSet[Any] = weakref.WeakSet()
 
 
@@ -53,7 +56,7 @@ class local:
         if (args or kwargs) and cls.__init__ is object.__init__:
             raise TypeError("arguments for a local need a subclass with an __init__ that takes them")
         self = object.__new__(cls)
-        key = _Key(args, kwargs)
+        key = _Key(cls, args, kwargs)
         object.__setattr__(self, "_local__key", key)
         weakref.finalize(self, _forget, key).atexit = False
         if cls.__init__ is not object.__init__:
@@ -61,11 +64,12 @@ class local:
         return self
 
     def __getattribute__(self, name: str) -> Any:
+        key = _key_of(self)
         try:
-            attributes = _getcurrent().thread.locals[_key_of(self)]  # type: ignore[attr-defined]
+            attributes = _getcurrent().thread.locals[key]  # type: ignore[attr-defined]
         except (AttributeError, TypeError, KeyError, RuntimeError):  # the first use in this thread, or of any local
             attributes = _attributes(self)
-        if name in attributes:
+        if name in attributes and not (key.shared and name in key.shared):
             return attributes[name]
         if name == "__dict__":
             return attributes
@@ -76,6 +80,8 @@ class local:
             raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
         if _has_data_descriptor(type(self), name):
             object.__setattr__(self, name, value)
+            if name == "__class__":
+                _key_of(self).shared = _shared_names(value)
         else:
             _attributes(self)[name] = value
 
@@ -83,12 +89,19 @@ class local:
         if name == "__dict__":
             raise AttributeError(f"{type(self).__name__!r} object attribute '__dict__' is read-only")
         attributes = _attributes(self)
-        if name in attributes:
-            del attributes[name]
-        elif _has_data_descriptor(type(self), name):
+        if _has_data_descriptor(type(self), name):
             object.__delattr__(self, name)
+        elif name in attributes:
+            del attributes[name]
         else:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if name != "_local__key"]
+
+    def __getstate__(self) -> object:
+        """What `copy` and `pickle` ask: of the standard library's no copy can be made either."""
+        raise TypeError(f"cannot pickle {type(self).__name__!r} object")
 
 
 _key_of: Any = local.__dict__["_local__key"].__get__  # the slot, past __getattribute__
@@ -148,5 +161,24 @@ def _begin(key: _Key) -> dict[str, Any]:
 def _has_data_descriptor(cls: type, name: str) -> bool:
     for base in cls.__mro__:
         if name in base.__dict__:
-            return hasattr(type(base.__dict__[name]), "__set__")
+            return _is_data_descriptor(base.__dict__[name])
     return False
+
+
+def _is_data_descriptor(value: object) -> bool:
+    kind = type(value)
+    return hasattr(kind, "__set__") or hasattr(kind, "__delete__")
+
+
+_shared_of: weakref.WeakKeyDictionary[type, frozenset[str]] = weakref.WeakKeyDictionary()
+
+
+def _shared_names(cls: type) -> frozenset[str]:
+    names = _shared_of.get(cls)
+    if names is None:
+        found: dict[str, bool] = {}
+        for base in cls.__mro__[: cls.__mro__.index(local)]:
+            for name, value in base.__dict__.items():
+                found.setdefault(name, _is_data_descriptor(value) and hasattr(type(value), "__get__"))
+        names = _shared_of[cls] = frozenset(name for name, shared in found.items() if shared)
+    return names
