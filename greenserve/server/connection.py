@@ -173,10 +173,11 @@ class Connection(Wire):
 
     def _fail_alone(self) -> None:
         """Log the error that is being handled, a defect of ours, and close: it must not end the server."""
+        self.close()
         try:
             logger.exception("a defect of greenserve ended the connection from %s", self.peer)
-        finally:  # memory may have run out, and logging wants some
-            self.close()
+        except BaseException:  # noqa: S110 - a handler of the program's has failed, or memory has run out
+            pass
 
     def switch(self) -> None:
         """What the hub does with a ready connection."""
@@ -345,8 +346,8 @@ class Connection(Wire):
 
     def fail(self, error: BaseException) -> None:
         """`run` has raised after all: close."""
-        logger.error("the connection from %s is closed: %r", self.peer, error)
         self.close()
+        logger.error("the connection from %s is closed: %r", self.peer, error)
 
     def _serve(self) -> None:
         inbound, hub = self.inbound, self.host.hub

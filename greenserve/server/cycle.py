@@ -101,8 +101,10 @@ class RequestCycle(Exchange):
             logger.error("%s: the application's response breaks the rules: %s", connection.request_line, error)
             self._fail(500, _BREAKS_THE_RULES)
         else:
-            connection.log_failure()
-            self._fail(500, "the application failed; the server's log says why")
+            try:
+                connection.log_failure()
+            finally:  # a handler of the program's may raise: that is no reason to keep the client waiting
+                self._fail(500, "the application failed; the server's log says why")
 
     def _fail(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         """An error page where nothing has been sent yet; else an end that shows that a part is missing."""

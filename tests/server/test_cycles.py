@@ -109,6 +109,26 @@ def test_what_an_application_raises_after_its_head_ends_only_its_connection(erro
     assert lines.status_of("/fail") == [200, 200]
 
 
+def test_a_log_that_raises_keeps_no_client_from_its_500():
+    class Broken(logging.Filter):
+        def filter(self, record):
+            raise KeyboardInterrupt
+
+    broken = Broken()
+    logger = logging.getLogger("greenserve.server")
+    logger.addFilter(broken)
+    try:
+        with serving(raising(ValueError, "call"), concurrency=1) as server:
+            for _ in range(2):
+                with Client(server) as client:
+                    client.send(b"GET /fail HTTP/1.1\r\nHost: a\r\n\r\n")
+                    assert client.response()[0] == 500
+            with Client(server) as client:
+                assert client.get("/hello") == b"hello"
+    finally:
+        logger.removeFilter(broken)
+
+
 def test_a_request_that_kills_itself_is_a_500(caplog):
     def application(environ, start_response):
         greenserve.getcurrent().kill()
