@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import re
 import signal
 import socket
@@ -19,12 +20,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import require_program
 from tests.e2e.server_process import REPOSITORY
 
 PATIENCE = 20.0  # seconds
 
 APPLICATION = """
-import logging, sys, warnings, greenserve
+import logging, pathlib, sys, warnings, greenserve
 logging.basicConfig()  # to standard error, as most applications have it
 
 def fail():
@@ -43,6 +45,10 @@ def app(environ, start_response):
         warnings.warn("x" * 1000 + environ["QUERY_STRING"])
     elif path == "/spawn":
         greenserve.spawn(fail)
+    elif path == "/slow":
+        pathlib.Path("begun").touch()
+        while not pathlib.Path("go").exists():
+            greenserve.sleep(0.01)
     elif path == "/raise":
         raise RuntimeError("x" * 1000)
     start_response("200 OK", [("Content-Length", "5")])
@@ -53,18 +59,26 @@ def app(environ, start_response):
 class Command:
     """`greenserve app:app` on a Unix socket, with the given standard streams."""
 
-    def __init__(self, directory: Path, *arguments: str, shell: str = "", **streams: object) -> None:
-        (directory / "app.py").write_text(APPLICATION)
+    def __init__(
+        self,
+        directory: Path,
+        *arguments: str,
+        shell: str = "",
+        before: str = "",
+        prefix: tuple[str, ...] = (),
+        **streams: object,
+    ) -> None:
+        self.directory = directory
+        (directory / "app.py").write_text(f"{before}\n{APPLICATION}")
         self._path = str(directory / "socket")
-        words = [sys.executable, "-m", "greenserve", "app:app", "--bind", f"unix:{self._path}", *arguments]
+        words = [*prefix, sys.executable, "-m", "greenserve", "app:app", "--bind", f"unix:{self._path}", *arguments]
         if shell:  # what follows the command there
             words = ["sh", "-c", f'exec "$@" {shell}', "sh", *words]
         self.process = subprocess.Popen(
             words,
             cwd=directory,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
-            stdin=subprocess.DEVNULL,
-            **{"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
+            **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
         )
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -86,6 +100,14 @@ class Command:
             connection.close()
             raise
         return connection
+
+    def refuses(self) -> bool:
+        """Whether it takes no connections any more."""
+        try:
+            self.connect().close()
+        except OSError:
+            return True
+        return False
 
     def ask(self, *targets: str) -> list[int]:
         """The statuses, of requests on one connection (but for those after which the server closes it)."""
@@ -241,13 +263,49 @@ def test_signals_for_other_purposes_end_no_request(start: Start, tmp_path: Path,
     path.rename(tmp_path / "log.1")
     command.process.send_signal(number)
     if number != signal.SIGUSR2:
-        deadline = time.monotonic() + PATIENCE
-        while not path.exists():  # without a line
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_until(path.exists)  # without a line
     assert command.ask("/") == [200]
     connection.sendall(b"st: a\r\n\r\n")
     assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     connection.close()
     assert command.stop() == 0
     assert path.read_text().count("\n") == 2
+
+
+def test_an_applications_own_handlers_stay(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "handling.py").write_text(
+        "import signal, pathlib\n"
+        "for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):\n"
+        "    signal.signal(number, lambda number, frame: pathlib.Path(f'got.{number}').touch())\n"
+    )
+    command = start(before="import handling")
+    for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        command.process.send_signal(number)
+        wait_until((tmp_path / f"got.{number.value}").exists)
+    assert command.ask("/") == [200]
+    assert command.stop() == 0
+
+
+def test_a_closed_terminal_stops_the_server_gracefully(start: Start) -> None:
+    """SIGHUP comes when the terminal goes, and more than once: requests in progress finish all the same."""
+    master, terminal = pty.openpty()
+    command = start(prefix=(require_program("setsid"), "--ctty"), stdin=terminal)
+    os.close(terminal)
+    connection = command.connect()
+    connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
+    wait_until((command.directory / "begun").exists)
+    os.close(master)  # the terminal goes
+    wait_until(command.refuses)
+    for _ in range(3):
+        command.process.send_signal(signal.SIGHUP)
+    (command.directory / "go").touch()
+    assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+    connection.close()
+    assert command.process.wait(PATIENCE) == 0
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
