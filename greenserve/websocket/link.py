@@ -336,7 +336,10 @@ class Link(Outbound):
             unpacker_of(self.hub).add(self)
 
     def serve(self) -> bool:
-        """Hand messages to those who wait, and unpack one of them a step further. Returns whether it needs another."""
+        """Hand messages to those who wait, and unpack one of them a step further. Returns whether it needs another.
+
+        After the end, receivers for whom there is none are told so.
+        """
         more = False
         try:
             more = self._inbox.serve()
@@ -500,7 +503,7 @@ class Link(Outbound):
         self._waits = 0.0
         self.protocol.forget()
         self._account()
-        self._inbox.turn_away(_ENDED)
+        self._serve_receivers()
         self._wake_waiters()
         callbacks, self._at_end = self._at_end, None
         for callback in callbacks or ():

@@ -241,9 +241,11 @@ class Outbound(HubCall):
                 self._outbox.popleft()
             else:
                 self._outbox[0] = memoryview(data)[sent:]
+            if self._outbox and self.hub.turn_is_over():
+                self.hub.call_soon(self._go_on_sending)
+                break
         if self._outbox_size < before:
-            self._stuck = 0.0  # seconds in which the peer has taken nothing of what waits for it
-        self._waits = 0.0  # a slow peer is no dead peer
+            self._waits = self._stuck = 0.0  # a slow peer is no dead peer
         if self._outbox_size <= OUTBOX_LIMIT >> 1:
             self._wake_waiters()
             self._relieved()

@@ -187,6 +187,18 @@ def test_the_end_behind_a_large_message_comes_after_it_and_its_answer(pair):
     assert pair.peer.read_close() == (1005, "")
 
 
+@pytest.mark.parametrize("size", [1, 300_000])
+def test_a_violation_behind_a_compressed_message_comes_after_it(pair, size):
+    waiting = [spawn(pair.ws.receive) for _ in range(2)]
+    sleep(0)
+    packed = pair.peer.frame(TEXT, compressed(b"x" * size), rsv=4)
+    pair.peer.send(packed + b"\x81\x01x")  # which looks like a whole message at its first byte, and is not masked
+    assert waiting[0].wait() == "x" * size
+    with pytest.raises(ConnectionClosed) as caught:
+        waiting[1].wait()
+    assert caught.value.code == 1002
+
+
 def test_messages_that_were_not_received_before_the_end_can_be_received_after_it(pair):
     text = "ü" * 300_000
     pair.peer.send(pair.peer.frame(TEXT, compressed(text.encode()), rsv=4), pair.peer.frame(CLOSE))

@@ -11,6 +11,7 @@ from greenserve.hub.hub import current_hub
 from greenserve.websocket import ConnectionClosed
 from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.link import LINGER_LIMIT, READ_SIZE, Stage
+from greenserve.websocket.outbound import JOINED_SIZE
 
 from .pair import Pair
 from .wire import BINARY, CONTINUATION, PING, PONG, TEXT
@@ -115,6 +116,35 @@ def test_others_run_while_an_application_sends_to_a_quick_peer():
 
         sending = spawn(send)
         assert turns_until(lambda: sending.dead) >= 999
+
+
+class QuickPeer:
+    """In the place of a link's socket: once it takes something, it takes everything."""
+
+    def __init__(self, sock) -> None:
+        self.socket = sock
+        self.taken = 0
+        self.takes = False
+
+    def send(self, data: bytes) -> int:
+        if not self.takes:
+            raise BlockingIOError
+        self.taken += len(data)
+        return len(data)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.socket, name)
+
+
+def test_others_run_while_a_quick_peer_takes_what_waits_for_it():
+    with Pair() as pair:
+        pair.link._socket = quick = QuickPeer(pair.socket)
+        for _ in range(10):
+            pair.link.post(bytes(JOINED_SIZE))
+        quick.takes = True
+        pair.link._go_on_sending()
+        assert turns_until(lambda: pair.link._outbox is None) >= 4
+        assert quick.taken == 10 * JOINED_SIZE
 
 
 def test_a_callback_of_the_hub_may_send_whenever():
