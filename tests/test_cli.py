@@ -331,7 +331,7 @@ def test_check_of_a_plain_application_warns_of_nothing(tmp_path: Path) -> None:
     report = checked(tmp_path, site_app=APP)
     assert report["warnings"] == []
     assert set(report["sections"]["patching"]) == {
-        *("standard library", "imported before that", "still blocking", "locks that stayed real"),
+        *("standard library", "imported before that", "still blocking", "locks that stayed real", "cannot be patched"),
     }
     unpatched = checked(tmp_path, "--no-patch")
     assert list(unpatched["sections"]["patching"]) == ["standard library"]

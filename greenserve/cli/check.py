@@ -170,6 +170,7 @@ def _patching(subject: Subject) -> Section:
         Line("imported before that", ", ".join(monkey.report.early) or "nothing"),
         Line("still blocking", ", ".join(monkey.report.held) or "nothing"),
         Line("locks that stayed real", ", ".join(locks) or "none"),
+        Line("cannot be patched", ", ".join(monkey.STAYS_BLOCKING)),
     ]
     warnings = [f"{name} was imported before the patch and still blocks" for name in monkey.report.held]
     warnings += [f"{name} is not a green lock: a request that waits for it stops all others" for name in locks]

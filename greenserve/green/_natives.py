@@ -23,9 +23,16 @@ from greenserve.green import threading as green_threading
 from greenserve.green._copies import Copies, Overlay
 from greenserve.green._imports import ImportHook
 
-KEEPERS = frozenset({"asyncio", "concurrent.futures.process"})
+KEEPERS = frozenset(
+    {
+        "asyncio",
+        "concurrent.futures.process",
+        *("trio._core._thread_cache", "trio._core._ki", "trio._core._wakeup_socketpair", "trio._util"),
+    }
+)
 """Packages and modules whose blocking calls must block: an event loop has its OS thread, and so have its executors and
-watchers; and a pool of processes has one that hands out the work, also while such a loop blocks everybody else.
+watchers; and a pool of processes has one that hands out the work, also while such a loop blocks everybody else. Of trio
+only what starts the OS threads of `trio.to_thread`, and what handles signals.
 """
 
 EXECUTED_AGAIN = ("threading", "queue", "selectors", "concurrent.futures.thread")
@@ -112,8 +119,9 @@ def _selectors() -> ModuleType:
 
 @functools.cache
 def _signal() -> ModuleType:
-    names = ("getsignal", "signal", "set_wakeup_fd")
-    return Overlay(signal, {name: getattr(green_signal, name) for name in names})
+    names = ("signal", "set_wakeup_fd")
+    laid = {name: green_signal.in_main_alone(getattr(green_signal, name)) for name in names}
+    return Overlay(signal, {**laid, "getsignal": green_signal.getsignal})
 
 
 @functools.cache

@@ -40,7 +40,15 @@ from greenserve.hub.rlock import RLock as _GreenRLock
 from greenserve.hub.threadpool import thread_count as _thread_count
 
 _local = _green_local
-RLock = _GreenRLock
+
+
+class RLock(_GreenRLock):
+    """As `threading.RLock`, but waited for by green threads and OS threads."""
+
+    __slots__ = ()
+
+
+RLock.__module__ = "_thread"  # trio looks at this, to be sure that a signal handler may take it
 LockType = Lock
 lock = Lock
 allocate_lock = allocate = Lock

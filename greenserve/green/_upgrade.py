@@ -29,7 +29,6 @@ from greenserve.green import _natives
 from greenserve.green import _thread as green_thread
 from greenserve.hub import native
 from greenserve.hub.lock import Lock
-from greenserve.hub.rlock import RLock
 
 RealLock: Any = type(native.allocate_lock())
 RealRLock: Any = native.RLock
@@ -248,7 +247,7 @@ def _successor(lock: Any, entered: dict[int, int]) -> Any:
     """A green lock in the same state; None: that cannot be."""
     if type(lock) is RealLock:
         return None if lock.locked() else Lock()
-    green = RLock()
+    green = green_thread.RLock()
     match = re.search(r"owner=(\d+) count=(\d+)", repr(lock))
     owner, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if owner == 0 or count == 0:

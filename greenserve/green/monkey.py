@@ -91,15 +91,24 @@ TABLE: dict[str, tuple[Patch | Adapter, ...]] = {
         Adapter("multiprocessing.synchronize", processes.green_locks),
         Adapter("multiprocessing.resource_sharer", processes.leave_signals),
     ),
-    "os": (Patch("os", ("waitpid", "wait", "wait3", "wait4", "waitid", "read", "readv", "write")),),
+    "os": (
+        Patch("os", ("waitpid", "wait", "wait3", "wait4", "waitid", "read", "readv", "write", "system", "lockf")),
+        Patch("fcntl", ("flock", "lockf", "fcntl")),
+    ),
     "subprocess": (Patch("subprocess", ("Popen",)),),
-    "signal": (Patch("signal", ("signal", "getsignal")), Adapter("signal", signal.move_handlers_to_main)),
+    "signal": (
+        Patch("signal", ("signal", "getsignal", "pause", "sigwait", "sigwaitinfo", "sigtimedwait")),
+        Adapter("signal", signal.move_handlers_to_main),
+    ),
     "psycopg": (  # Eventlet's name for it
         Adapter("psycopg2.extensions", drivers.set_wait_callback),
         Adapter("psycopg.waiting", drivers.wait_by_poll),
     ),
 }
 """What `monkey_patch(**which)` may name, and what each does."""
+
+STAYS_BLOCKING = ("input()", "opening a FIFO", "reading a terminal or sys.stdin", "what waits in C")
+"""What stops all green threads while it waits: nothing in Python is called meanwhile. docs/hub.md says what to do."""
 
 _adapted: set[str] = set()
 """The modules that are, or will be, adapted."""

@@ -19,14 +19,19 @@ from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
 from greenserve.green._twin import complete
+from greenserve.green.fcntl import ask_once as _ask_once
+from greenserve.green.fcntl import wait_for as _wait_for
 from greenserve.hub import threadpool as _threadpool
 from greenserve.hub.busywait import relax as _relax
+from greenserve.hub.hub import hub_here as _hub_here
 from greenserve.hub.hub import running as _running
 from greenserve.hub.parking import Loop as _Loop
 
 _read = _real.read
 _write = _real.write
 _readv: Any = getattr(_real, "readv", None)
+_system = _real.system
+_lockf: Any = getattr(_real, "lockf", None)
 _waitpid = _real.waitpid
 _wait3: Any = getattr(_real, "wait3", None)
 _wait4: Any = getattr(_real, "wait4", None)
@@ -42,6 +47,13 @@ _awaited: dict[tuple[Any, int, int], _threadpool.Call[Any]] = {}
 
 
 # -- children
+
+
+def system(command: Any) -> int:
+    """As `os.system`; only the calling green thread waits."""
+    if _hub_here() is None:
+        return _system(command)
+    return _threadpool.execute(_system, command)
 
 
 def waitpid(pid: int, options: int, /) -> tuple[int, int]:
@@ -211,5 +223,19 @@ def _await(fd: int, events: int) -> None:
 
 if _poll is None:  # no way to ask beforehand: these stay as they are
     read, write = _real.read, _real.write
+
+# -- locks on files
+
+if _lockf is not None:
+
+    def lockf(fd: int, command: int, length: int, /) -> None:
+        """As `os.lockf`; only the calling green thread waits."""
+        if command == _real.F_TLOCK:
+            _ask_once(lambda: _lockf(fd, command, length))
+        elif command == _real.F_LOCK:
+            _wait_for(lambda: _lockf(fd, command, length), lambda: _lockf(fd, _real.F_TLOCK, length))
+        else:
+            _lockf(fd, command, length)
+
 
 __getattr__ = complete(globals(), _real)

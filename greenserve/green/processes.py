@@ -12,14 +12,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from greenserve.green._asking import ask_until_answered
 from greenserve.green._relaxing import relaxing
 from greenserve.hub.busywait import relax
-from greenserve.hub.greenthread import sleep
 from greenserve.hub.hub import hub_here
 from greenserve.hub.rlock import RLock
-
-FIRST_WAIT = 0.0005  # seconds between the first two questions; each wait is twice the one before
-LONGEST_WAIT = 0.02
 
 _RECURSIVE_MUTEX = 0  # the kind of an RLock, as _multiprocessing.SemLock has it
 _FOREVER = -1
@@ -67,24 +64,10 @@ def _acquire_of(semlock: Any) -> Callable[..., bool]:
 
 def _acquire(semlock: Any, block: bool, timeout: float | None) -> bool:
     hub = hub_here()
-    if hub is None:
+    if hub is None or not block:
         taken: bool = semlock.acquire(block, timeout)
         return taken
-    if semlock.acquire(False):
-        return True
-    deadline = None if timeout is None else hub.clock() + timeout
-    wait = FIRST_WAIT
-    while block:
-        if deadline is not None:
-            left = deadline - hub.clock()
-            if left <= 0:
-                break
-            wait = min(wait, left)
-        sleep(wait)
-        if semlock.acquire(False):
-            return True
-        wait = min(2 * wait, LONGEST_WAIT)
-    return False
+    return ask_until_answered(hub, lambda: semlock.acquire(False) or None, timeout) is not None
 
 
 def _asked_by_program() -> bool:

@@ -1,9 +1,9 @@
 """`signal`, whose handlers run in main, wherever the signal comes; the hub's handler of SIGINT looks like the
 interpreter's own.
 
-asyncio has signals written to a descriptor of its own while a loop has handlers for them, and takes it back afterwards;
-and it cancels its main task on Ctrl-C, but only where nobody has a handler of his own. The hub has one in the place of
-the default (hub/interrupt.py), and shall have it again when asyncio restores the default.
+An event loop has signals written to a descriptor of its own while it has handlers for them, and takes it back
+afterwards; and it cancels its main task on Ctrl-C, but only in the main thread, and where the program has no handler.
+The hub has one in the place of the default (hub/interrupt.py), and shall have it again when the loop restores that.
 """
 
 from __future__ import annotations
@@ -12,8 +12,14 @@ import contextlib
 import signal as _real
 from typing import Any
 
+from greenserve.green._asking import ask_until_answered as _ask_until_answered
 from greenserve.green._twin import complete
 from greenserve.hub import interrupt as _interrupt
+from greenserve.hub.hub import hub_here as _hub_here
+
+_real_pause: Any = getattr(_real, "pause", None)
+_sigtimedwait: Any = getattr(_real, "sigtimedwait", None)
+_sigwaitinfo: Any = getattr(_real, "sigwaitinfo", None)
 
 
 def getsignal(signalnum: int, /) -> Any:
@@ -40,11 +46,61 @@ def move_handlers_to_main(_: object = None) -> None:
 
 
 def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
-    """As `signal.set_wakeup_fd`; one that is taken back is the hub's again."""
+    """As `signal.set_wakeup_fd`; the hub's is not told of, and one that is taken back is the hub's again."""
     previous = _real.set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    ours = _interrupt.is_wakeup_fd(previous)
     if fd == -1:
         _interrupt.watch_again()
-    return previous
+    return -1 if ours else previous
+
+
+def in_main_alone(function: Any) -> Any:
+    """`function` that raises ValueError in a green thread, as those of `signal` do in any thread but the main one."""
+
+    def checked(*args: Any, **kwargs: Any) -> Any:
+        if _interrupt.is_in_green_thread():
+            raise ValueError("signal only works in main thread of the main interpreter")
+        return function(*args, **kwargs)
+
+    return checked
+
+
+def pause() -> None:
+    """As `signal.pause`: wait until a handler has been called. Only the calling green thread waits."""
+    before = _interrupt.MainHandler.calls
+    hub = _hub_here()
+    if hub is None:
+        _real_pause()
+    else:
+        _ask_until_answered(hub, lambda: True if _interrupt.MainHandler.calls != before else None)
+
+
+if hasattr(_real, "sigtimedwait"):
+    # A mask of blocked signals is the OS thread's, so its green threads share one.
+
+    def sigtimedwait(sigset: Any, timeout: float, /) -> Any:
+        """As `signal.sigtimedwait`; only the calling green thread waits."""
+        if timeout < 0:
+            raise ValueError("timeout must be non-negative")
+        hub = _hub_here()
+        if hub is None:
+            return _sigtimedwait(sigset, timeout)
+        return _ask_until_answered(hub, lambda: _sigtimedwait(sigset, 0), timeout)
+
+    def sigwaitinfo(sigset: Any, /) -> Any:
+        """As `signal.sigwaitinfo`; only the calling green thread waits."""
+        hub = _hub_here()
+        if hub is None:
+            return _sigwaitinfo(sigset)
+        return _ask_until_answered(hub, lambda: _sigtimedwait(sigset, 0))
+
+    def sigwait(sigset: Any, /) -> Any:
+        """As `signal.sigwait`; only the calling green thread waits."""
+        number = sigwaitinfo(sigset).si_signo
+        try:
+            return _real.Signals(number)
+        except ValueError:  # one of the real-time signals, which have no names
+            return number
 
 
 def _as_set(handler: Any) -> Any:

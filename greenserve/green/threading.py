@@ -21,9 +21,9 @@ from greenserve.hub import condition as _condition
 from greenserve.hub import event as _event
 from greenserve.hub import lock as _lock
 from greenserve.hub.local import local
-from greenserve.hub.rlock import RLock
 
 Lock = _thread.lock
+RLock = _thread.RLock
 _allocate_lock = Lock
 _LockType = Lock
 _CRLock = RLock

@@ -12,7 +12,7 @@ import signal
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import Any
+from typing import Any, ClassVar
 
 from greenlet import getcurrent
 
@@ -51,6 +51,19 @@ def watch_again() -> None:
         hub.wakeup.watch_signals()
 
 
+def is_wakeup_fd(fd: int) -> bool:
+    """Whether signals that are written to `fd` wake the hub."""
+    return any(hub.wakeup.is_written_to(fd) for hub in _hub)
+
+
+def is_in_green_thread() -> bool:
+    """Whether a green thread runs, or a raw greenlet that a green thread has made."""
+    greenlet: Any = getcurrent()
+    while greenlet is not None and not isinstance(greenlet, Carrier):
+        greenlet = greenlet.parent
+    return greenlet is not None
+
+
 def claimed() -> bool:
     """Whether a hub has taken SIGINT, or would have if nobody else had a handler."""
     return bool(_hub)
@@ -77,6 +90,8 @@ _harmless.add(on_sigint)
 class MainHandler:
     """Calls `handler` in main: a program's signal handler, which may wait there, and raise."""
 
+    calls: ClassVar[int] = 0  # how often handlers have returned
+
     def __init__(self, handler: Callable[[int, FrameType | None], object]) -> None:
         self.handler = handler
         self._called_for: set[int] = set()  # signals for which a call in main is on its way
@@ -85,14 +100,18 @@ class MainHandler:
         """The handler that the interpreter knows."""
         hub = _hub[0] if _hub else None
         if hub is None or (not _in_hub(frame) and (_stands_for_main(hub) or signum in self._called_for)):
-            self.handler(signum, frame)
+            self._call(signum, frame)
         else:
             self._called_for.add(signum)
             hub.interrupt(partial(self._in_main, signum, frame))
 
     def _in_main(self, signum: int, frame: FrameType | None) -> None:
         self._called_for.discard(signum)
+        self._call(signum, frame)
+
+    def _call(self, signum: int, frame: FrameType | None) -> None:
         self.handler(signum, frame)
+        MainHandler.calls += 1
 
 
 def _in_hub(frame: FrameType | None) -> bool:

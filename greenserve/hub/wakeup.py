@@ -54,6 +54,10 @@ class Wakeup:
             signal.set_wakeup_fd(previous, warn_on_full_buffer=False)
         return True
 
+    def is_written_to(self, fd: int) -> bool:
+        """Whether `fd` is the end that is written to."""
+        return fd >= 0 and fd == self._write_fd
+
     def close(self, lock: bool = True) -> None:
         """Give both ends back. lock: False in a forked child, where an OS thread that does not exist may hold it."""
         if lock:

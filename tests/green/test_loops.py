@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.green.test_monkey import run
 
 BEGIN = """
@@ -572,5 +574,89 @@ def test_a_loop_in_an_os_thread_without_a_hub_has_the_real_selector():
         thread.join(30)
         assert result == ["slept"]
         assert len(all_hubs()) <= before + 1
+    """
+    )
+
+
+def test_trio_runs_in_main_and_in_many_green_threads_beside_others():
+    pytest.importorskip("trio")
+    _, error = run(
+        BEGIN
+        + """
+        import signal, trio
+        ticks = []
+        def tick():
+            while True:
+                ticks.append(1)
+                time.sleep(0.001)
+        threading.Thread(target=tick, daemon=True).start()
+        async def main():
+            async with trio.open_nursery() as nursery:
+                listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+                async def shout(stream):
+                    async for data in stream:
+                        await stream.send_all(data.upper())
+                nursery.start_soon(trio.serve_listeners, shout, listeners)
+                stream = await trio.open_tcp_stream(*listeners[0].socket.getsockname()[:2])
+                await stream.send_all(b"abc")
+                said = await stream.receive_some(3)
+                def blocking():
+                    time.sleep(0.02)
+                    trio.from_thread.run(trio.sleep, 0.001)
+                    return greenserve.original("_thread").get_ident()
+                there = await trio.to_thread.run_sync(blocking)
+                assert there != greenserve.original("_thread").get_ident()  # it may call what blocks in C
+                time.sleep(0.01)
+                async def numbers():
+                    yield 1
+                    await trio.sleep(0.001)
+                    yield 2
+                assert [number async for number in numbers()] == [1, 2]
+                process = await trio.run_process(["echo", "x"], capture_stdout=True)
+                nursery.cancel_scope.cancel()
+                return said, process.stdout
+        expected = (b"ABC", b"x\\n")
+        assert trio.run(main) == expected
+        threads = [greenserve.spawn(trio.run, main) for _ in range(5)]
+        threads.append(greenserve.spawn(asyncio.run, asyncio.sleep(0.05)))
+        assert trio.run(main) == expected
+        assert greenserve.waitall(threads) == [expected] * 5 + [None]
+        assert len(ticks) > 20
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+        assert sys.get_asyncgen_hooks() == (None, None)
+    """
+    )
+    assert "RuntimeWarning" not in error  # trio's, of a wake-up descriptor that is not the hub's but a stranger's
+
+
+def test_anyios_portals_on_asyncio_and_trio():
+    pytest.importorskip("anyio")
+    run(
+        BEGIN
+        + """
+        import anyio, anyio.from_thread
+        for backend in ("asyncio", "trio"):
+            def call():
+                with anyio.from_thread.start_blocking_portal(backend) as portal:
+                    portal.call(anyio.sleep, 0.01)
+                    return portal.start_task_soon(anyio.to_thread.run_sync, int, "5").result(30)
+            assert greenserve.waitall([greenserve.spawn(call) for _ in range(5)]) == [5] * 5
+            assert call() == 5
+    """
+    )
+
+
+def test_only_the_main_threads_loop_handles_signals():
+    run(
+        BEGIN
+        + """
+        import signal
+        async def main():
+            try:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)
+            except (RuntimeError, ValueError):
+                return "refused"
+        assert asyncio.run(main()) is None
+        assert greenserve.spawn(asyncio.run, main()).wait() == "refused"
     """
     )
