@@ -16,6 +16,7 @@ from greenserve.green import socket, ssl, unix_socket
 from greenserve.hub.greenthread import GreenThread, spawn
 from greenserve.hub.hub import running
 from greenserve.hub.queue import Empty, SimpleQueue
+from greenserve.hub.timeout import Timeout
 
 AddressLike: TypeAlias = tuple[Any, ...] | str | bytes
 
@@ -101,8 +102,9 @@ def connect(
     """A connected green socket.
 
     When a host has several addresses, of IPv6 and IPv4, the attempts overlap: a dead one costs a quarter of a second,
-    not the time-out of TCP (RFC 8305, "happy eyeballs"). bind: the local address. timeout: seconds for all; the
-    socket that is returned has none. Raises TimeoutError, OSError (of the last address that failed).
+    not the time-out of TCP (RFC 8305, "happy eyeballs"). bind: the local address. timeout: seconds for all, the
+    lookup of the name included; the socket that is returned has none. Raises TimeoutError, OSError (of the last
+    address that failed).
 
     >>> greenserve.connect(("127.0.0.1", 1), timeout=5)  # where nobody listens
     Traceback (most recent call last):
@@ -117,7 +119,8 @@ def connect(
     if family == getattr(socket, "AF_UNIX", None):
         return _attempt(family, target, bind, deadline)
     host, port = target[:2]
-    infos = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+    with _until(deadline):  # a look-up knows no timeout
+        infos = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
     targets = [(info[0], info[4]) for info in _interleaved(infos)]
     if len(targets) == 1:
         return _attempt(*targets[0], bind, deadline)
@@ -131,11 +134,16 @@ def _interleaved(infos: list[Any]) -> Iterable[Any]:
     return [info for info in chain.from_iterable(zip_longest(first, rest)) if info is not None]
 
 
+def _until(deadline: float | None) -> Timeout:
+    return Timeout(None if deadline is None else max(0.0, deadline - running().hub.clock()), TimeoutError("timed out"))
+
+
 def _attempt(family: int, address: Any, bind: AddressLike | None, deadline: float | None) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         if bind is not None:
-            sock.bind(bind)
+            with _until(deadline):
+                sock.bind(bind)
         if deadline is not None:
             sock.settimeout(max(1e-6, deadline - running().hub.clock()))  # 0 would mean: do not wait
         sock.connect(address)

@@ -204,7 +204,7 @@ class Hub(Descriptors):
             return SECONDS_OF_DOUBT
         if self.heir is not None:
             self.heir.leave_if_done()
-        if self.main.token and not interrupt.may_come():
+        if self.main.token and not interrupt.may_come() and not idle.foreign_threads():
             self.throw_into_main(idle.deadlock(self))
         return None
 

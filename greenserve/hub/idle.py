@@ -5,6 +5,7 @@ Looked at only when the hub is about to sleep for ever, or has caught an error: 
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
@@ -58,6 +59,17 @@ def nothing_can_happen(hub: Inspectable) -> bool:
     if hub.external or _thread._count() > bystanders.count + logwriter.threads():
         return False
     return not any(d.reader is not None or d.writer is not None for d in hub.descriptors.values())
+
+
+def foreign_threads() -> bool:
+    """Whether there are OS threads that Python has not started, such as an audio or a database library's: these may
+    call back. Known on Linux alone.
+    """
+    try:
+        threads = len(os.listdir("/proc/self/task"))  # noqa: PTH208 - names are all that is wanted
+    except OSError:
+        return False
+    return threads > 1 + _thread._count()
 
 
 def deadlock(hub: Inspectable) -> Deadlock:

@@ -6,7 +6,7 @@ import errno
 from typing import Any
 
 from greenserve.green import socket
-from greenserve.hub.hub import running
+from greenserve.hub.busywait import relax
 from greenserve.testing.stream import Stream, failure
 
 
@@ -107,10 +107,11 @@ class MemorySocket(socket.socket):
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """What there is room for, at least a byte."""
-        stream = self._end(self._out)
         with memoryview(data) as view:
-            octets = view.cast("B").tobytes()
-        deadline = self._deadline()
+            return self._send(view.cast("B").tobytes(), self._deadline())
+
+    def _send(self, octets: bytes, deadline: float | None) -> int:
+        stream = self._end(self._out)
         while True:
             if stream.error or stream.finished:
                 raise failure(stream.error or errno.EPIPE)
@@ -130,14 +131,9 @@ class MemorySocket(socket.socket):
         """Everything; the timeout is the whole call's."""
         with memoryview(data) as view:
             octets = view.cast("B").tobytes()
-        deadline, timeout = self._deadline(), self._timeout
-        try:
-            while octets:
-                if deadline is not None and timeout:
-                    self._timeout = max(deadline - self._now(), 1e-9)  # 0 would mean: do not wait at all
-                octets = octets[self.send(octets, flags) :]
-        finally:
-            self._timeout = timeout
+        deadline = self._deadline()
+        while octets:
+            octets = octets[self._send(octets, deadline) :]
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         """Several buffers; there are no descriptors to send along."""
@@ -203,9 +199,6 @@ class MemorySocket(socket.socket):
 
     # -- waiting
 
-    def _now(self) -> float:
-        return running().hub.clock()
-
     def _end(self, stream: Stream | None) -> Stream:
         if self._closed:
             raise failure(errno.EBADF)
@@ -213,8 +206,13 @@ class MemorySocket(socket.socket):
             raise failure(errno.ENOTCONN)
         return stream
 
+    def _wait_read(self, deadline: float | None) -> None:
+        gate = self._end(self._in).readable if self.listening is None else self.listening.arrived
+        gate.wait(deadline)
+
     def _wait_at(self, gate: Any, deadline: float | None) -> None:
         if self._timeout == 0.0:
+            relax()
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         gate.wait(deadline)
         if self._closed:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import errno
 import ssl as real_ssl
+import threading
 from pathlib import Path
 
 import pytest
 
 from greenserve.errors import BindError
-from greenserve.green import net, socket
+from greenserve.green import dns, net, socket
 from greenserve.hub import sleep, spawn
 from greenserve.hub.event import Flag
+from greenserve.hub.threadpool import ThreadPool
 
 LOCALHOST = Path(__file__).parent.parent / "certificates" / "localhost.pem"
 
@@ -149,3 +151,31 @@ def test_wrap_ssl_is_green_with_a_real_context():
     serving = spawn(net.wrap_ssl, right, server_side=True, certfile=LOCALHOST)
     with net.wrap_ssl(left, context, server_hostname="localhost") as client, serving.wait():
         assert isinstance(client, socket.socket)
+
+
+@pytest.fixture
+def slow_lookup(monkeypatch):
+    """A resolver that does not answer before the test ends."""
+    go_on, real = threading.Event(), dns._getaddrinfo
+
+    def look_up(host, *args):
+        if args[-1] & socket.AI_NUMERICHOST:
+            return real(host, *args)
+        go_on.wait(30)
+        return real("127.0.0.1", *args)
+
+    monkeypatch.setattr(dns, "_getaddrinfo", look_up)
+    monkeypatch.setattr(dns, "_lookups", dns.Lookups(ThreadPool(4)))
+    yield
+    go_on.set()
+
+
+def test_the_timeout_of_connect_covers_the_lookup(slow_lookup):
+    with pytest.raises(TimeoutError, match="timed out"):
+        net.connect(("a.name", 1), timeout=0.01)
+    with net.listen(("127.0.0.1", 0)) as listener:
+        with pytest.raises(TimeoutError, match="timed out"):
+            net.connect(listener.getsockname(), bind=("a.name", 0), timeout=0.01)
+        with net.connect(listener.getsockname(), timeout=0.01) as client:  # which needs no lookup
+            assert client.gettimeout() is None
+            sleep(0.02)

@@ -5,6 +5,8 @@ Programs of their own, because pytest-timeout has a signal handler or an OS thre
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from tests.hub.support import run
@@ -111,3 +113,24 @@ def test_bystanders_and_our_own_signal_handlers_give_no_hope():
 def test_an_uncaught_deadlock_ends_the_program_with_the_report():
     done = run("from greenserve.hub import running; me = running(); me.hub.park(me, [me])", status=1)
     assert "greenserve.errors.Deadlock: nothing can ever run again" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell of threads that Python has not started")
+def test_a_thread_that_c_has_made_may_call_back():
+    done = run(
+        """
+        import ctypes, time
+        import greenserve
+        queue, going = greenserve.Queue(), []
+        function = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+        def call_back(_):
+            time.sleep(0.5)  # longer than the hub doubts
+            queue.put("called back")
+        callback = function(call_back)
+        greenserve.sleep(0)
+        thread = ctypes.c_ulong()
+        ctypes.CDLL(None).pthread_create(ctypes.byref(thread), None, callback, None)
+        print(queue.get())
+        """
+    )
+    assert (done.stdout, done.stderr) == ("called back\n", "")

@@ -363,3 +363,34 @@ def test_a_seed_decides_and_decides_alike() -> None:
     assert all(sorted(order) == [(n, b"%d" % n) for n in range(10, 20)] for order in orders.values())
     assert len({tuple(order) for order in orders.values()}) > 10
     assert orders == {seed: conversation(seed) for seed in range(20)}
+
+
+def test_a_sendall_shortens_nobodys_timeout() -> None:
+    with testing.virtual_time() as clock, testing.network(capacity=10):
+        listener = greenserve.listen(("host", 80))
+        client = greenserve.connect(("host", 80))
+        server, _ = listener.accept()
+        client.settimeout(10)
+        sending = greenserve.spawn(client.sendall, bytes(1000))
+        sending.quiet = True
+        greenserve.sleep(9)
+        server.recv(10)
+        greenserve.sleep(0.5)
+        assert client.gettimeout() == 10
+        began = clock()
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+        assert clock() - began == 10
+        with pytest.raises(TimeoutError):
+            sending.wait()
+        client.close()
+
+
+def test_a_server_waits_for_a_nonblocking_listener_in_memory_too() -> None:
+    with testing.virtual_time(), testing.network():
+        listener = greenserve.listen(("host", 80))
+        listener.setblocking(False)
+        with greenserve.StreamServer(listener, lambda sock, _: sock.sendall(b"hello")):
+            greenserve.sleep(1)
+            with greenserve.connect(("host", 80)) as client:
+                assert client.recv(10) == b"hello"
