@@ -298,9 +298,9 @@ class GreenThread(Generic[T]):
 
     def _tell_main(self, error: Any) -> None:
         """Raise SystemExit or KeyboardInterrupt in main; once, although a task group raises in its owner what a child
-        has raised.
+        has raised. Where this is main itself, in a child that it has forked, it was told, and ends by that now.
         """
-        if not getattr(error, "_told_main", False):
+        if not getattr(error, "_told_main", False) or self._carrier is self.hub.main:
             error._told_main = True
             self.hub.throw_into_main(error)
 
