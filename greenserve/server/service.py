@@ -155,10 +155,10 @@ class Service:
         for connection in busy:
             logger.error("killed because %s: %s from %s", why, connection.request_line, connection.peer)
             self.workers.kill(connection)
-        flushing = [connection for connection in self.connections if connection.phase is Phase.FLUSH]
-        for connection in flushing:
-            logger.error("cut off because %s: %s to %s", why, connection.request_line, connection.peer)
-        self.killed += len(busy) + len(waiting) + len(flushing)
+        halfway = [each for each in self.connections if each.phase is Phase.TAKE_IN or each.phase is Phase.FLUSH]
+        for connection in halfway:
+            logger.error("cut off because %s: %s of %s", why, connection.request_line, connection.peer)
+        self.killed += len(busy) + len(waiting) + len(halfway)
         for connection in self.connections - set(busy):
             connection.close()
         self.hub.call_later(KILL_SECONDS, self._stop)

@@ -12,6 +12,7 @@ from greenserve import current_hub
 from greenserve.errors import ContentTooLarge
 from greenserve.server import service as service_module
 from greenserve.server import spool as module
+from greenserve.server.accesslog import CallLog
 from greenserve.server.spool import ALL_IN_MEMORY, IN_MEMORY, Budget, NoRoom, Spool
 from greenserve.wsgi.input import Input
 from tests.server.live import Client, hello, serving
@@ -284,6 +285,29 @@ def test_a_server_that_stops_finishes_a_request_whose_body_is_on_its_way():
         status, fields, body = client.response()
         assert (status, body) == (200, seen(5))
         assert fields["connection"] == "close"
+
+
+def test_a_server_that_is_made_to_stop_says_which_body_was_on_its_way(caplog):
+    with serving(report, graceful_timeout=0) as server, Client(server) as client:
+        service = server._service
+        client.send(CHUNKED.replace(b"POST /", b"POST /upload") + b"5\r\nab")
+        with Client(server) as other:
+            other.get()
+        server.stop()
+        assert client.at_end()
+    assert service.killed == 1
+    assert "POST /upload" in caplog.text
+
+
+def test_the_access_log_names_a_request_whose_body_was_refused():
+    lines = []
+    server = serving(report)
+    server.access_log = CallLog(lines.append)
+    with server, Client(server) as client:
+        client.send(CHUNKED.replace(b"POST /", b"POST /upload") + b"nonsense\r\n")
+        assert client.response()[0] == 400
+    assert len(lines) == 1
+    assert '"POST /upload HTTP/1.1" 400 ' in lines[0]
 
 
 def test_an_application_may_read_the_chunks_as_they_come():
