@@ -1,4 +1,4 @@
-"""The real modules, for those that must keep them: asyncio's event loops, and whoever asks for `original`.
+"""The real modules, for those that must keep them: asyncio's event loops, and callers of `original`.
 
 Strategy: a patched module's original attributes are laid over the module; modules written in Python, whose functions
 would find green ones among their globals, are executed once more over native ones. `KEEPERS` get these by their
@@ -31,7 +31,7 @@ KEEPERS = frozenset(
     }
 )
 """Packages and modules whose blocking calls must block: an event loop has its OS thread, and so have its executors and
-watchers; and a pool of processes has one that hands out the work, also while such a loop blocks everybody else. Of trio
+watchers; and a pool of processes has one that hands out the work, also while such a loop blocks all others. Of trio
 only what starts the OS threads of `trio.to_thread`, and what handles signals.
 """
 
@@ -49,7 +49,7 @@ def native(name: str) -> ModuleType:
     made = _made.get(name)
     if made is None:
         made = _made[name] = _make(name)
-        if name == "threading":  # nobody else waits at the exit for threads that this copy starts
+        if name == "threading":  # nothing else waits at the exit for threads that this copy starts
             green_threading._native_shutdowns.append(made._shutdown)
     return made
 
@@ -73,7 +73,7 @@ def _make(name: str) -> ModuleType:
 
 
 class _Native(ModuleType):
-    """A patched module as it was. What somebody else has put there since, such as a test's mock, is seen."""
+    """A patched module as it was. What other code has put there since, such as a test's mock, is seen."""
 
     def __init__(self, base: ModuleType, real: Mapping[str, Any], green: Mapping[str, Any]) -> None:
         super().__init__(base.__name__, base.__doc__)
@@ -105,7 +105,7 @@ def _substitute(name: str) -> ModuleType | None:
     if name in _for_loops:
         return _for_loops[name]()
     if name in ("os", "sys"):
-        # Green, `os` blocks nobody whose descriptors do not block, and in another OS thread has a hub there; and `sys`
+        # Green, `os` does not block where descriptors do not block, and in another OS thread has a hub there; and `sys`
         # keeps for the green thread what a loop sets.
         return None
     return native(name) if name in ("concurrent", "concurrent.futures") else _simple(name)

@@ -4,9 +4,9 @@ Strategy: what the main OS thread's code starts is a green thread there. What an
 thread pool, `asyncio.to_thread`, a server in the background) is an OS thread: a green thread would end with its OS
 thread, and wait meanwhile until that has time for its hub, but a thread outlives its starter.
 
-Law: a thread's number is that of the job that it runs, so `threading` finds each green thread's own Thread object;
-the code of an OS thread itself keeps its real number, and so does the hub's own greenlet, in which callbacks and many
-signal handlers run.
+Invariant: a thread's number is that of the job that it runs, so `threading` finds each green thread's own Thread
+object; the code of an OS thread itself keeps its real number, and so does the hub's own greenlet, in which callbacks
+and many signal handlers run.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def _count() -> int:
 
 
 def _excepthook(args: Any, /) -> None:
-    """As `threading.excepthook`; a thread that was killed is no error."""
+    """As `threading.excepthook`; a thread that was killed is not an error."""
     if args.exc_type is not _GreenletExit:
         _excepthook_of_threads(args)
 
@@ -237,7 +237,7 @@ class _ThreadHandle:
 
     def __init__(self) -> None:
         self._ident = 0
-        # Kept, so that nobody else gets the number as long as there is this handle.
+        # Kept, so that no other thread gets the number while this handle exists.
         self._thread: _GreenThread[None] | None = None
         self._ended = _Flag()
         _handles.add(self)
@@ -266,7 +266,7 @@ class _ThreadHandle:
         self._ended.set()
 
     def _start_afresh(self) -> None:
-        """In a forked child, of a thread that is not there any more. Nobody there waits for it."""
+        """In a forked child, of a thread that does not exist any more. Nothing there waits for it."""
         _joined_at_exit.discard(self)
         self._ended = _Flag()
         self._ended.set()
@@ -297,7 +297,7 @@ def _make_thread_handle(ident: int) -> _ThreadHandle:
 def start_joinable_thread(
     function: _Callable[[], object], handle: _ThreadHandle | None = None, daemon: bool = True
 ) -> _ThreadHandle:
-    """Run `function()` in a new green thread. Returns its handle. One that is no daemon is waited for at the exit."""
+    """Run `function()` in a new green thread. Returns its handle. The exit waits for it unless it is a daemon."""
     if not callable(function):
         raise TypeError("thread function must be callable")
     if handle is None:

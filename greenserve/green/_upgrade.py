@@ -1,8 +1,8 @@
 """What was made before the patch: locks are made green where that is possible, and the rest is named.
 
-Strategy: whoever holds a real lock refers to it by an attribute, of a module, a class or an object, or by a method
+Strategy: a holder of a real lock refers to it by an attribute, of a module, a class or an object, or by a method
 bound to it; all of these are looked up among what the garbage collector knows, once. A reentrant lock tells its owner
-and its count, and these go over to its successor. A plain lock that is held stays: nobody knows by whom.
+and its count, and these go over to its successor. A plain lock that is held stays: its holder is unknown.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _main_thread() -> None:
 
 
 def _entered(candidates: list[Any]) -> dict[int, int]:
-    """For each lock that somebody is inside of by `with`: how often. On leaving, the statement releases that very
+    """For each lock that is held by a `with` statement: how often. On leaving, the statement releases that very
     lock.
     """
     counts: dict[int, int] = {}
@@ -276,7 +276,7 @@ def upgrade_holders(replaced: dict[int, tuple[str, Any]]) -> list[str]:
     "module.attribute (name)": we know too little of them to do the same.
     """
     left: list[str] = []
-    modules: dict[str, Any] = dict(sys.modules)  # which may hold None, and objects that are no modules
+    modules: dict[str, Any] = dict(sys.modules)  # which may hold None, and objects that are not modules
     for name, module in modules.items():
         if issubclass(type(module), ModuleType) and not _is_settled(name):
             namespace = _dict_of_module(module)

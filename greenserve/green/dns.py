@@ -1,4 +1,4 @@
-"""Names and addresses: the host's own resolver, on OS threads, so that a slow lookup blocks only who asked.
+"""Names and addresses: the system's resolver, in OS threads, so that a slow lookup blocks only the caller.
 
 Strategy: libc answers, so /etc/hosts, nsswitch, search domains, and IPv6 scopes mean what they mean everywhere else;
 a resolver of our own would be quicker and would surprise. A numeric address needs no libc lookup and is answered at

@@ -255,7 +255,7 @@ def users_level() -> int:
 
 
 def real_locks() -> list[str]:
-    """The names of what refers to a lock that stayed real, and is not meant to: who waits for it blocks everybody."""
+    """The names of what refers to a lock that stayed real by mistake: waiting for it blocks all green threads."""
     return _upgrade.real_locks()
 
 

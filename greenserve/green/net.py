@@ -34,7 +34,7 @@ def listen(
     """A listening green socket.
 
     family: by the address when not given. reuse_addr: do not wait for connections of a former listener to time out;
-    of a Unix socket: remove the path when nobody listens there. reuse_port: share the port with other listeners that
+    of a Unix socket: remove the path when no server listens there. reuse_port: share the port with other listeners that
     do so. Raises BindError.
 
     >>> with greenserve.listen(("127.0.0.1", 0)) as listener:
@@ -106,7 +106,7 @@ def connect(
     lookup of the name included; the socket that is returned has none. Raises TimeoutError, OSError (of the last
     address that failed).
 
-    >>> greenserve.connect(("127.0.0.1", 1), timeout=5)  # where nobody listens
+    >>> greenserve.connect(("127.0.0.1", 1), timeout=5)  # where no server listens
     Traceback (most recent call last):
     ConnectionRefusedError: [Errno 111] Connection refused
     """

@@ -126,8 +126,8 @@ def wait_for_child(pid: int, deadline: float | None = None) -> None:
 
 
 def _wait_elsewhere(kind: Any, ident: int, options: int, deadline: float | None = None) -> None:
-    """Wait in an OS thread; those who wait for the same share it. WNOWAIT: it must not take the status, for the caller
-    may have been killed meanwhile.
+    """Wait in an OS thread, which callers that wait for the same share. WNOWAIT: it must not take the status, since
+    the caller may have been killed meanwhile.
     """
     question = (kind, ident, options | _real.WNOWAIT)
     call = _awaited.get(question)

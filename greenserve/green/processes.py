@@ -1,6 +1,6 @@
-"""multiprocessing in a patched process: who waits for another process lets the green threads of this one run.
+"""multiprocessing in a patched process: waiting for another process lets the green threads of this one run.
 
-Strategy for its locks: they are POSIX semaphores, which have no descriptor to wait for; and who waits for one on an OS
+Strategy for its locks: they are POSIX semaphores, which have no descriptor to wait for; and a wait for one on an OS
 thread of its own could not be called back. So where there are green threads, a wait asks, and asks again, ever less
 often. An OS thread without a hub waits in the kernel as ever.
 """
@@ -24,7 +24,7 @@ _FOREVER = -1
 
 def leave_signals(resource_sharer: Any) -> None:
     """Keep the thread that hands descriptors to other processes from blocking all signals: a green thread has no mask
-    of its own, so nobody could end this process any more, nor those that it starts.
+    of its own, so this process could not be ended any more, nor those that it starts.
     """
     resource_sharer.signal = SimpleNamespace()
 
@@ -72,7 +72,7 @@ def _acquire(semlock: Any, block: bool, timeout: float | None) -> bool:
 
 def _asked_by_program() -> bool:
     """Whether others have run since a try in vain. Its own module tries while it holds another lock of the processes',
-    which is not fair: those who wait for that one would not get it.
+    which is not fair: waiters for that one would not get it.
     """
     return sys._getframe(2).f_globals.get("__name__") != "multiprocessing.synchronize" and relax()
 
@@ -87,7 +87,7 @@ class _Recursive:
         self._among_us = RLock()
 
     def start_afresh(self) -> None:
-        """In a forked child: whoever held it here is its parent's."""
+        """In a forked child: its holder was a thread of the parent."""
         self._among_us = RLock()
 
     def acquire(self, block: bool = True, timeout: float | None = None) -> bool:

@@ -1,4 +1,4 @@
-"""Running somebody's program patched from its first line, as `python program.py` and `python -m module` would run it.
+"""Running a program patched from its first line, as `python program.py` and `python -m module` would run it.
 
 Strategy: the program becomes the module `__main__` for the rest of the process, as the interpreter's own start does;
 runpy's would end with its last line, while threads and exit handlers of the program may outlive that. A traceback shows

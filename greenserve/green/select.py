@@ -2,8 +2,8 @@
 
 Strategy: ask the real call with a timeout of zero; when nothing is ready, wait on ONE descriptor that becomes
 readable when something is: an epoll instance of this call's own, holding what the caller is interested in. An epoll
-can itself be polled, so the hub needs no other kind of wait, the caller's descriptors may be anybody's (a green
-thread may be reading one meanwhile), and the answer comes from the real call and so names every ready descriptor.
+can itself be polled, so the hub needs no other kind of wait, the caller's descriptors may be used elsewhere, too (a
+green thread may be reading one meanwhile), and the answer comes from the real call and so names every ready descriptor.
 Where there is no epoll, an OS thread makes the call.
 """
 
@@ -108,7 +108,7 @@ def _until(
     """
     found = now(0)
     if found is not None or (deadline is not None and deadline <= _clock()):
-        _sleep(0)  # whoever asks in a loop must not keep the others from running
+        _sleep(0)  # a loop that asks must not keep other threads from running
         return found
     if _epoll is None:
         return _in_os_thread(now, deadline)
@@ -208,7 +208,7 @@ if _epoll is not None:
             return getattr(self._epoll, name)
 
         def close(self) -> None:
-            """Close the descriptor; whoever waits gets EBADF."""
+            """Close the descriptor; the waiters get EBADF."""
             if not self._epoll.closed:
                 hub: Any = _running().hub
                 descriptor = hub.descriptors.get(self._epoll.fileno())

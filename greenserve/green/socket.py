@@ -1,9 +1,9 @@
-"""Green `socket`: a socket whose blocking calls park the green thread that makes them, and nobody else.
+"""Green `socket`: a socket whose blocking calls park the green thread that makes them, and no other.
 
 Strategy: `socket` is a subclass of the real one, always non-blocking underneath; its timeout is ours. Every call
 tries the system call first and parks only on EAGAIN; the registration with the hub is made at the first wait and kept
-until the socket is closed, so a wait costs no epoll_ctl. Law: `_real_close` is the one way out: mark closed, wake the
-waiters with EBADF, close the descriptor.
+until the socket is closed, so a wait costs no epoll_ctl. Invariant: `_real_close` is the one way out: mark closed, wake
+the waiters with EBADF, close the descriptor.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class socket(_real.socket):
         return mine
 
     def _unregister(self) -> None:
-        """Wake whoever waits, with EBADF, in whichever OS thread. Before the descriptor is closed."""
+        """Wake the waiters, with EBADF, in whichever OS thread. Before the descriptor is closed."""
         descriptor, elsewhere = self._descriptor, self._elsewhere
         self._descriptor = self._elsewhere = None
         if descriptor is not None:

@@ -38,8 +38,8 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
     suppress_ragged_eofs: bool
 
     # Class-level defaults: the real `_create` makes instances, and knows nothing of ours.
-    _busy: dict[str, Any] | None = None  # who waits in: read, write, handshake, shutdown
-    _sharers: dict[str, list[list[Any]]] | None = None  # for each direction that one waits for: who waits for that one
+    _busy: dict[str, Any] | None = None  # the thread that waits in: read, write, handshake, shutdown
+    _sharers: dict[str, list[list[Any]]] | None = None  # for each direction that a thread waits for: the other waiters
 
     # Over a copy of the real module's names: `super(SSLSocket, self)` in it means the real class, whatever is patched
     # later.

@@ -153,8 +153,8 @@ class _Server:
         self._failures += 1
         shortage = error.errno in _SHORTAGES
         if self._failures < FAILURES and not shortage:
-            # It concerns one connection in the queue, which is gone (accept(2)), or an earlier answer of ours that has
-            # reached nobody (ECONNREFUSED).
+            # It concerns one connection in the queue, which is gone (accept(2)), or an earlier answer of ours that
+            # did not reach a listener (ECONNREFUSED).
             sleep(0)
             return
         if not self._warned:
@@ -217,7 +217,7 @@ class StreamServer(_Server):
     ) -> None:
         sock = listener if isinstance(listener, socket.socket) else net.listen(listener, backlog=backlog)
         super().__init__(sock, handle, pool)
-        # Never a TLS socket's own accept: it would shake hands in the loop, with everybody waiting behind.
+        # Never a TLS socket's own accept: it would shake hands in the loop, and all other clients would wait.
         self._accept: Any = socket.socket.accept if isinstance(sock, ssl.SSLSocket) else type(sock).accept
         self._ssl_context = ssl_context or (sock.context if isinstance(sock, ssl.SSLSocket) else None)
         self._handshake_timeout = handshake_timeout

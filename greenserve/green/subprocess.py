@@ -137,7 +137,7 @@ class Popen(type("_Popen", (_real.Popen,), _methods())):  # type: ignore[misc]  
             except TimeoutError:
                 raise _real.TimeoutExpired(self.args, timeout or 0.0) from None
             except ChildProcessError:
-                pass  # somebody else has reaped it: what `_try_wait` makes of that is the standard library's
+                pass  # other code has reaped it: what `_try_wait` makes of that is the standard library's
             with self._waitpid_lock:
                 if self.returncode is not None:
                     break

@@ -1,9 +1,9 @@
 """Green `threading`: the real module's classes on green threads and locks.
 
 Strategy: `Thread` stays the standard library's, with its subclasses, and so does what is built on it; the few names
-through which it starts a thread, learns who runs, and waits are replaced in the module's globals: in those of the
-real module by patching; for who imports this twin, in those of a copy of it. What threads share is the hub's: fair,
-killed waiters lose nothing, and OS threads may take part.
+through which it starts a thread, asks for the running one, and waits are replaced in the module's globals: in those of
+the real module by patching; for importers of this twin, in those of a copy of it. What threads share is the hub's:
+fair, killed waiters lose nothing, and OS threads may take part.
 """
 
 from __future__ import annotations
@@ -102,14 +102,14 @@ _real_shutdown: Any = _real._shutdown  # type: ignore[attr-defined]
 
 
 def _shutdown() -> None:
-    """At the interpreter's exit: wait for the threads that are no daemons, green and real."""
+    """At the interpreter's exit: wait for the threads that are not daemons, green and real."""
     _real_shutdown()
     for shutdown in _native_shutdowns:
         shutdown()
     _thread.wait_for_os_threads()  # only now: the threads of an event loop's pool are told of the end just before
 
 
-_native_shutdowns: list[Any] = []  # of copies of `threading` with real threads, whose exit nobody else waits for
+_native_shutdowns: list[Any] = []  # of copies of `threading` with real threads, whose exit nothing else waits for
 
 
 def __getattr__(name: str) -> Any:

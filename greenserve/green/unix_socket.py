@@ -1,6 +1,6 @@
-"""Binding Unix-domain stream sockets: who may connect, and what becomes of the path.
+"""Binding Unix-domain stream sockets: permissions, and what becomes of the path.
 
-Law: nothing is ever removed but a socket that nobody listens on, and at the end one's own.
+Invariant: only a socket without a listener is ever removed, and at the end our own.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Identity: TypeAlias = tuple[int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may connect, which takes the right to write. user, group: a name or a number.
+    """The permissions: connecting needs the right to write. user, group: a name or a number.
 
     None: as it is by itself, by the umask and the process's own user and group.
     """
@@ -36,9 +36,9 @@ BY_ITSELF = Access()
 
 
 def bind(sock: socket, path: str, access: Access = BY_ITSELF) -> Identity:
-    """Bind a stream socket that does not listen yet: so nobody can connect before `access` holds.
+    """Bind a stream socket that does not listen yet: so no client can connect before `access` holds.
 
-    A socket that nobody listens on is replaced. Raises OSError, with EADDRINUSE for anything else at `path`.
+    A socket without a listener is replaced. Raises OSError, with EADDRINUSE for anything else at `path`.
     """
     remove_stale(path)
     sock.bind(path)
@@ -74,9 +74,9 @@ def _number(name: str, look_up: Callable[[str], int]) -> int:
 
 
 def remove_stale(path: str | bytes) -> None:
-    """Remove the socket of a listener that is no more. Whether it is, only an attempt to connect can tell.
+    """Remove the socket of a listener that has gone. Whether it is, only an attempt to connect can tell.
 
-    Another error than ECONNREFUSED is no sign of that: a datagram socket gives EPROTOTYPE, another user's EACCES, and
+    Another error than ECONNREFUSED does not show that: a datagram socket gives EPROTOTYPE, another user's EACCES, and
     one with a full queue EAGAIN.
     """
     try:
@@ -109,6 +109,6 @@ def is_there(path: str, made: Identity) -> bool:
 
 
 def remove(path: str, made: Identity) -> None:
-    """Remove one's own socket's path, unless it means another one by now."""
+    """Remove the path of our own socket, unless it is another one's by now."""
     if is_there(path, made):
         Path(path).unlink(missing_ok=True)

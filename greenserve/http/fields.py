@@ -128,7 +128,7 @@ def keep(block: bytes, fields: Fields) -> Fields:
     """Remember the section for the next request with the same bytes, within bounds; return it."""
     if len(block) <= _KEPT_SIZE:
         if len(_kept) >= _KEPT_COUNT:
-            # An order of use would cost every hit; whoever floods the cache only brings back the price of parsing.
+            # An order of use would cost every hit; flooding the cache only brings back the price of parsing.
             _kept.clear()
         _kept[block] = fields
     return fields

@@ -31,7 +31,7 @@ _QUERY = r"[!-\"$-~]*+"
 
 # request-line = method SP request-target SP HTTP-version                                      RFC 9112 §3
 # HTTP-version = "HTTP/" DIGIT "." DIGIT                                                       RFC 9112 §2.3
-# The plain one: origin-form, no CONNECT, a version that everybody speaks. Groups: method, target, path, query, minor.
+# The plain one: origin-form, no CONNECT, a common version. Groups: method, target, path, query, minor.
 PLAIN_REQUEST_LINE = re.compile(rf"(?!CONNECT )({_TOKEN}) (({_PATH})(?:\?({_QUERY}))?) HTTP/1\.([01])\r\n")
 # Any. Groups: method, target, major, minor.
 REQUEST_LINE = re.compile(rf"({_TOKEN}) ({_TARGET}) HTTP/([0-9])\.([0-9])\r\n")

@@ -65,7 +65,7 @@ class RequestHead:
         "target",
     )
 
-    # Positional only by use: it is made once a request. The framing follows from the section, so nobody can pass
+    # Positional only by use: it is made once a request. The framing follows from the section, so a caller cannot pass
     # one that contradicts it.
     def __init__(self, method: str, target: str, path: str, query: str, http_version: str, fields: Fields) -> None:
         self.method = method
@@ -106,7 +106,7 @@ def _finish(method: str, target: str, path: str, query: str, minor: str, fields:
     """The rules that need both the request line and the section."""
     if minor == "0":
         if fields.chunked:
-            # RFC 9112 §6.1: an HTTP/1.0 sender does not know the coding, so somebody in between is confused.
+            # RFC 9112 §6.1: an HTTP/1.0 sender does not know the coding, so a proxy in between is confused.
             raise BadRequest("Transfer-Encoding in an HTTP/1.0 request")
         return RequestHead(method, target, path, query, "1.0", as_http_1_0(fields))
     if fields.host is None:

@@ -31,10 +31,10 @@ class Limits:
     max_blank_lines: int = 8
     # 413. None: the application decides. Counted on the decoded body, so that chunked bodies cannot pass it.
     max_body: int | None = None
-    # 400. A size of 16 hex digits and extensions, which nobody is known to use.
+    # 400. A size of 16 hex digits and extensions, which no client is known to use.
     max_chunk_line: int = 1024
     # 400. Chunk extensions are read and dropped: without a bound over the whole body, one byte of data could cost
     # a kilobyte of extensions, again and again.
     max_chunk_extensions: int = 16 * 1024
-    # 431. Trailers carry a checksum or a status; nobody sends pages of them.
+    # 431. Trailers carry a checksum or a status; no client sends pages of them.
     max_trailer: int = 8 * 1024

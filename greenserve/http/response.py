@@ -132,7 +132,7 @@ def checked(status: str, headers: Headers) -> CheckedHeaders:
     """Check what an application gave to start_response. Raises InvalidResponse, where the mistake is made."""
     try:
         section = _kept.get((status, tuple(headers)))
-    except TypeError:  # something in it cannot be hashed, so it is no text
+    except TypeError:  # something in it cannot be hashed, so it is not text
         section = None
     return section if section is not None else _check(status, headers)
 
@@ -252,7 +252,7 @@ def _check_status(status: str) -> tuple[int, bytes]:
 def _check_header(header: Any) -> tuple[bytes, str, tuple[str, str]]:
     """Return the header's line, its name in lower case if it needs a closer look, and name and value as they are.
 
-    Raises TypeError for what is no pair of text.
+    Raises TypeError for what is not a pair of str.
     """
     if not isinstance(header, tuple) or len(header) != 2 or not all(isinstance(text, str) for text in header):
         raise TypeError(header)
@@ -350,7 +350,7 @@ def error_response(
 
 
 def status_line(status: int) -> str:
-    """Status and reason as start_response takes them: "404 Not Found". What nobody has registered is "Unknown"."""
+    """Status and reason as start_response takes them: "404 Not Found". An unregistered one is "Unknown"."""
     reason = _REASONS.get(status)
     if reason is None:
         try:

@@ -2,10 +2,10 @@
 
 hub.py is the kernel: tokens, parking, the loop. All that green threads wait for is written with five names of it::
 
-    greenlet = running()                  # who I am
+    greenlet = running()                  # the running greenlet
     token = [greenlet]                    # my one-shot claim, put where a waker finds it
     outcome = greenlet.hub.park_until(greenlet, token, deadline)     # TIMED_OUT, or what the waker gave
-    wake(token, outcome)                  # from anywhere; False: somebody else was first
+    wake(token, outcome)                  # from anywhere; False: another waker was first
 """
 
 from greenserve.hub.condition import Barrier, BrokenBarrierError, Condition

@@ -4,8 +4,8 @@ OS threads are preempted in such a loop, green threads are not. So every operati
 `relax` when it has been asked in vain, and looks once more: its answer is then as fresh as without. An operation that
 succeeds pays nothing.
 
-Law: `relax` never gives way where a switch could break something: in the hub's own greenlet, in a finaliser, in what
-interrupts the hub's own code (a signal handler, a hook of a queue), and for greenserve's own modules.
+Invariant: `relax` never gives way where a switch could break something: in the hub's own greenlet, in a finaliser, in
+what interrupts the hub's own code (a signal handler, a hook of a queue), and for greenserve's own modules.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _HUB = __name__.rpartition(".")[0] + "."
 _PACKAGE = _HUB.partition(".")[0] + "."
 _OPERATIONS = (_HUB, _PACKAGE + "green.")  # the modules whose functions call `relax`
 _CALLERS = frozenset({"GreenThread.run", "GreenThread._finish", "Call.run", "run_dag.<locals>.run"})
-"""The hub's functions that call the user's, as function(*args, **kwargs). Elsewhere in them is no place to switch."""
+"""The hub's functions that call the user's, as function(*args, **kwargs). Elsewhere in them switching is not safe."""
 _CALLERS_OF_CALLERS = frozenset({"Carrier.run", "ThreadPool._work"})
 _CALL = dis.opmap["CALL_FUNCTION_EX"]
 

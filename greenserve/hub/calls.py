@@ -1,10 +1,10 @@
 """What stands in a ready queue besides greenlets, and how a greenlet gets there: tokens, `wake`, calls that the hub
 makes.
 
-Law: a parked greenlet is resumed by whoever claims its *token*, the list [greenlet], by emptying it. That is atomic, so
-of a release, a timer, a close and a kill, in whatever OS thread, exactly one wins; the losers find the list empty and
-go on to the next waiter. Hence no wake-up is lost, none comes twice, and a resumption that hands something over is
-never overtaken.
+Invariant: a parked greenlet is resumed by the claimer of its *token*, the list [greenlet], by emptying it. That is
+atomic, so of a release, a timer, a close and a kill, in whatever OS thread, exactly one wins; the losers find the list
+empty and go on to the next waiter. Hence no wake-up is lost, none comes twice, and a resumption that hands something
+over is never overtaken.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from greenserve.hub import idle
 
 Token: TypeAlias = list[Any]
-"""A one-shot claim: [greenlet], emptied by whoever resumes it. In the timers' heap also [something with `expire`]."""
+"""A one-shot claim: [greenlet], emptied by its resumer. In the timers' heap also [something with `expire`]."""
 
 TIMED_OUT: Any = type("TimedOut", (), {"__repr__": lambda _: "TIMED_OUT", "__bool__": lambda _: False})()
 """The outcome of a park that its deadline ended."""
@@ -27,7 +27,7 @@ at.
 
 
 class HubCall:
-    """Something in the ready queue that is no greenlet: the hub calls `switch` in its own greenlet. Must not block."""
+    """An entry of the ready queue that is not a greenlet: the hub calls its `switch`, which must not block."""
 
     __slots__ = ()
 
@@ -114,7 +114,7 @@ def wake(token: Token, outcome: Any = None) -> bool:
     """Claim a parked greenlet and make it ready: its `park` returns `outcome`. Safe in any OS thread and in signal
     handlers.
 
-    Returns False when somebody else has claimed it already (it timed out, was killed, was woken).
+    Returns False when it was claimed already (it timed out, was killed, was woken).
     """
     greenlet: Any = None
     try:

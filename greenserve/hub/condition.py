@@ -165,7 +165,7 @@ class _State(Enum):
 
 
 class _Generation:
-    """Those who pass a barrier together. A new one begins when they are complete, so nobody has to wait for them to
+    """The threads that pass a barrier together. A new group begins when they are complete, so none waits for them to
     have left.
     """
 
@@ -199,7 +199,7 @@ class Barrier:
         """Wait for the others. Returns a number that each of them gets another of, from 0 to parties - 1.
 
         timeout: seconds; when they pass, the barrier breaks. Raises BrokenBarrierError when it is broken, or
-        breaks or is reset meanwhile. One who is killed takes back his coming, and the others wait for another.
+        breaks or is reset meanwhile. A thread that is killed does not count, and the others wait for another.
         """
         with self._condition:
             generation = self._generation
@@ -239,13 +239,13 @@ class Barrier:
         self._condition.notify_all()
 
     def reset(self) -> None:
-        """Begin anew. Those who wait get BrokenBarrierError."""
+        """Begin anew. The waiters get BrokenBarrierError."""
         with self._condition:
             generation, self._generation = self._generation, _Generation()
             self._end(generation, _State.BROKEN)
 
     def abort(self) -> None:
-        """Break the barrier: those who wait, and those who come until it is reset, get BrokenBarrierError."""
+        """Break the barrier: present waiters, and later ones until it is reset, get BrokenBarrierError."""
         with self._condition:
             self._end(self._generation, _State.BROKEN)
 

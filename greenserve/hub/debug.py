@@ -142,7 +142,7 @@ class BlockingWatcher:
 
 
 def _outermost(frame: FrameType) -> Any:
-    """The frame that a greenlet began with: as long as it runs, nobody else does."""
+    """The frame that a greenlet began with: as long as it runs, no other one does."""
     while frame.f_back is not None:
         frame = frame.f_back
     return frame
@@ -156,7 +156,7 @@ def watch_blocking(limit: float = 0.1, report: Callable[[str], object] | None = 
 
     >>> reports = []
     >>> watcher = greenserve.debug.watch_blocking(0.05, reports.append)
-    >>> while not reports:  # computes, and lets nobody else run
+    >>> while not reports:  # computes, and lets no other thread run
     ...     pass
     >>> watcher.stop()
     >>> "has been blocked for" in reports[0]

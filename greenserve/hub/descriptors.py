@@ -1,9 +1,9 @@
-"""File descriptors: who waits to read and who to write, and what becomes of them when a descriptor is closed.
+"""File descriptors: their readers and writers that wait, and what becomes of these when a descriptor is closed.
 
 Strategy. A registration with the poller outlives a single wait, so a wait costs no system call of its own; it is made
-for a descriptor that its owner has just opened, and ended before the owner closes it. Law: whoever waits has asked by a
-system call first and got EAGAIN; after that every change is an event, whether or not somebody waited for the one
-before.
+for a descriptor that its owner has just opened, and ended before the owner closes it. Invariant: a waiter has asked by
+a system call first and got EAGAIN; after that every change is an event, whether or not
+the one before was waited for.
 
 What was closed behind our back (os.close) no poller reports. The number's next use tells, and so does a look at those
 who are waited for, before the hub sleeps.

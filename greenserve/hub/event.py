@@ -31,7 +31,7 @@ class _Outcome:
         self._traceback: TracebackType | None = None if error is None else error.__traceback__
 
     def get(self) -> Any:
-        """The value. Raises the error, with the same traceback each time: it must not grow by each one who waits."""
+        """The value. Raises the error, with the same traceback each time: it must not grow by each waiter."""
         if self.error is not None:
             raise self.error.with_traceback(self._traceback)
         return self.value
@@ -56,7 +56,7 @@ class Event(Generic[T]):
         self._crowd = Crowd()
 
     def send(self, result: T | None = None, exc: Any = None) -> None:
-        """Hand `result` to those who wait, and will. exc: an error instead, as for `send_exception`; a tuple of its
+        """Hand `result` to present and later waiters. exc: an error instead, as for `send_exception`; a tuple of its
         arguments.
 
         Raises AlreadySent the second time.
@@ -65,7 +65,7 @@ class Event(Generic[T]):
         self._settle(_Outcome(result, error))
 
     def send_exception(self, *args: Any) -> None:
-        """Raise in those who wait, and will: an exception; or its class and its argument."""
+        """Raise in present and later waiters: an exception; or its class and its argument."""
         self._settle(_Outcome(None, error_of(args)))
 
     def _settle(self, outcome: _Outcome) -> None:
@@ -119,7 +119,7 @@ class Event(Generic[T]):
         return self._outcomes[0].error if self.has_exception() else notready
 
     def reset(self) -> None:
-        """Forget what was sent, so that it can be sent again. Those who were woken by it have got it."""
+        """Forget what was sent, so that it can be sent again. Threads that it has woken still get it."""
         self._outcomes = []
 
     def __repr__(self) -> str:
@@ -192,7 +192,7 @@ class Flag:
         return self._up
 
     def set(self) -> None:
-        """Put it up, and wake all who wait. Safe in signal handlers."""
+        """Set it, and wake all waiters. Safe in signal handlers."""
         self._up = True
         if self._crowd:
             self._crowd.wake_all(True)

@@ -46,7 +46,7 @@ _NEW, _STARTED, _DONE = State  # looking a member up in its Enum costs as much a
 class GreenThread(Generic[T]):
     """A function running on its own; made by `spawn`.
 
-    It goes on whether or not anybody keeps this object, as an OS thread would: one that waits for what nobody else
+    It goes on whether or not this object is kept, as an OS thread would: one that waits for what nobody else
     refers to is not collected, but stays, and is named in a deadlock's report. A hub that is closed, as it is with its
     OS thread, kills those that are left; the interpreter's exit does not, and runs none of their `finally` blocks.
 
@@ -79,7 +79,7 @@ class GreenThread(Generic[T]):
 
     def __init__(self, hub: Hub, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self.hub = hub
-        self.quiet = False  # whoever takes care of the error (a task group) sets this, and no traceback is printed
+        self.quiet = False  # the owner of the error (a task group) sets this, and no traceback is printed
         self.locals: dict[Any, Any] | None = None  # what greenserve.local keeps for this thread
         self._function: Callable[..., T] | None = function
         self._args = args
@@ -89,7 +89,7 @@ class GreenThread(Generic[T]):
         self._error: BaseException | None = None  # what ended it; before the end, what it is being killed with
         self._carrier: Any = None
         self._timer: Timer | None = None
-        # Who wants to know of the end. Made at once, because two OS threads could both find that there is none yet.
+        # What is called at the end. Made at once, because two OS threads could both find that there is none yet.
         self._ends: list[Token | Link] = []
         self._name: str | None = None
         self._number = next(_numbers)
@@ -147,7 +147,7 @@ class GreenThread(Generic[T]):
             raise TimeoutError(f"{self.name} did not end within {timeout} seconds")
         if self._error is not None:
             try:
-                raise self._error.with_traceback(self._result)  # the same each time: not longer by each who waits
+                raise self._error.with_traceback(self._result)  # the same each time: not longer by each waiter
             finally:
                 del self  # the traceback refers to this frame, and would keep itself alive through us
         return cast("T", self._result)

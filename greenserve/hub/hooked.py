@@ -4,7 +4,7 @@ _get.
 Strategy: one at a time is inside, which a test-and-set cell sees to (a lock that nobody ever waits for). Whoever finds
 the cell taken leaves a wish (an item to store, a place in the getters' line, a question); the one inside fulfils all
 wishes, and looks again after it has left. So a comparison that itself puts, a finaliser that comes in the middle of
-one, or an OS thread that is preempted there, holds nobody up for ever. The alternative, a mutex, deadlocks in all
+one, or an OS thread that is preempted there, holds up no thread forever. The alternative, a mutex, deadlocks in all
 three.
 
 Law: what a hook raises is raised in the green thread whose item it was about, and not in the one that happened to be
@@ -58,7 +58,7 @@ class _Wish:
 class HookedStore:
     """What a queue sees of its hooks: append, pop, len, and `serve` in the place of its own matching.
 
-    getters: the line of those who wait for an item. made_room: called after one was given to a getter. refused: called
+    getters: the line of those that wait for an item. made_room: called after one was given to a getter. refused: called
     when a hook has raised instead of storing an item.
     """
 
@@ -158,7 +158,7 @@ class HookedStore:
     # -- taking
 
     def pop(self) -> Any:
-        """Take an item. Raises NoItem when there is none, or when somebody is inside: then wait in the line, or `ask`;
+        """Take an item. Raises NoItem when there is none, or another thread is inside: then wait in the line, or `ask`;
         and what the hook raises.
         """
         if not self._enter():
@@ -175,7 +175,7 @@ class HookedStore:
                 self.serve()
 
     def ask(self) -> Any:
-        """Take an item without waiting for one, but for whoever is inside. Returns TIMED_OUT when there is none."""
+        """Take an item if there is one, waiting only for the thread inside. Returns TIMED_OUT when there is none."""
         greenlet = running()
         while True:
             token: Token = [greenlet]
@@ -188,7 +188,7 @@ class HookedStore:
     # -- others' wishes
 
     def serve(self) -> None:
-        """Fulfil what wishes there are, unless somebody is inside who will."""
+        """Fulfil what wishes there are, unless a thread inside will."""
         failed: BaseException | None = None
         while self._wishes() and self._enter():
             try:

@@ -1,6 +1,6 @@
-"""The hub: who runs next, and what the others wait for. One for each OS thread that blocks, made at its first wait.
+"""The hub: what runs next, and what the others wait for. One for each OS thread that blocks, made at its first wait.
 
-Strategy. parking.py has the ready queue, and who parks in it; descriptors.py what is waited for with the poller. Here
+Strategy. parking.py has the ready queue, and parked greenlets; descriptors.py what is waited for with the poller. Here
 is the loop that runs between two rounds (timers, then the poller, in which it sleeps when nothing is ready), and a
 hub's life: made for an OS thread, closed with it, begun afresh in a forked child.
 """
@@ -195,7 +195,7 @@ class Hub(Descriptors):
         return now
 
     def _doubt(self) -> float | None:
-        """How long to sleep when it seems that nobody can ever be resumed; at the second look main is told so.
+        """How long to sleep when it seems that no greenlet can ever be resumed; at the second look main is told so.
 
         The first look may deceive: an OS thread that was just started is not counted before it runs.
         """
@@ -229,7 +229,7 @@ class Hub(Descriptors):
         # the parent.
         fork.freeze(self.ready, self.carriers, self.idle_carriers, self.adopted, self.timers.heap, [self.main])
         for greenlet in (self.main, *self.carriers, *self.adopted):
-            greenlet.token.clear()  # nobody can resume them, neither through an Event that the child sets
+            greenlet.token.clear()  # they cannot be resumed, neither through an Event that the child sets
         for descriptor in self.descriptors.values():
             descriptor.reader = descriptor.writer = None
             descriptor.hangup = True
@@ -282,7 +282,7 @@ class Hub(Descriptors):
     def _end_all(self) -> None:
         self.max_idle_carriers = 0
         for item in list(self.ready):
-            # Not begun: whoever waits for it must not wait for ever.
+            # Not begun: its waiters must not wait forever.
             beginning = item.job if isinstance(item, Carrier) and not item else item
             cancel = getattr(beginning, "cancel", None)
             if cancel is not None:

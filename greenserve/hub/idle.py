@@ -39,7 +39,7 @@ class Inspectable(Protocol):
 
 
 class Bystanders:
-    """OS threads of ours that by themselves resume nobody: workers without work (those at work count in
+    """Idle OS threads, ignored by deadlock detection: workers without work (those at work count in
     `hub.external`).
     """
 

@@ -65,7 +65,7 @@ def is_in_green_thread() -> bool:
 
 
 def claimed() -> bool:
-    """Whether a hub has taken SIGINT, or would have if nobody else had a handler."""
+    """Whether a hub has taken SIGINT, or would have if no other handler were set."""
     return bool(_hub)
 
 

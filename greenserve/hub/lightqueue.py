@@ -1,11 +1,11 @@
 """LightQueue: what all queues between green threads and OS threads are made of. The others are in queue.py.
 
-Strategy. A put gives its item straight to the first getter who waits, or stores it; a get takes a stored item, and
-then lets the first putter who waits store his. A putter leaves his item in the line (`_Offer`), so that whoever
-makes room stores it for him, and an item never has to wait until its putter has run. Room is counted by permits,
-which is exact however many OS threads put.
+Strategy. A put gives its item straight to the first waiting getter, or stores it; a get takes a stored item, and
+then lets the first waiting putter store its own. A putter leaves its item in the line (`_Offer`), so that the thread
+that makes room stores it, and an item never has to wait until its putter has run. Room is counted by permits, which is
+exact however many OS threads put.
 
-Laws: those of line.py. So a getter that is killed after it was given an item still returns it (the kill comes at
+Invariants: those of line.py. So a getter that is killed after it was given an item still returns it (the kill comes at
 its next wait), one that was killed before is skipped, and no item is lost or comes twice. Between an item's end of
 waiting and its receiver's claim there is only `_match`, which claims the receiver first: no item is ever put back,
 so none changes its place.
@@ -57,7 +57,7 @@ _SHUT: Any = type("Shut", (), {"__repr__": lambda _: "SHUT"})()  # the outcome o
 
 
 class _Offer:
-    """A putter who waits, with what he puts."""
+    """A waiting putter, with its item."""
 
     __slots__ = ("item", "token")
 
@@ -179,7 +179,7 @@ class LightQueue(Generic[T]):
             raise Full
 
     def _offer(self, item: T, timeout: float | None) -> None:
-        """Wait until somebody makes room and stores the item, or takes it."""
+        """Wait until another thread makes room and stores the item, or takes it."""
         greenlet = running()
         token: Token = [greenlet]
         offer = _Offer(item, token)
@@ -206,7 +206,7 @@ class LightQueue(Generic[T]):
 
     def _withdraw(self, offer: _Offer) -> None:
         offer.token.clear()
-        with contextlib.suppress(ValueError):  # somebody has come across it
+        with contextlib.suppress(ValueError):  # another thread has come across it
             self._putters.remove(offer)
 
     def _count(self) -> None:
@@ -291,7 +291,7 @@ class LightQueue(Generic[T]):
         return cast("T", outcome)
 
     def _take_stored(self) -> T:
-        """Take an item, having seen none; there may be one all the same, if somebody is busy in the hooks."""
+        """Take an item, having seen none; there may be one all the same, if another thread is busy in the hooks."""
         item = TIMED_OUT
         if self._hooked is not None and self._items:
             item = self._hooked.ask()
@@ -378,7 +378,7 @@ class LightQueue(Generic[T]):
                 return
 
     def _claim_offer(self) -> tuple[Greenlet, T] | None:
-        """The first putter who still waits, claimed, and his item."""
+        """The first putter that still waits, claimed, and its item."""
         putters = self._putters
         while putters:
             try:
@@ -414,7 +414,7 @@ class LightQueue(Generic[T]):
                 pass
 
     def _throw_away(self) -> None:
-        """Take an item that nobody will get. Raises Empty when there is none."""
+        """Take an item that no getter will get. Raises Empty when there is none."""
         try:
             self._fetch()
         except self._nothing:
@@ -504,6 +504,6 @@ ATOMIC_HOOKS: set[tuple[Any, ...]] = {(LightQueue._init, LightQueue._qsize, Ligh
 """Hooks that come to one atomic operation of `queue` each: append, and popleft or pop."""
 
 TRANSPARENT_HOOKS: set[tuple[Any, ...]] = set()
-"""Hooks through which an item that is put into nothing comes out as it is, so that a getter who waits can have it at
+"""Hooks through which an item that is put into nothing comes out as it is, so that a waiting getter can have it at
 once.
 """

@@ -5,7 +5,7 @@ deque.append and popleft, list.pop, dict.setdefault, next() on an iterator writt
 nothing here can be held up by an OS thread that was preempted in the middle, and neither by a finaliser or a
 signal handler that comes in the middle and uses the same object.
 
-Law, against lost wake-ups: who waits enters the line, *then* looks again, then parks; who gives puts the thing
+Invariant, against lost wake-ups: a waiter enters the line, *then* looks again, then parks; a giver puts the thing
 down, *then* looks at the line again. Whichever of the two comes second sees the other.
 
 Law, against lost things: a waiter is claimed first, and what it gets is taken for it only then. A claimed waiter
@@ -51,7 +51,7 @@ class Line(collections.deque[Token]):
     __slots__ = ()
 
     def park(self, greenlet: Greenlet, token: Token, timeout: float | None) -> Any:
-        """Wait to be woken, having entered the line. Returns the outcome, or TIMED_OUT; who was not woken leaves the
+        """Wait to be woken, having entered the line. Returns the outcome, or TIMED_OUT; a waiter not woken leaves the
         line.
         """
         hub = greenlet.hub
@@ -67,16 +67,16 @@ class Line(collections.deque[Token]):
         return outcome
 
     def leave(self, token: Token) -> None:
-        """Take out a token that nobody can claim any more.
+        """Take out a token that cannot be claimed any more.
 
-        Dead tokens are equal, as empty lists are, so it may be another's that goes: then that one's leaving takes this.
+        Claimed tokens are empty lists and compare equal. We may remove another waiter's; it will then remove ours.
         """
         token.clear()
         with contextlib.suppress(ValueError):  # a waker came across it, and threw it away
             self.remove(token)
 
     def claim_first(self) -> Greenlet | None:
-        """Claim the first who still waits; the caller must `resume` it. Returns None when there is none."""
+        """Claim the first that still waits; the caller must `resume` it. Returns None when there is none."""
         while self:
             try:
                 return self.popleft().pop()  # type: ignore[no-any-return]  # a token holds a greenlet
@@ -85,7 +85,7 @@ class Line(collections.deque[Token]):
         return None
 
     def wake_first(self, outcome: Any = None) -> bool:
-        """Wake the first who still waits. Returns False when there is none."""
+        """Wake the first that still waits. Returns False when there is none."""
         while self:
             try:
                 greenlet = self.popleft().pop()
@@ -125,6 +125,6 @@ class Crowd(dict[int, Token]):
             del self[id(token)]
 
     def wake_all(self, outcome: Any = None) -> None:
-        """Wake those who wait now, and nobody who comes while this is under way."""
+        """Wake those that wait now, and none that comes while this is under way."""
         for token in list(self.values()):
             wake(token, outcome)

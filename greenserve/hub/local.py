@@ -118,7 +118,7 @@ _THE_LAST = _TheLast()
 
 
 def _current() -> Any:
-    """Who has `locals`: the green thread, or the hub's own greenlet when it makes a call."""
+    """The owner of `locals`: the green thread, or the hub's own greenlet when it makes a call."""
     try:
         greenlet: Any = _getcurrent()
     except RuntimeError:  # a finaliser, while the interpreter ends: what threads had is gone

@@ -2,7 +2,7 @@
 rlock.py.
 
 Strategy: a permit is an entry of the list `_free`, taken by list.pop and put back by append, both atomic. A
-release gives the permit straight to the first waiter, so nobody who comes later can overtake it, and the lock
+release gives the permit straight to the first waiter, so a later one cannot overtake it, and the lock
 stays taken in between. A waiter that was killed or timed out is skipped. line.py has the laws.
 
 The signatures and the errors are those of `threading`, so that these classes can stand in its place.
@@ -24,13 +24,13 @@ FIRST_PERMITS = 16  # that many at most are made at once, the others when they a
 
 
 class _Gate:
-    """What locks and semaphores have in common: free permits, and the line of those who wait for one."""
+    """What locks and semaphores have in common: free permits, and the line of those that wait for one."""
 
     __slots__ = ("__weakref__", "_free", "_lines")
 
     def __init__(self, permits: int) -> None:
         self._free: list[bool] = [True] * permits
-        self._lines: list[Line] = []  # empty until somebody has had to wait: a line takes 700 bytes
+        self._lines: list[Line] = []  # empty until a thread has had to wait: a line takes 700 bytes
 
     def _take(self) -> bool:
         """Take a free permit. Returns False when there is none."""
@@ -74,7 +74,7 @@ class _Gate:
             self._serve()
 
     def _serve(self) -> None:
-        """Give free permits to those who began to wait while these were put down."""
+        """Give free permits to those that began to wait while these were put down."""
         line = self._lines[0]
         if line and self._take():
             self._give(line)
@@ -85,7 +85,7 @@ class _Gate:
 
 
 class Lock(_Gate):
-    """A lock as `threading.Lock`: not reentrant, and released by whoever likes to. Fair: first come, first served.
+    """A lock as `threading.Lock`: not reentrant, and any thread may release it. Fair: first come, first served.
 
     >>> lock = greenserve.Lock()
     >>> with lock:
@@ -102,7 +102,7 @@ class Lock(_Gate):
         """Take the lock; wait for it if `blocking`, at most `timeout` seconds (-1: without limit). Returns whether it
         was taken.
 
-        Raises ValueError for a timeout that makes no sense, OverflowError for one above `threading.TIMEOUT_MAX`.
+        Raises ValueError for an invalid timeout, OverflowError for one above `threading.TIMEOUT_MAX`.
         """
         if timeout == -1:
             try:
@@ -113,7 +113,7 @@ class Lock(_Gate):
         return self._take() or (self._wait(timeout) if timeout > 0 else self._try_again())
 
     def release(self) -> None:
-        """Give the lock to the first who waits for it, or free it. Raises RuntimeError when it is not taken."""
+        """Give the lock to the first waiter, or free it. Raises RuntimeError when it is not taken."""
         if self._free or self._lines:
             self._release()
         else:
@@ -127,7 +127,7 @@ class Lock(_Gate):
         self._give_back()
 
     def locked(self) -> bool:
-        """Whether somebody has the lock."""
+        """Whether a thread holds the lock."""
         relax()
         return not self._free
 
@@ -153,7 +153,7 @@ class Lock(_Gate):
                 self._serve()
 
     def _at_fork_reinit(self) -> None:
-        """Free again, in a forked child: those who had it and those who wait are not there."""
+        """Free again, in a forked child: its holder and its waiters are not there."""
         self._lines = []
         self._free = [True]
 
@@ -178,7 +178,8 @@ class Semaphore(_Gate):
             raise ValueError("semaphore initial value must be >= 0")
         first = min(value, FIRST_PERMITS)
         super().__init__(first)
-        # Permits that nobody has asked for yet: next() is as atomic as list.pop, and a million of them take no memory.
+        # Permits that no thread has asked for yet: next() is as atomic as list.pop, and a million of them take no
+        # memory.
         self._reserve = repeat(True, value - first)
 
     def _take(self) -> bool:
@@ -199,7 +200,7 @@ class Semaphore(_Gate):
         return self._take() or (self._wait(timeout) if timeout > 0 else self._try_again())
 
     def release(self, n: int = 1) -> None:
-        """Give back `n` permits, to the first who wait for one. Raises ValueError when n is less than 1."""
+        """Give back `n` permits, to the first waiters. Raises ValueError when n is less than 1."""
         if n < 1:
             raise ValueError("n must be one or more")
         while n:

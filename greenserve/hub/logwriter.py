@@ -4,9 +4,9 @@ Strategy. `put` appends to a queue that is bounded in bytes. An OS thread takes 
 and writes it with few calls: so a line costs its hub less than a write(2) of its own would, and it is in the file that
 much later. The thread begins with the first line and ends when there is nothing left.
 
-Laws. `put` neither blocks nor raises; what finds the queue full is dropped and counted. What is put at once is written
-whole or, when the disk is full, waits for room: a line is never cut in two by another one. All primitives are the
-interpreter's own, for patched ones would wait in a hub.
+Invariants. `put` neither blocks nor raises; what finds the queue full is dropped and counted. What is put at once is
+written whole or, when the disk is full, waits for room: a line is never cut in two by another one. All primitives are
+the interpreter's own, for patched ones would wait in a hub.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class LogWriter:
             while self._take():
                 self._write()
             self.error = None
-        except BlockingIOError:  # whoever made the descriptor has it non-blocking
+        except BlockingIOError:  # the owner of the descriptor has it non-blocking
             _takes_more(self._fd, 1000)
         except Exception as error:  # whatever it is: a thread that ended by it would never write again
             self.error = error
@@ -222,7 +222,7 @@ class LogWriter:
 
 
 def threads() -> int:
-    """How many OS threads write just now: they resume nobody, and the program did not start them."""
+    """How many OS threads write just now: they resume no thread, and the program did not start them."""
     return sum(writer._busy for writer in list(_writers))
 
 

@@ -7,9 +7,9 @@ switch, not two, and a loop of sleep(0) cannot keep the hub from I/O. A new gree
 started from another greenlet it would lie on top of that one's C stack, and a hundred thousand of these would overflow
 it.
 
-Laws.
-* A parked greenlet is resumed by whoever claims its token (calls.py). A resumption that no claim stands behind, such as
-  a user's own greenlet falling back to its parent, is ignored: `park` parks again.
+Invariants.
+* A parked greenlet is resumed by the claimer of its token (calls.py). Spurious switches
+  (a raw greenlet finishing into its parent) are ignored: `park` loops until its token is claimed.
 * An exception for a greenlet that is not parked, or is claimed already, waits in `pending` until its next park, lest it
   destroy what the greenlet was handed.
 * `park`, `pause` and `switch_away` are the only places where a greenlet yields.
@@ -68,7 +68,7 @@ class Greenlet(_greenlet.greenlet):
     token: Token  # the claim of the present (or last) park
     outcome: Any  # what the claimer handed over
     pending: list[BaseException] | None  # to raise at the next park; of main also [] while signal handlers wait for it
-    thread: Any  # the GreenThread that the job is, or that stands for it; None until somebody asks
+    thread: Any  # the GreenThread that the job is, or that stands for it; None until it is asked for
 
 
 class Carrier(Greenlet):
@@ -153,7 +153,7 @@ class Loop(_greenlet.greenlet):
 
 
 class Parking:
-    """What the hub is to those who park in it. `main` is its OS thread's root greenlet."""
+    """What the hub is to the greenlets that park in it. `main` is its OS thread's root greenlet."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -163,7 +163,7 @@ class Parking:
         self.idle_carriers: list[Carrier] = []
         self.max_idle_carriers = MAX_IDLE_CARRIERS
         self.external = 0  # operations under way elsewhere that will call back (an OS thread pool's)
-        self.sleeping = False  # in the poller, for long: whoever makes something ready must use `wakeup`
+        self.sleeping = False  # in the poller, for long: another OS thread that makes something ready must use `wakeup`
         self.closed = False
         self.network: Network | None = None  # of a test's, in the place of the system's; see greenserve.testing
         self.interruptions: collections.deque[Callable[[], object]] = collections.deque()  # calls to be made in main
@@ -181,7 +181,7 @@ class Parking:
     # -- parking
 
     def park(self, greenlet: Greenlet, token: Token) -> Any:
-        """Yield until somebody claims `token` ([greenlet]). Returns the outcome that the claimer gave to `wake`.
+        """Yield until `token` ([greenlet]) is claimed. Returns the outcome that the claimer gave to `wake`.
 
         Raises what was thrown meanwhile, or was pending already; then the token is empty.
         """
@@ -263,7 +263,7 @@ class Parking:
             self.pause(greenlet)
 
     def switch_away(self) -> None:
-        """Run what is next. For a greenlet that somebody already knows to resume."""
+        """Run what is next. For a greenlet that will be resumed."""
         ready = self.ready
         following: Any = None
         try:

@@ -1,9 +1,9 @@
 """Readiness of file descriptors: epoll, kqueue, select behind the same few methods.
 
-Law: a poller only reports; who waits for what is the hub's business. `add` outlives a wait. An edge-triggered poller
+Invariant: a poller only reports; the hub knows the waiters. `add` outlives a wait. An edge-triggered poller
 (epoll, kqueue) reports a change once and needs nothing more: one-shot registration would cost a system call for every
 read. A level-triggered one (select) reports as long as a thing is ready, so the hub tells it through `arm` and `disarm`
-what somebody waits for; the edge-triggered ones make these no-ops.
+what is waited for; the edge-triggered ones make these no-ops.
 
 What `wait` reports are the system's own bits, lest each event be translated: `readable`, `writable` and `hangup` name
 them.
@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 READ = 1
 WRITE = 2
-HANGUP = 4  # the peer has closed its side, or the descriptor is in error: whoever waits should look
+HANGUP = 4  # the peer has closed its side, or the descriptor is in error: the waiter should look
 
 MAX_SELECT = 1024  # FD_SETSIZE: select.select refuses a number that is not below it
 
@@ -30,8 +30,8 @@ class Poller(Protocol):
     """What the hub needs of an operating system's readiness interface."""
 
     edges: bool  # a change is reported once, and `arm` and `disarm` do nothing
-    readable: int  # the bits of an event that concern who waits to read (the end of the stream among them),
-    writable: int  # who waits to write,
+    readable: int  # the bits of an event that concern a reader (the end of the stream among them),
+    writable: int  # a writer,
     hangup: int  # and that say there will be no other event
 
     def add(self, fd: int) -> None:
@@ -46,10 +46,10 @@ class Poller(Protocol):
         """Report on fd no more. Harmless for one that is not known, or closed."""
 
     def arm(self, fd: int, direction: int) -> None:
-        """Somebody waits for `direction` (READ or WRITE)."""
+        """A thread waits for `direction` (READ or WRITE)."""
 
     def disarm(self, fd: int, direction: int) -> None:
-        """Nobody waits for `direction` any more."""
+        """No thread waits for `direction` any more."""
 
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait at most `timeout` seconds (None: for ever). Returns (fd, bits) pairs."""
@@ -209,7 +209,7 @@ class SelectPoller:
     def wait(self, timeout: float | None) -> list[tuple[int, int]]:
         """Wait for readiness; a descriptor that went bad is reported as HANGUP, once."""
         try:
-            # An error makes both ready. The third list is for urgent bytes, and these stay ready whoever has looked.
+            # An error makes both ready. The third list is for urgent bytes, and these stay ready after a look.
             readable, writable, _ = self._select(self._armed[READ], self._armed[WRITE], (), timeout)
         except (OSError, ValueError):
             return self._bad_ones()
@@ -233,7 +233,7 @@ class SelectPoller:
 
 
 def _refuse_files(fd: int) -> None:
-    """Files and directories are always ready; epoll refuses them, and so do all, that nobody waits for what never
+    """Files and directories are always ready; epoll refuses them, and so do all, so that no thread waits for what never
     comes.
     """
     mode = os.fstat(fd).st_mode

@@ -65,7 +65,7 @@ class GreenPool:
         self.spawn(function, *args, **kwargs)
 
     def _wait_for_room(self) -> bool:
-        """Returns False for one who must not wait."""
+        """Returns False to a caller that must not wait."""
         current = getcurrent()
         if current in self._threads or current in self._feeders:
             return False
@@ -88,7 +88,7 @@ class GreenPool:
         self._room.release()
 
     def _is_empty(self) -> bool:
-        """Whether nobody runs, and nobody who has got room is about to spawn."""
+        """Whether no thread runs, and none that has got room is about to be spawned."""
         return self._room._balance() >= self.size and not self._debt
 
     def waitall(self) -> None:
@@ -104,7 +104,7 @@ class GreenPool:
         self._waiters.park(current, token, None)
 
     def resize(self, size: int) -> None:
-        """Change the size. Those who run beyond a smaller one run to their end; those who wait for new room go on."""
+        """Change the size. Threads beyond a smaller one run to their end; callers that wait for new room go on."""
         if size < 0:
             raise ValueError("a pool's size cannot be negative")
         before, self.size = self.size, size
@@ -177,7 +177,7 @@ class _End:
 def _feed(
     pool: GreenPool, function: Callable[..., Any], iterable: Iterable[Iterable[Any]], results: LightQueue[Any]
 ) -> None:
-    """Spawn for each of the iterable, and leave the threads for the one who iterates."""
+    """Spawn for each of the iterable, and leave the threads to the iterator."""
     try:
         for args in iterable:
             thread = pool.spawn(function, *args)

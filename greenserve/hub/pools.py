@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Pool(Generic[T]):
-    """At most `max_size` items, made when they are needed; who finds all in use waits, first come, first served.
+    """At most `max_size` items, made when they are needed; when all are in use, `get` waits, first come, first served.
 
     min_size: how many are made at once. order_as_stack: hand out the item that was given back last, not the one
     that has been idle longest. create: makes an item; or override `create`. check: whether an idle item is still
@@ -98,7 +98,7 @@ class Pool(Generic[T]):
         return good
 
     def put(self, item: T) -> None:
-        """Give an item back: to the first who waits, if somebody does."""
+        """Give an item back: to the first waiter, if there is one."""
         self._out.pop(id(item), None)
         if self._debt:
             try:
@@ -108,7 +108,7 @@ class Pool(Generic[T]):
             else:
                 self._drop(item)
                 return
-        # Before the permit: who gets that finds the item.
+        # Before the permit: the thread that gets that finds the item.
         self.free_items.append(item)
         self._room.release()
 
@@ -174,7 +174,7 @@ class Pool(Generic[T]):
 
 
 class Token:
-    """A thing without properties, for those who want only that there are not more than so many."""
+    """A thing without properties, for limiting a number alone."""
 
 
 class TokenPool(Pool[Any]):

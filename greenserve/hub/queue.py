@@ -31,7 +31,7 @@ __all__ = [
 
 T = TypeVar("T")
 
-COUNT = sys.maxsize  # more than anybody puts
+COUNT = sys.maxsize  # more than can be put
 
 
 class Queue(LightQueue[T]):

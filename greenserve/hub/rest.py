@@ -1,12 +1,12 @@
-"""Bringing the hubs of other OS threads to rest before the interpreter ends.
+"""Block other threads' hubs for good before the interpreter finalizes: greenlets crash if they need the GIL then.
 
 An OS thread that asks for the interpreter's lock during finalization is ended by pthread_exit, which unwinds its C
 stack; and where that leads through a greenlet, its destructors touch objects without holding the lock, and crash. So a
 hub that would wake up then (its thread is a daemon, and a timer is set) is given a call that never returns; an OS
 thread that ends just then, and so ends its green threads, is waited for; and one that would begin to do so is stopped.
 
-Law: an OS thread enters `_leaving` before it looks whether the rest has begun, and `rest` says so before it looks at
-`_leaving`: so one of the two sees the other.
+Invariant: an OS thread enters `_leaving` before it looks whether the rest has begun, and `rest` says so before it looks
+at `_leaving`: so one of the two sees the other.
 """
 
 from __future__ import annotations

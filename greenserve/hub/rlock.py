@@ -1,15 +1,15 @@
 """RLock: a reentrant lock, owned by a green thread.
 
-Strategy. Who owns it, and how often, is one list under one key of a dict: [owner, owner, ...]. dict.setdefault
-takes the lock and says whose it is in a single atomic step, so a finaliser or a signal handler finds it free, its
-own thread's, or another's, and never half taken. That matters here more than with the other locks: logging's
+Strategy. Its owner, and how often it was taken, is one list under one key of a dict: [owner, owner, ...].
+dict.setdefault takes the lock and says whose it is in a single atomic step, so a finaliser or a signal handler finds it
+free, its own thread's, or another's, and never half taken. That matters here more than with the other locks: logging's
 handlers have RLocks, and finalisers log.
 
 For the same reason a release does not hand over, as `Lock` does (between the claim of a waiter and its resumption
-the lock would be nobody's, and a finaliser that came then would wait for ever). It frees the lock, and then wakes
-the head of the line. Nobody but the head may take the lock while there is a line, so the order stays the order of
-coming; and whoever finds the lock free and a line before him wakes the head too, in case that the releaser was
-interrupted before he could do it.
+the lock would have no owner, and a finaliser that came then would wait forever). It frees the lock, and then wakes
+the head of the line. Only the head may take the lock while there is a line, so the order stays the order of
+coming; and a thread that finds the lock free and a line before it wakes the head too, in case the releaser was
+interrupted before it could do so.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class RLock:
 
     def __init__(self) -> None:
         self._hold: dict[int, list[Any]] = {}
-        self._lines: list[collections.deque[_Place]] = []  # empty until somebody has had to wait
+        self._lines: list[collections.deque[_Place]] = []  # empty until a thread has had to wait
 
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock, once more if it is ours; wait for it if `blocking`, at most `timeout` seconds (-1: without
         limit).
 
-        Returns whether it was taken. Raises ValueError for a timeout that makes no sense, OverflowError for one
+        Returns whether it was taken. Raises ValueError for an invalid timeout, OverflowError for one
         above `threading.TIMEOUT_MAX`.
         """
         if timeout != -1:
@@ -112,7 +112,7 @@ class RLock:
             self._wake_head()
 
     def locked(self) -> bool:
-        """Whether somebody has the lock."""
+        """Whether a thread holds the lock."""
         relax()
         return HOLD in self._hold
 
@@ -179,7 +179,7 @@ class RLock:
         return len(self._hold[HOLD]) if self._is_owned() else 0
 
     def _at_fork_reinit(self) -> None:
-        """Free again, in a forked child: those who had it and those who wait are not there."""
+        """Free again, in a forked child: its holder and its waiters are not there."""
         self._lines = []
         self._hold = {}
 
@@ -191,7 +191,7 @@ class RLock:
 
 
 def _identity() -> Any:
-    """Who runs: the job, since its carrier will run others; of an OS thread's own code, the greenlet."""
+    """The running thread: the job, since its carrier will run others; of an OS thread's own code, the greenlet."""
     greenlet: Any = THE_LAST
     try:
         greenlet = _getcurrent()
@@ -202,7 +202,7 @@ def _identity() -> Any:
 
 
 def _absorb(greenlet: Greenlet, token: Token) -> None:
-    """Give up a token that was not needed. If somebody has claimed it, take the resumption, or it would end another
+    """Give up a token that was not needed. If it has been claimed, take the resumption, or it would end another
     wait.
     """
     try:

@@ -52,7 +52,7 @@ class Start(HubCall):
         return self._thread._carrier is None and self._thread._function is not None
 
     def cancel(self) -> None:
-        """The hub is closed: whoever waits for the thread must not wait for ever."""
+        """The hub is closed: the threads that wait for this one must not wait forever."""
         self._thread.cancel()
 
 

@@ -3,7 +3,7 @@
 Strategy. A group is OPEN while its block runs; it is CLOSING when the block has ended and the children have not;
 and DONE. It is cancelled at most once: by the first error of a child, by an error of the block, or by what arrives
 from outside (a kill, a Timeout); then every child is killed, and the block too, if it still runs, by an exception
-that only the group knows. Law: `__exit__` returns or raises only after the last child has ended.
+that only the group knows. Invariant: `__exit__` returns or raises only after the last child has ended.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class State(Enum):
 
 
 class _BlockCancelled(GreenletExit):
-    """Ends the block of a group of which a child has failed. A GreenletExit, since whoever lets that pass lets this
+    """Ends the block of a group of which a child has failed. A GreenletExit, since code that lets that pass lets this
     pass.
     """
 
@@ -49,7 +49,7 @@ class TaskGroup:
     When a child fails, or the block does, the others are killed, and when all have ended the errors are raised as
     one ExceptionGroup (a BaseExceptionGroup when one is no Exception). A kill or a Timeout that arrives in the
     block kills the children, waits for them, and goes on as it is; an exception that kill or Timeout was told to
-    raise instead counts, in the block, as the block's own. A child that was killed by somebody else has not
+    raise instead counts, in the block, as the block's own. A child that was killed by other code has not
     failed. A child's SystemExit or KeyboardInterrupt ends the group too, and is raised as it is.
 
     >>> with greenserve.TaskGroup() as group:

@@ -1,10 +1,10 @@
 """Blocking calls on OS threads: a green thread that makes one waits alone.
 
 Strategy: a bounded number of raw OS threads take calls from one queue. They are started when there are more calls
-than threads and end when there has been nothing to do for a while. Laws: everything here rests on the interpreter's
-own primitives, captured at import, so patching changes nothing; the threads are raw ones, which the interpreter's
-exit does not wait for, so a call that never returns cannot hang it; a waiter that is killed or timed out leaves, and
-a call that nobody waits for any more is not begun.
+than threads and end when there has been nothing to do for a while. Invariants: everything here rests on the
+interpreter's own primitives, captured at import, so patching changes nothing; the threads are raw ones, which the
+interpreter's exit does not wait for, so a call that never returns cannot hang it; a waiter that is killed or timed out
+leaves, and a call without a waiter is not begun.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Call(Generic[T]):
             self._park(deadline)
         if self._error is not None:
             try:
-                raise self._error.with_traceback(self._result)  # the same each time: not longer by each who waits
+                raise self._error.with_traceback(self._result)  # the same each time: not longer by each waiter
             finally:
                 del self  # the traceback refers to this frame, and would keep itself alive through us
         return cast("T", self._result)

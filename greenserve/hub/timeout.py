@@ -42,7 +42,7 @@ class Timeout(BaseException):
     def __init__(self, seconds: float | None = None, exception: Any = None) -> None:
         self.seconds = seconds
         self.exception = exception
-        self._greenlet: Any = None  # whom it is to hit; None: not started, or cancelled
+        self._greenlet: Any = None  # where it is raised; None: not started, or cancelled
         self._token: Token
         self._error: BaseException | None
         if seconds is not None:
@@ -113,7 +113,7 @@ class Timeout(BaseException):
         else:
             try:
                 self._error = exception()
-            except Exception as error:  # the class cannot be called so: whoever gave it should see that
+            except Exception as error:  # the class cannot be called so: its user should see that
                 self._error = error
         hub.throw(greenlet, self._error)
 

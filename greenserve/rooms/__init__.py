@@ -44,7 +44,7 @@ def check(address: str | None) -> None:
 
 
 def attach(hub: Hub, address: str | None) -> None:
-    """Share the rooms of this process with those who use the same `address` (the setting `rooms`); None: with nobody.
+    """Share the rooms of this process with those that use the same `address` (the setting `rooms`); None: with none.
 
     A server's, in its own thread; it calls `detach` at its end. Raises ConfigurationError.
     """

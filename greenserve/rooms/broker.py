@@ -1,9 +1,9 @@
 """The broker of a Unix socket: in one of the processes that share rooms, it passes on what each says to the others.
 
-Laws. The process that holds the lock beside the socket is the broker: the system gives it back when that process dies,
-however that happens, so no socket file left behind by a dead one can mislead the others. The files may be removed while
-the broker lives: it makes them again, or, where another process was quicker, steps down, so that all meet there. A
-process that does not read what it is sent is cut off, so that it delays nobody; it connects again by itself.
+Invariants. The process that holds the lock beside the socket is the broker: the system gives it back when that process
+dies, however that happens, so no socket file left behind by a dead one can mislead the others. The files may be removed
+while the broker lives: it makes them again, or, where another process was quicker, steps down, so that all meet there.
+A process that does not read what it is sent is cut off, so that it delays no other; it connects again by itself.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Broker:
     def _listen(self) -> None:
         self._socket = GreenSocket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
-            # Who may connect may speak to every member.
+            # A process that may connect may send to every member.
             self._made = unix_socket.bind(self._socket, self._path, unix_socket.Access(0o600))
             self._socket.listen(LISTEN_BACKLOG)
         except BaseException:
@@ -139,7 +139,7 @@ class Broker:
         return True
 
     def _listen_again(self) -> None:
-        """The socket's file was removed, or is another one. Those who are connected stay so. Raises OSError."""
+        """The socket's file was removed, or is another one. Existing connections stay. Raises OSError."""
         old = self._socket
         try:
             self._listen()
@@ -221,7 +221,7 @@ def write_all(sock: GreenSocket, outbox: Outbox) -> None:
         while True:
             sock.sendall(b"".join(outbox.take()))
     except Exception:  # whatever it was: a connection that is not written to any more is none
-        shut(sock)  # whoever reads from it learns that way
+        shut(sock)  # the thread that reads from it learns that way
 
 
 def shut(sock: GreenSocket) -> None:

@@ -2,8 +2,8 @@
 
 A bus delivers at most once, and in the order of each sender. While it has no connection nothing is kept: rooms go on
 within each process, what is broadcast meanwhile does not reach the others, and nothing comes twice afterwards. Keeping
-it for later was rejected: those who connect first would send to nobody, and chat lines of five minutes ago arriving all
-at once are not what anybody waits for.
+it for later was rejected: those that connect first would send to no one, and chat lines of five minutes ago arriving
+all at once are of no use.
 
 Another broker (NATS, say) is one more class with the methods of `Bus`; `Reconnecting` does most of it.
 """
@@ -31,7 +31,7 @@ class Listener(Protocol):
     """Whom a bus tells. In the bus's hub. What it raises ends the connection, so it raises nothing for one message."""
 
     def on_message(self, channel: str, payload: bytes) -> None:
-        """Somebody has published; perhaps we ourselves. May wait: the bus reads on when it returns."""
+        """A process has published; perhaps we ourselves. May wait: the bus reads on when it returns."""
 
     def on_subscribed(self, channel: str) -> None:
         """From now on everything that is published there comes. Called again after each loss of the connection."""
@@ -53,13 +53,13 @@ class Bus(Protocol):
         """Hear it no more."""
 
     def publish(self, channel: str, payload: bytes) -> bool:
-        """Send to all who have subscribed. Returns False when it was dropped: no connection, or too much waits."""
+        """Send to all that have subscribed. Returns False when it was dropped: no connection, or too much waits."""
 
     def close(self) -> None:
         """End. What waits is sent if that takes no time."""
 
     def abandon(self) -> None:
-        """In a forked child: close what it shares with its parent, without a word to anybody."""
+        """In a forked child: close what it shares with its parent, without sending anything."""
 
 
 class Outbox:

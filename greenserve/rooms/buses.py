@@ -13,7 +13,7 @@ from greenserve.settings import conceal_url
 def make_bus(address: str) -> Bus:
     """The bus of an address as the setting has it: unix:PATH, redis://..., rediss://...
 
-    Raises ConfigurationError when a library is missing, or the address will not do.
+    Raises ConfigurationError when a library is missing, or the address is invalid.
     """
     if address.startswith("unix:"):
         path = Path(address.removeprefix("unix:"))

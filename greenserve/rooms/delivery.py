@@ -1,12 +1,13 @@
 """A message on its way to the members of a room: encoded once, and handed to their links without ever waiting for one.
 
 Strategy. The members of a room whose WebSockets are in one hub are a `Section` of it. A message for a few of them is
-posted at once; one for many in slices, between which the hub serves everybody else. A section's messages go one after
+posted at once; one for many in slices, between which the hub runs other threads. A section's messages go one after
 the other, so each member gets them in the order of the broadcasts.
 
-Laws. Links are touched in their hub's thread alone. A green thread that broadcasts waits until its message is with all
-links: what it sends to one of them afterwards comes after it, and it cannot fill the memory with messages that nobody
-has got yet. A callback of the hub never waits. Another OS thread waits only when BACKLOG messages wait already.
+Invariants. Links are touched in their hub's thread alone. A green thread that broadcasts waits until its message is
+with all links: what it sends to one of them afterwards comes after it, and it cannot fill the memory with messages that
+no member has got yet. A callback of the hub never waits. Another OS thread waits only when BACKLOG messages wait
+already.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Delivery:
         self.links = links
         self.position = 0
         self.sent = 0
-        self.waiter: Token = []  # who waits for its end
+        self.waiter: Token = []  # the thread that waits for its end
 
     @property
     def addressed(self) -> int:

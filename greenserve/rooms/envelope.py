@@ -1,4 +1,4 @@
-"""What processes say to each other over a bus: one payload is a version, a kind, who says it, and a body. No I/O here.
+"""What processes say to each other over a bus: one payload is a version, a kind, a sender, and a body. No I/O here.
 
 Kinds and versions that this process does not know are ignored: processes of two releases may share a bus while one
 replaces the other.

@@ -4,8 +4,8 @@ Strategy. A process subscribes to the rooms that it has members in, one channel 
 that they live. Presence is told as presence.py has it. A process that was silent for EXPIRY seconds is taken for dead,
 and its members for gone; should it come back, it is asked for them.
 
-Laws. Everything here happens in the hub that opened the bus. What happens elsewhere is passed on to it, and then looked
-at as it is by then; so it does not matter in which order two OS threads tell of a member's coming and going.
+Invariants. Everything here happens in the hub that opened the bus. What happens elsewhere is passed on to it, and then
+looked at as it is by then; so it does not matter in which order two OS threads tell of a member's coming and going.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Somebody in a room."""
+"""A member of a room."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from greenserve.websocket.session import WebSocket
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Member:
-    """Somebody in a room.
+    """A member of a room.
 
     id: tells members apart, in all processes. info: what `join` was given; of a member in another process a copy, as
     JSON carries it. ws: the WebSocket; None in another process.

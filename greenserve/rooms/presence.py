@@ -1,8 +1,8 @@
-"""Who is in one room, as one process knows it. No I/O and no clock in this file: words in, changes and answers out.
+"""The members of one room, as one process knows them. No I/O and no clock here: messages in, changes and answers out.
 
-Strategy. Every process tells the others of each change among its own members, with a number that grows by one. Who
-misses a number asks, and is told the whole list. The list is told, too, by whoever comes into the room, and by all who
-hear that. So a word that was lost on the bus is noticed with the next one, and mended.
+Strategy. Every process tells the others of each change among its own members, with a number that grows by one. A
+process that misses a number asks, and is sent the whole list. The list is sent, too, by a process that joins the room,
+and by all that hear that. So a word that was lost on the bus is noticed with the next one, and mended.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Presence:
         return [self.version, member]
 
     def rosters(self, *, ask: bool) -> Iterator[list[Any]]:
-        """Our whole list: bodies of ROSTER. ask: whether those who hear it shall tell theirs."""
+        """Our whole list: bodies of ROSTER. ask: whether its receivers should send theirs."""
         members = list(self.local.items())
         for start in range(0, max(len(members), 1), PART):
             last = start + PART >= len(members)

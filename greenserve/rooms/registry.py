@@ -1,8 +1,9 @@
-"""All rooms of a process, and who wants to know of their members.
+"""All rooms of a process, and the callbacks for their members.
 
-Strategy. A room is kept while it has members, or while somebody holds it: by weak reference, so that a million names
-that were asked for leave nothing behind, and two who hold a room of one name always hold the same. Callbacks run in a
-green thread, one after the other for each room, so that they may block and see things in their order.
+Strategy. A room is kept while it has members, or while it is referred to: by weak reference, so that a million names
+that were asked for leave nothing behind, and two references to a room of one name are always to the same room.
+Callbacks run in a green thread, one after the other for each room, so that they may block and see things in their
+order.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class Rooms:
 
     def start_afresh(self) -> None:
         """Without members: at first, and in a forked child, for they are its parent's."""
-        self.lock: Any = RLock()  # held for a moment at a time: nobody waits or switches meanwhile
+        self.lock: Any = RLock()  # held for a moment at a time: no thread waits or switches meanwhile
         if self.exchange is not None:
             self.exchange.bus.abandon()
         self.exchange = None
@@ -91,7 +92,7 @@ class Rooms:
         return list(self._occupied.values())
 
     def on_join(self, callback: F) -> F:
-        """Have `callback(room, member)` called when somebody has come into a room, in whatever process.
+        """Have `callback(room, member)` called when a member has joined a room, in any process.
 
         As a decorator, or a call. Callbacks run in a green thread, one after the other for each room; they may block.
         They are called of another process's members too (`member.local` is False), while this process has members in
@@ -101,7 +102,7 @@ class Rooms:
         return callback
 
     def on_leave(self, callback: F) -> F:
-        """As `on_join`, when somebody has gone: left, closed, or lost with its process."""
+        """As `on_join`, when a member has gone: left, closed, or lost with its process."""
         self._on_leave.append(callback)
         return callback
 
@@ -154,7 +155,7 @@ class Rooms:
                         callback(room, member)
                     except Exception:
                         logger.exception("a callback of room %r raised", room.name)
-        except BaseException:  # killed: the hub ends, or somebody has got hold of us
+        except BaseException:  # killed: the hub ends, or other code has found this thread
             with self.lock:
                 self._news.pop(room, None)
             raise

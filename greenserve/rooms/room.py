@@ -109,11 +109,11 @@ class Room:
         finally:
             self.leave(ws)
 
-    # -- who is there
+    # -- the members
 
     @property
     def members(self) -> list[Member]:
-        """Everybody, this process's first: also those in other processes that share rooms, as far as is known here.
+        """All members, this process's first: also those in other processes that share rooms, as far as is known here.
 
         A process knows of others' members of a room while it has members in it itself.
         """
@@ -192,4 +192,4 @@ def _links_of(exclude: WebSocket | Iterable[WebSocket] | None) -> Set[Any]:
         return NOBODY
     if isinstance(exclude, Iterable) and not hasattr(exclude, "link"):  # a WebSocket is iterable as well
         return frozenset(_link_of(ws) for ws in exclude)
-    return frozenset((_link_of(exclude),))  # type: ignore[arg-type]  # it is no iterable, or a WebSocket
+    return frozenset((_link_of(exclude),))  # type: ignore[arg-type]  # it is not an iterable, or it is a WebSocket

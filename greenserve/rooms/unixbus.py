@@ -1,7 +1,8 @@
 """A bus between the processes of one machine, without any other program: the first of them is the broker.
 
-Strategy. Every process connects to the socket. Where nobody listens, the lock beside it decides who does (broker.py),
-and when the broker dies the others notice by the end of their connections, and elect another in the same way.
+Strategy. Every process connects to the socket. If no process listens, the lock beside it decides which one does
+(broker.py), and when the broker dies the others notice by the end of their connections, and elect another in the same
+way.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ CONNECT_SECONDS = 5.0
 
 
 class UnixBus(Reconnecting):
-    """See bus.Bus. path: of the socket; its directory must be one in which nobody else can put files."""
+    """See bus.Bus. path: of the socket; its directory must be one in which other users cannot put files."""
 
     failures = (OSError, ValueError)
 

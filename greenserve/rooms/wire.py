@@ -48,7 +48,7 @@ class Parser:
         self._buffer = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """The frames that are complete now. Raises ValueError for what is no frame: the stream cannot go on then."""
+        """The frames that are complete now. Raises ValueError for what is not a frame: the stream cannot go on then."""
         self._buffer += data
         while (found := self._next()) is not None:
             yield found

@@ -1,4 +1,4 @@
-"""The server: listeners, connections, workers. `Server` is the whole of it for everybody else."""
+"""The server: listeners, connections, workers. `Server` is its interface."""
 
 from greenserve.server.server import Server, serve
 

@@ -89,7 +89,7 @@ class CallLog(AccessLog):
 class FileLog(AccessLog):
     """Writes to standard output (`-`) or appends to a file. Raises ConfigurationError when that cannot be opened.
 
-    limit: bytes of lines that may wait for the disk, or for whoever reads.
+    limit: bytes of lines that may wait for the disk, or for a reader.
     """
 
     def __init__(self, target: str, style: str, limit: int = LIMIT) -> None:

@@ -21,7 +21,7 @@ from greenserve.server.spool import Spool
 logger = logging.getLogger("greenserve.server")
 
 BODY_READ = 262144  # bytes: fewer system calls for an upload
-SKIP_LIMIT = 65536  # bytes of a body nobody read that are worth skipping to keep the connection
+SKIP_LIMIT = 65536  # bytes of an unread body that are worth skipping to keep the connection
 
 
 class State(Enum):
@@ -73,7 +73,7 @@ class RequestBody:
 
     def __init__(self, connection: Connection, content_length: int, *, expect_continue: bool) -> None:
         self._connection = connection
-        self.unread = content_length  # of a chunked body nobody knows: it becomes negative
+        self.unread = content_length  # unknown for a chunked body: it becomes negative
         self._received = 0  # bytes, framing included
         self._skipped = 0  # bytes
         self._parked: float | None = None  # since when `take_in` waits

@@ -2,11 +2,11 @@
 
 Strategy. Between requests a connection is parked: this object, known to the poller, without a green thread. When bytes
 arrive its host gives it a worker, which reads, parses, serves each request (cycle.py), and parks the connection again.
-A head that is still incomplete parks it too, and so do a response that the client takes slowly, and a body that nobody
+A head that is still incomplete parks it too, and so do a response that the client takes slowly, and a body that was not
 has read: a slow client costs no worker. Deadlines are numbers in the object, which the host's sweep compares once a
 second; a timer for each would cost more than the request.
 
-Laws. `Phase` says what a connection is doing, NEXT what may follow; `close` is its one end. Readiness is
+Invariants. `Phase` says what a connection is doing, NEXT what may follow; `close` is its one end. Readiness is
 edge-triggered: it parks only when the last receive took all that there was, and the peer has not hung up. What belongs
 to one request is in its cycle and its body, never here.
 """
@@ -71,7 +71,7 @@ class Host(wire.Host, Protocol):
     draining: bool
     each_is_last: bool  # no request is followed by another one on its connection
     restarting: bool
-    now: float  # of the hub's clock, at the last sweep: fine enough for who is idle for a minute
+    now: float  # of the hub's clock, at the last sweep: fine enough for a connection that is idle for a minute
     header_timeout: float
     keepalive_timeout: float
     spools: Budget | None  # for chunked bodies; None: their applications read them as they come
@@ -134,7 +134,7 @@ class Connection(Wire):
 
     @property
     def peer(self) -> str:
-        """Who the client is, for messages."""
+        """The client's name, for messages."""
         return f"{self.peer_address}:{self.peer_port}" if self.peer_address else "a Unix socket's client"
 
     def _enter(self, phase: Phase, deadline: float = NEVER) -> None:
@@ -365,7 +365,7 @@ class Connection(Wire):
                 self.close()
                 return
             if event is NEED_DATA or inbound.idle:
-                # What has become readable while we were not parked is an event that nobody has heard: ask again.
+                # What has become readable while we were not parked is an event that was missed: ask again.
                 told = self.drained and not self.descriptor.hangup and asked == hub.rounds
                 if told or self.receive(HEAD_READ) < 0:
                     self._park()
@@ -539,7 +539,7 @@ class Connection(Wire):
             self.host.access_log.write_refusal(self, error.status, request)
 
     def _refuse(self, error: ProtocolError) -> None:
-        """The head was wrong: say so and hang up, since nobody knows where the next message would begin."""
+        """The head was wrong: say so and hang up, since it is unknown where the next message would begin."""
         self._log_refusal(error, None)
         self.keep_alive = False
         self.request = self.cycle = None
@@ -556,7 +556,7 @@ class Connection(Wire):
     # -- giving it away
 
     def surrender(self) -> tuple[_socket.socket, bytes]:
-        """Leave the socket to somebody else, until the application returns; see hijack.py. Who that is becomes `owner`.
+        """Leave the socket to another owner, until the application returns; see hijack.py.
 
         Returns it, and what was received and not consumed. Raises ClientDisconnected when it is closed; BadRequest
         when an upgrade is asked for and the request's body has not been read.
@@ -593,12 +593,12 @@ class Connection(Wire):
         self._linger()
 
     def _release(self, failed: bool) -> None:
-        """The application has returned, and whoever has the socket should end."""
+        """The application has returned, and the owner of the socket should end."""
         if self.owner is not None:
             self.owner.finish(failed)
         if self.owner is not None:
             self.owner.when_closed(self._released)
-        elif self.phase is _UPGRADED:  # nobody took it after all
+        elif self.phase is _UPGRADED:  # it was not taken after all
             self.close()
 
     def _released(self, _: object) -> None:
@@ -679,7 +679,8 @@ class Connection(Wire):
         else:
             self.host.hub.unregister(self.descriptor)
             if in_order:
-                # RFC 9112 §9.6. A child that the application has forked has the socket too: closing ours tells nobody.
+                # RFC 9112 §9.6. A child that the application has forked has the socket too: closing ours tells the
+                # client nothing.
                 try:
                     self.socket.shutdown(socket.SHUT_RDWR)
                 except OSError:

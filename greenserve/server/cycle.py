@@ -4,8 +4,8 @@ Strategy. What C or the standard library keeps for each thread (context variable
 raised in it later (a Timeout, a kill), belongs to the request, not to the connection or to the worker: `serve` begins
 with none of it, and leaves none of it behind, whether the next request was pipelined or not.
 
-Law. Whatever comes up through an application ends its request, and nothing but its request: an error page where nothing
-has been sent yet, else the end of the connection, so that no client takes a part for the whole.
+Invariant. Whatever comes up through an application ends its request, and nothing but its request: an error page where
+nothing has been sent yet, else the end of the connection, so that no client takes a part for the whole.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Eventlet's `wsgi.server`: an application served on a socket that the program has opened.
 
-Strategy: its arguments are translated to settings, and the server is the one that everybody has. An argument for what
+Strategy: its arguments are translated to settings, and the server is the ordinary one. An argument for what
 does not exist here is named in a warning, not ignored: a program that relied on it should know.
 """
 

@@ -34,7 +34,7 @@ class Hijackable(Protocol):
 
 
 class Owner(Protocol):
-    """Who has a connection now, and what the server tells and asks it."""
+    """The owner of a connection, and what the server tells and asks it."""
 
     @property
     def status(self) -> str:
@@ -194,7 +194,7 @@ class ConnectionSocket:
             self._connection.take_back(_socket.socket(family, kind, proto, sock.detach()))
 
     def abort(self) -> None:
-        """Close it; who waits for it gets EBADF."""
+        """Close it; its waiters get EBADF."""
         if self._socket is not None:
             with contextlib.suppress(OSError):  # a child that the application has forked has it too
                 self._socket.shutdown(_socket.SHUT_RDWR)

@@ -50,7 +50,7 @@ Accepted: TypeAlias = Callable[[_socket.socket, Peer], None]
 
 
 def open_listener(address: Address, backlog: int, access: unix_socket.Access = unix_socket.BY_ITSELF) -> _socket.socket:
-    """A listening, non-blocking socket. access: who may connect to a Unix socket that is made here. Raises BindError.
+    """A listening, non-blocking socket. access: the permissions of a Unix socket that is made here. Raises BindError.
 
     The raw C type, which patching never replaces; its owner closes it (and removes a Unix socket's path).
     """
@@ -99,13 +99,13 @@ def _unix(address: UnixAddress, backlog: int, access: unix_socket.Access) -> _so
 
 
 class _UnixListener(_socket.socket):
-    """One that this process has bound, and so whose path it removes: what was inherited belongs to who made it."""
+    """One that this process has bound, and so whose path it removes: what was inherited belongs to its creator."""
 
     made: unix_socket.Identity | None = None
 
 
 def _inherited(address: FdAddress) -> _socket.socket:
-    duplicate = os.dup(address.fd)  # the number belongs to whoever opened it
+    duplicate = os.dup(address.fd)  # the number belongs to its opener
     try:
         listener = _socket.socket(-1, -1, -1, duplicate)
     except OSError:
@@ -212,8 +212,8 @@ class Listener(HubCall):
         now = self._hub.clock()
         if now - self._said >= SAID_SECONDS:
             self._said = now
-            mend = "; retrying (raise the limit, ulimit -n)" if error.errno in _SHORTAGES else "; retrying"
-            logger.error("cannot accept on %s: %s%s", self.address, error.strerror, mend)
+            what = "; retrying (raise the limit, ulimit -n)" if error.errno in _SHORTAGES else "; retrying"
+            logger.error("cannot accept on %s: %s%s", self.address, error.strerror, what)
         self._hub.call_later(0 if error.errno in _SHORTAGES and self._relieve() else SHORTAGE_PAUSE, self.switch)
         return False
 

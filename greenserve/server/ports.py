@@ -1,6 +1,6 @@
-"""Why an address could not be bound, in one sentence: who holds it where that can be told, and the mend.
+"""Why an address could not be bound, in one sentence: the holder, if it is known, and what to do.
 
-Only Linux says who listens, in /proc (proc(5)); elsewhere, and for what belongs to others, less is said, never a guess.
+Only Linux lists listeners, in /proc (proc(5)); elsewhere, and for other users' processes, less is said, never a guess.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Listener:
 
 
 def who_listens(host: str, port: int) -> str | None:
-    """Who listens on a TCP port in a way that keeps `host` from it, or None where nobody does or it cannot be told.
+    """The process that listens on a TCP port in a way that keeps `host` from it; None if none does, or it is unknown.
 
     The text is like "pid 4711 (python3 -m http.server)"; for a process of another user, whose descriptors may not be
     read, it is "a process of user www-data".

@@ -72,7 +72,7 @@ class Server:
         self.settings = settings if settings is not None else Settings.from_kwargs(**options)
         self._sockets: list[tuple[_socket.socket, Address]] = []
         self._service: Service | None = None
-        self._waiters: list[Token] = []  # who waits for the end
+        self._waiters: list[Token] = []  # the threads that wait for the end
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
         self.access_log: AccessLog | None = None  # in the place of the one that the settings name
 
@@ -136,9 +136,8 @@ class Server:
         The first signal stops gracefully: requests in progress finish, within `graceful_timeout`. The second kills
         them. The status is GRACEFUL (0), or FORCED (1) when requests were killed. Raises BindError.
 
-        ready: called once when connections are accepted and signals are handled. Who announces the server does it
-        there: a signal sent on reading an earlier announcement would kill the process. signals: False leaves them to
-        the program.
+        ready: called once when connections are accepted and signals are handled. Announce the server there: a signal
+        sent on reading an earlier announcement would kill the process. signals: False leaves them to the program.
         """
         self._prepare()
         try:
@@ -165,7 +164,7 @@ class Server:
         self._prepare()
         greenlet = running()
         token: Token = [greenlet]
-        greenlet.hub.external += 1  # until the thread has begun, nothing shows that somebody will wake us
+        greenlet.hub.external += 1  # until the thread has begun, nothing shows that we will be woken
         start_new_thread(self._serve_in_thread, (token,))
         try:
             error = greenlet.hub.park(greenlet, token)
@@ -360,7 +359,8 @@ def serve(application: Any, *handler: Any, **options: Any) -> int | None:
     `monkey_patch` first, so that a request that waits lets others run; without it, this warns (NotPatchedWarning).
 
     With a listening socket and a function it is Eventlet's `serve`, `greenserve.net.serve`: it calls
-    `handle(sock, address)` for each connection, and returns None. A socket is no application, so no call can mean both.
+    `handle(sock, address)` for each connection, and returns None. A socket is not an application, so no call can mean
+    both.
 
     >>> greenserve.monkey_patch()
     >>> import os, signal

@@ -1,6 +1,6 @@
 """The running server in one hub: connections, workers, deadlines, and the way from serving to stopped.
 
-Law: SERVING -> DRAINING -> STOPPED, never back. Draining closes the listeners and the idle connections; busy ones
+Invariant: SERVING -> DRAINING -> STOPPED, never back. Draining closes the listeners and the idle connections; busy ones
 finish their request; at the grace deadline, or when told to, what is left is killed, and it is said which requests
 those were.
 """
@@ -199,11 +199,11 @@ class Service:
         self.date = _date()
         before, self.now = self.now, self.hub.clock()
         blocked = self.now - before - SWEEP_SECONDS
-        if blocked > SWEEP_SECONDS / 2:  # by an application that computes: then nobody was heard
+        if blocked > SWEEP_SECONDS / 2:  # by an application that computes: then no client was heard
             for connection in self.connections:
                 connection.deadline += blocked
                 connection.write_deadline += blocked
-        # Who has sent in time may be in the ready queue, not looked at: the deadlines come after these.
+        # A client that has sent in time may be in the ready queue, not looked at: the deadlines come after these.
         self.hub.call_soon(self._expire, self.now)
         if self.access_log is not None:
             self.access_log.check()

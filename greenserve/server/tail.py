@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from greenserve.errors import InvalidResponse
 from greenserve.hub.calls import HubCall
 
-SEND_SIZE = 1 << 20  # bytes given to the kernel at once: it copies them while nobody else runs
+SEND_SIZE = 1 << 20  # bytes given to the kernel at once: it copies them while no other thread runs
 COPY_SIZE = 65536  # bytes, where sendfile does not work
 
 

@@ -1,9 +1,9 @@
 """One connection's wire: what moves bytes between its socket and the request in progress, and waits where it must.
 
-Laws. Readiness is edge-triggered: whoever waits has asked first and was told that there is nothing. Reading and writing
-are two waits with a deadline each, which the host's sweep compares once a second: a request may read its body in one
-green thread and write in another. A client as quick as we are never makes us wait: so whoever moves much gives way to
-others when the hub's look at its descriptors is due.
+Invariants. Readiness is edge-triggered: a waiter has asked first and was told that there is nothing. Reading and
+writing are two waits with a deadline each, which the host's sweep compares once a second: a request may read its body
+in one green thread and write in another. A client as quick as we are never makes us wait: so a thread that moves much
+gives way to others when the hub's look at its descriptors is due.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Wire(PoolJob):
     socket: Any  # a _socket.socket, or what stands for it once it is given away
     request: RequestHead | None
     phase: Phase
-    deadline: float  # of the phase; in RUN, of whoever waits for the request's body
-    write_deadline: float  # of whoever waits for the client to take bytes; then it is cut off
+    deadline: float  # of the phase; in RUN, of the wait for the request's body
+    write_deadline: float  # of the wait for the client to take bytes; then it is cut off
     inbound: Inbound
     descriptor: Descriptor
     drained: bool  # the last receive took all that there was
@@ -242,7 +242,7 @@ class Wire(PoolJob):
         raise NotImplementedError
 
     def _ask_again(self, wait: Callable[..., None], *args: float) -> None:
-        """Wait for an application in another OS thread. What has happened since it asked was an event for nobody."""
+        """Wait for an application in another OS thread. What has happened since it asked had no waiter."""
         self._refuse_closed()
         self.host.hub.poller.rearm(self.descriptor.fd)
         wait(*args)

@@ -3,7 +3,7 @@
 A worker is a carrier of the hub (hub.py), lent for as long as there is something to do; so the pool is a count and a
 queue. The queue is the back-pressure: a waiting connection is not read, its client's window fills, and the kernel tells
 the client. A worker that is done takes the job that is next in the hub's own order, if a job it is: between two
-requests there is then no switch at all, and nobody is overtaken.
+requests there is then no switch at all, and no job is overtaken.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PoolJob(HubCall):
 
     __slots__ = ("detached", "worker")
 
-    worker: Carrier | None  # who does it at present
+    worker: Carrier | None  # that does it at present
     detached: bool  # its worker is no longer one of the pool
 
     def begin(self) -> bool:
@@ -46,7 +46,7 @@ class PoolJob(HubCall):
 
 
 class Workers:
-    """Who has a worker, and who waits for one. Also the job that the hub's carriers see."""
+    """The jobs with a worker, and those that wait for one. Also the job that the hub's carriers see."""
 
     __slots__ = ("_hub", "_ready", "_size", "busy", "detached", "waiting")
 

@@ -1,7 +1,8 @@
 """The kinds of values that options have: each knows how to parse itself, how to show itself, and what it accepts.
 
 A value may come as text (command line, environment), as a TOML value or as a Python argument; one parser takes them all
-and raises ConfigurationError with the reason alone: who asks adds the option's name, its origin and the accepted form.
+and raises ConfigurationError with the reason alone: the caller adds the option's name, its origin and the accepted
+form.
 """
 
 from __future__ import annotations

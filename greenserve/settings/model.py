@@ -251,7 +251,7 @@ class Settings:
 
 
 def unknown_option(name: str, what: str, known: Mapping[str, str], source: Source) -> ConfigurationError:
-    """The error for `what`, a name that is no option. known: what to compare with -> what to call it in the text."""
+    """The error for `what`, a name that is not an option. known: name to compare with -> name in the text."""
     hint = instead(name, source)
     if hint is None:
         near = near_match(name, known)

@@ -7,7 +7,7 @@ with greenserve.testing.virtual_time(seed=7) as clock:
         thread.wait()
         assert clock() == 3600.0
 
-Law: time stands still while anybody can run, and jumps to the next deadline when everybody waits. With a seed, the
+Invariant: time stands still while any thread can run, and jumps to the next deadline when all wait. With a seed, the
 green threads that are ready run in an order that the seed decides, so that a loop over seeds tries many schedules,
 and the one that failed can be run again.
 """

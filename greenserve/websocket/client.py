@@ -73,7 +73,7 @@ def connect(  # noqa: PLR0913 - options, each by its name
 
     Redirects are not followed, and proxies are not used (connect to what stands behind them). Raises HandshakeFailed
     when the server does not accept; OSError (TimeoutError, ConnectionRefusedError, ssl.SSLError) when it cannot be
-    reached; ValueError for a URL or a header that will not do.
+    reached; ValueError for an invalid URL or header.
 
     >>> @greenserve.websocket.handler
     ... def echo(ws):

@@ -160,7 +160,7 @@ class GeventWebSocket:
 
 
 def _dead(ws: WebSocket) -> ConnectionClosed:
-    """What gevent-websocket raises, for who catches that, and what we raise, in one."""
+    """What gevent-websocket raises, for code that catches that, and what we raise, in one."""
     theirs = sys.modules.get("geventwebsocket.exceptions")
     error = ws.link.error()
     if theirs is None:
@@ -279,7 +279,7 @@ class WebSocketWSGI:
 
 
 def engineio_warning() -> str | None:
-    """What to tell a user whose python-engineio has chosen green threads that nobody runs here; None: nothing.
+    """What to tell a user whose python-engineio has chosen green threads that do not run here; None: nothing.
 
     It takes the first of eventlet, gevent and threading that is installed, whatever the server.
     """

@@ -20,7 +20,7 @@ MAX_WINDOW_BITS: Final = 15
 # RFC 7692 allows 8, but zlib cannot compress a raw stream with a window of 256 bytes.
 MIN_DEFLATE_BITS: Final = 9
 # A stream may end (BFINAL) and another begin inside a message, RFC 7692 §7.2.3.4. Each restart copies the window, so a
-# message made of thousands of empty streams would cost much time. Nobody sends more than one.
+# message made of thousands of empty streams would cost much time. Real peers send one at most.
 MAX_RESTARTS: Final = 16
 INPUT_STEP: Final = (
     4096  # bytes: three hundred blocks of a few bytes, each with tables of its own, take half a millisecond

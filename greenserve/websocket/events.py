@@ -1,6 +1,6 @@
 """What a connection reports. A text message is its own event, a `str`, and a binary one is `bytes`.
 
-Messages are not wrapped: whoever reads the event would unwrap it at once, and both cost time for each message.
+Messages are not wrapped: the reader of the event would unwrap it at once, and both cost time for each message.
 """
 
 from __future__ import annotations

@@ -133,6 +133,6 @@ def build_frame(opcode: int, payload: bytes, *, mask: bool = False, fin: bool = 
         head = _HEAD_64.pack(first, flag | LENGTH_64, size)
     if not mask:
         return head + payload
-    # §5.3 asks for keys nobody can predict, or a page could choose the bytes on the wire: the system's randomness.
+    # §5.3 asks for unpredictable keys, or a page could choose the bytes on the wire: the system's randomness.
     key = os.urandom(4)
     return b"".join((head, key, apply_mask(payload, key)))

@@ -136,8 +136,8 @@ def check_origin(request: UpgradeRequest, allowed: Sequence[str], scheme: str) -
     allowed: origins such as "https://example.com" or "null"; "same-origin" for that of the request itself: scheme, host
     and port (RFC 6454 §5); "*" for all. scheme: "https" or "http", in which the client sees the server. Browsers send
     their cookies to any site that a page opens a WebSocket to, so without this check every site could act as its
-    visitor; and without the scheme, whoever can change an unencrypted page of a site could act as that of the encrypted
-    one. A request without Origin comes from no browser and passes.
+    visitor; and without the scheme, an attacker who can change an unencrypted page of a site could act as that of the
+    encrypted one. A request without Origin comes from no browser and passes.
     """
     if request.origin is None or ANY_ORIGIN in allowed:
         return
@@ -161,8 +161,8 @@ def parse_origin(origin: str) -> tuple[str, str, int | None] | str:
 def external_scheme(scheme: str, forwarded: str) -> str:
     """The scheme in which the client sees the server. scheme: the connection's; forwarded: X-Forwarded-Proto, or "".
 
-    Behind a proxy that ends TLS we see http where the page says https. Anybody may send that field, but for a page in a
-    browser, and these alone are what an Origin tells about.
+    Behind a proxy that ends TLS we see http where the page says https. Any client may send that field, but for a page
+    in a browser, and these alone are what an Origin tells about.
     """
     nearest = forwarded.partition(",")[0].strip().lower()  # the first proxy's word: the client has spoken to that one
     return _FORWARDED.get(nearest, scheme)

@@ -1,7 +1,7 @@
-"""What has come on a WebSocket and nobody has received yet, and who waits for something to come.
+"""What has come on a WebSocket and was not received yet, and the receivers that wait.
 
-A packed message is unpacked when it is the first and a receiver waits for it. Law: for the hub's thread alone, so it
-needs no lock.
+A packed message is unpacked when it is the first and a receiver waits for it. Invariant: for the hub's thread alone, so
+it needs no lock.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from greenserve.hub.hub import wake
 from greenserve.hub.timers import Token
 from greenserve.websocket.message import PackedMessage
 
-MAX_MESSAGES = 64  # that nobody has received, before reading stops
+MAX_MESSAGES = 64  # that were not received, before reading stops
 MAX_SIZE = 1 << 20  # bytes of memory that they take: the same
 
 
@@ -36,12 +36,12 @@ class Inbox:
         return len(self.messages) >= MAX_MESSAGES or self.size >= MAX_SIZE
 
     @property
-    def roomy(self) -> bool:
+    def below_low_water(self) -> bool:
         """Whether reading may begin again: half of it is free, so that it does not stop and go with every message."""
         return len(self.messages) <= MAX_MESSAGES >> 1 and self.size <= MAX_SIZE >> 1
 
     def put(self, message: str | bytes | PackedMessage) -> bool:
-        """Hand a message to whoever waits, or keep it. Returns whether it is full now."""
+        """Hand a message to a waiting receiver, or keep it. Returns whether it is full now."""
         receivers = self.receivers
         if receivers and not self.messages and type(message) is not PackedMessage:
             while receivers:
@@ -53,7 +53,7 @@ class Inbox:
 
     @property
     def at_hand(self) -> bool:
-        """Whether the first message can be taken as it is, and nobody waits for it."""
+        """Whether the first message can be taken as it is, and no receiver waits for it."""
         return bool(self.messages) and not self.receivers and type(self.messages[0]) is not PackedMessage
 
     def take(self) -> str | bytes:

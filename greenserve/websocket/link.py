@@ -1,12 +1,12 @@
 """The I/O of one WebSocket: its socket, what has come, what has still to go. This half reads, and ends it; outbound.py
 is the one that sends.
 
-Strategy. The socket is read by a callback of the hub, not by whoever calls `receive`: so Pings are answered, and a
+Strategy. The socket is read by a callback of the hub, not by the caller of `receive`: so Pings are answered, and a
 Close is noticed, while the application is busy elsewhere. Complete messages go straight to a waiting receiver, or into
 the inbox. While that is full, or the outbox is, nothing is read, and TCP tells the peer. Whatever the peer sends, the
 callback ends with the hub's turn and makes itself ready again.
 
-Laws. Only the hub's thread touches protocol, socket and inbox. `Stage` says how far the end has come. Whoever waits is
+Invariants. Only the hub's thread touches protocol, socket and inbox. `Stage` says how far the end has come. Waiters are
 resumed at the end, whatever its cause.
 """
 
@@ -52,7 +52,7 @@ LINGER_SECONDS = 2  # to read on after the end, lest a reset destroy our Close o
 LINGER_LIMIT = 1 << 20  # bytes thrown away at the most
 CLOSE_SECONDS = 5  # for the peer to answer our Close
 LAST_WORDS = 64  # messages and control frames of a peer that is gone which are still looked at
-MAX_PINGS = 16  # that nobody has answered: an application may send some, too
+MAX_PINGS = 16  # that were not answered: an application may send some, too
 SMALL = 4096  # bytes: less is not counted, since the rest of a WebSocket weighs as much
 
 _ENDED: Any = object()  # outcome of a receiver: no message will come
@@ -88,7 +88,7 @@ class Link(Outbound):
         "_unpacking",
         "_write_timeout",
         "client",
-        "farewell",
+        "close_sent",
         "on_pong",
     )
 
@@ -105,7 +105,7 @@ class Link(Outbound):
         memory: Memory | None = None,
     ) -> None:
         super().__init__(hub, sock, protocol, memory or Memory())
-        self.farewell: Close | None = None  # our Close, if we began
+        self.close_sent: Close | None = None  # our Close, if we began
         self.on_pong: Callable[[bytes], object] | None = None
         self.client = client
         self._inbox = Inbox()
@@ -212,7 +212,7 @@ class Link(Outbound):
                     break
                 if ahead is _OTHER:  # it may be the end: first let the application answer what came before
                     return self._put_off_reading()
-            elif event is not MORE and not self._heed(event):
+            elif event is not MORE and not self._on_control(event):
                 return False
             if self.hub.turn_is_over():
                 return self._put_off_reading()
@@ -220,7 +220,7 @@ class Link(Outbound):
             return self._settle()
         return not self._paused
 
-    def _heed(self, event: object) -> bool:
+    def _on_control(self, event: object) -> bool:
         """A Ping, a Pong or a Close. Returns whether there will be more."""
         if type(event) is Close:
             self._answer()
@@ -264,7 +264,7 @@ class Link(Outbound):
         """Read on, if there is room now on both sides."""
         if not self._paused or self._unpacking or self.stage >= ENDED:
             return
-        if self._inbox.roomy and self._outbox_size <= OUTBOX_LIMIT:
+        if self._inbox.below_low_water and self._outbox_size <= OUTBOX_LIMIT:
             self._paused = False
             self.hub.call_soon(self._read_on)
 
@@ -327,7 +327,7 @@ class Link(Outbound):
         return message
 
     def _serve_receivers(self) -> None:
-        """Hand messages to those who wait. What has to be unpacked first is, if it is short; else it stands in line.
+        """Hand messages to the waiters. What has to be unpacked first is, if it is short; else it stands in line.
 
         What comes behind it is not read then: it may be the end, and the application is to have its chance to answer.
         """
@@ -336,7 +336,7 @@ class Link(Outbound):
             unpacker_of(self.hub).add(self)
 
     def serve(self) -> bool:
-        """Hand messages to those who wait, and unpack one of them a step further. Returns whether it needs another.
+        """Hand messages to the waiters, and unpack one of them a step further. Returns whether it needs another.
 
         After the end, receivers for whom there is none are told so.
         """
@@ -370,7 +370,7 @@ class Link(Outbound):
     # -- the end
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Send our Close, if nobody has closed before; the rest goes by itself. The hub's thread only.
+        """Send our Close, if neither side has closed before; the rest goes by itself. The hub's thread only.
 
         What comes meanwhile is dropped. Raises ValueError for a code that must not be sent.
         """
@@ -396,7 +396,7 @@ class Link(Outbound):
 
     def _say_close(self, code: int, reason: str) -> None:
         frame = self.protocol.close(code, reason)
-        self.farewell = Close(code, reason)
+        self.close_sent = Close(code, reason)
         self._waits = 0.0
         self._write(frame)  # which may find the peer gone
 
@@ -482,7 +482,7 @@ class Link(Outbound):
             else:
                 self._lost()
         elif before < interval <= self._waits:
-            self.ping(os.urandom(4))  # which nobody can answer who has not read it
+            self.ping(os.urandom(4))  # which only a peer that has read it can answer
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a Ping, if it is open and the peer is not far behind. The hub's thread only."""
@@ -492,7 +492,7 @@ class Link(Outbound):
             self._write(self.protocol.ping(payload))
 
     def _end(self) -> None:
-        """No message will come any more: tell those who wait; flush; shut our side."""
+        """No message will come any more: tell the waiters; flush; shut our side."""
         if self.stage < ENDED:
             self._set_ended()
             if self._outbox is None:

@@ -4,7 +4,7 @@ Strategy. Each link says how much it holds when that changes. A peer decides for
 never end it, and an application may be slow to receive. So when all together hold more than the limit, waiting would
 not help: the link that holds the most is given up. What is sent waits in its sender instead (see outbound.py).
 
-Law: for the hub's thread alone.
+Invariant: for the hub's thread alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One message on its way in, put together from any number of frames, each in any number of pieces.
 
-Strategy. What arrives is kept as it came. A compressed message is inflated only when it is complete and somebody wants
-it, and so is a long text decoded: a kilobyte that becomes a megabyte costs its kilobyte until then.
+Strategy. What arrives is kept as it came. A compressed message is inflated only when it is complete and a receiver
+wants it, and so is a long text decoded: a kilobyte that becomes a megabyte costs its kilobyte until then.
 
 Every check happens as soon as the bytes are there: the limit before they are stored, UTF-8 at the first bad byte; those
 of a compressed message, when it is inflated.

@@ -107,7 +107,7 @@ FRAMES_PER_STEP: Final = 32  # fragments, some microseconds each, that one step 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a peer may send, in bytes; None is no limit. A message counts inflated, a frame as it comes on the wire."""
+    """What a peer may send, in bytes; None: no limit. A message counts inflated, a frame as it comes on the wire."""
 
     # `websockets` takes 1 MiB as well, Engine.IO 1 MB, eventlet 8 MiB; browsers' own frames stay near 128 KiB.
     max_message: int | None = 1024 * 1024
@@ -204,14 +204,14 @@ class Protocol:
         if not data:
             self._eof = True
         elif self._buffer:
-            # Short: whoever drains the events leaves the beginning of a head or of a control frame at most.
+            # Short: a caller that drains the events leaves the beginning of a head or of a control frame at most.
             self._buffer = self._buffer[self._start :] + data
             self._start = 0
         else:
             self._buffer = data
 
     def ahead(self) -> Ahead:
-        """What `next_event` will meet: whoever has just got a message may wish to answer it before anything else."""
+        """What `next_event` will meet: a caller that has just got a message may want to answer it first."""
         if len(self._buffer) > self._start:
             first = self._buffer[self._start]
             return Ahead.MESSAGE if self._message is None and first in _WHOLE_DATA else Ahead.OTHER
@@ -238,7 +238,7 @@ class Protocol:
             return message
 
     def step(self) -> Event | PackedMessage | Literal[More.MORE] | None:
-        """`next_event` in steps that take well under a millisecond, for whoever has others to serve.
+        """`next_event` in steps that take well under a millisecond, for a caller that has others to serve.
 
         MORE: go on, now or later. A PackedMessage is the caller's to unpack, and to report with `fail` when it cannot
         be. The rest as of `next_event`.
@@ -442,7 +442,7 @@ class Protocol:
         return self._control_frame(Opcode.PING, payload)
 
     def pong(self, payload: bytes = b"") -> bytes:
-        """The bytes of a Pong nobody asked for (a heartbeat, RFC 6455 §5.5.3). Raises ConnectionClosed, ValueError."""
+        """The bytes of an unsolicited Pong (a heartbeat, RFC 6455 §5.5.3). Raises ConnectionClosed, ValueError."""
         return self._control_frame(Opcode.PONG, payload)
 
     def _control_frame(self, opcode: Opcode, payload: bytes) -> bytes:

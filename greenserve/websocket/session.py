@@ -131,8 +131,8 @@ class WebSocket:
         try:
             return self._link.receive(None)
         except ConnectionClosed as closed:
-            # Where we began to close, how the peer took it is nothing that a loop over its messages could mend.
-            if closed.code in _IN_ORDER or self._link.farewell is not None:
+            # Where we began to close, how the peer took it is nothing that a loop over its messages could repair.
+            if closed.code in _IN_ORDER or self._link.close_sent is not None:
                 raise StopIteration from None
             raise
 

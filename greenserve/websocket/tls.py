@@ -1,7 +1,7 @@
 """A link over TLS: the same, where reading may have to wait for room and sending for data.
 
-Laws. OpenSSL keeps decrypted bytes that no poller sees, so a read has found everything only when it says that it wants
-more. Whatever one direction waits for, both are tried when it comes.
+Invariants. OpenSSL keeps decrypted bytes that no poller sees, so a read has found everything only when it says that it
+wants more. Whatever one direction waits for, both are tried when it comes.
 """
 
 from __future__ import annotations
