@@ -190,7 +190,7 @@ def _excepthook(args: Any, /) -> None:
 class _Sentinel:
     """Looks like a lock that its thread takes at its beginning, and that is released when that ends.
 
-    Not a real one: a lock that is handed to the first of several who join the thread is still locked for the second,
+    Not a real one: a lock that is handed to the first of several joiners is still locked for the second,
     and `threading` takes that for an error.
     """
 

@@ -316,7 +316,7 @@ def _upgrade_class(kind: type, replaced: dict[int, tuple[str, Any]]) -> list[str
 
 
 def _upgrade_defaults(function: FunctionType, replaced: dict[int, tuple[str, Any]]) -> None:
-    """Defaults are an abbreviation: nobody compares them, or looks for them elsewhere."""
+    """Defaults are an abbreviation: they are not compared, or looked for elsewhere."""
     positional, named = function.__defaults__ or (), function.__kwdefaults__ or {}
     if not any(id(value) in replaced for value in (*positional, *named.values())):
         return

@@ -58,7 +58,7 @@ class Lookups:
         except OSError as error:
             if self._calls.get(key, (0, None))[1] is call:
                 self._calls.pop(key, None)
-            raise type(error)(*error.args) from None  # each asker his own: several may raise it at the same time
+            raise type(error)(*error.args) from None  # one for each caller: several may raise it at the same time
 
     def _evict(self, now: float) -> None:
         """Forget what is stale; when nothing is, everything: that is simpler than an order of use, and as rare."""

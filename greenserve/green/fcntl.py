@@ -1,7 +1,7 @@
 """Green `fcntl`: the green thread that waits for a lock on a file waits alone.
 
 Strategy: a lock is asked for without blocking, again and again. An OS thread that waited for it in the kernel could
-not be called back when the caller is killed, and would then hold a lock that nobody releases.
+not be called back when the caller is killed, and would then hold a lock that is never released.
 """
 
 from __future__ import annotations

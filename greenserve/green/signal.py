@@ -3,7 +3,7 @@ interpreter's own.
 
 An event loop has signals written to a descriptor of its own while it has handlers for them, and takes it back
 afterwards; and it cancels its main task on Ctrl-C, but only in the main thread, and where the program has no handler.
-The hub has one in the place of the default (hub/interrupt.py), and shall have it again when the loop restores that.
+The hub has one in the place of the default (hub/interrupt.py), and gets it again when the loop restores that.
 """
 
 from __future__ import annotations

@@ -2,11 +2,11 @@
 
 Strategy. A registration with the poller outlives a single wait, so a wait costs no system call of its own; it is made
 for a descriptor that its owner has just opened, and ended before the owner closes it. Invariant: a waiter has asked by
-a system call first and got EAGAIN; after that every change is an event, whether or not
-the one before was waited for.
+a system call first and got EAGAIN; after that every change is an event, whether or not the one before
+was waited for.
 
 What was closed behind our back (os.close) no poller reports. The number's next use tells, and so does a look at those
-who are waited for, before the hub sleeps.
+that are waited for, before the hub sleeps.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ not wait any more, though it is still there.
 
 
 class Descriptor:
-    """One registered file descriptor: who waits to read and who to write.
+    """One registered file descriptor: its waiting readers and writers.
 
     A waiter is a token, or a `HubCall` that is made ready at the next event (with a poller that has no edges its owner
     must also `arm` it). `hangup` stays set once the peer has closed or the descriptor has failed: there will be no
-    other edge, so whoever would wait must look instead. It is registered as long as `hub.descriptors[fd]` is this
+    other edge, so a waiter must look instead. It is registered as long as `hub.descriptors[fd]` is this
     object.
     """
 
@@ -51,7 +51,7 @@ class Descriptor:
         self.reader: Token | HubCall | None = None
         self.writer: Token | HubCall | None = None
         self.hangup = False
-        self.stranger = False  # registered by us for a number that somebody has named, whoever owns it
+        self.stranger = False  # registered by us for a number that was named, whatever its owner
 
 
 class Descriptors(Parking):
@@ -87,7 +87,7 @@ class Descriptors(Parking):
         return descriptor
 
     def register_late(self, fd: int) -> Descriptor:
-        """`register`, for an owner who has opened the descriptor a while ago: whoever has waited for it by its number
+        """`register`, for an owner that has opened the descriptor a while ago: a thread that has waited for its number
         since goes on waiting.
         """
         descriptor = self.descriptors.get(fd)
@@ -102,7 +102,7 @@ class Descriptors(Parking):
         return self.register(fd)
 
     def unregister(self, descriptor: Descriptor) -> None:
-        """Watch no more; whoever waits gets EBADF. To be called before the descriptor is closed. This hub's thread
+        """Watch no more; the waiters get EBADF. To be called before the descriptor is closed. This hub's thread
         only.
         """
         fd = descriptor.fd
@@ -176,7 +176,7 @@ class Descriptors(Parking):
             raise TimeoutError("timed out")
 
     def wait_readable(self, fd: int, deadline: float | None = None) -> None:
-        """Park until any descriptor, whoever owns it, is readable: now or later. Raises as `wait_read` does."""
+        """Park until any descriptor, whatever its owner, is readable: now or later. Raises as `wait_read` does."""
         descriptor = self._level_triggered(fd)
         if descriptor is not None:
             self.wait_read(descriptor, deadline)
@@ -244,7 +244,7 @@ class Descriptors(Parking):
     # -- events
 
     def dispatch(self, events: list[tuple[int, int]]) -> None:  # noqa: C901 - a call for each event costs as much
-        """Make ready whoever waits for what the poller has reported."""
+        """Make ready the waiters for what the poller has reported."""
         waiter: Token | HubCall | None = None
         try:
             for fd, bits in events:
@@ -290,11 +290,11 @@ class Descriptors(Parking):
     # -- what was closed behind our back
 
     def _look_for_closed(self, timeout: float | None) -> float | None:
-        """Before a sleep of `timeout` seconds: give EBADF to those who wait for what is closed, or is another file by
+        """Before a sleep of `timeout` seconds: give EBADF to the waiters for what is closed, or is another file by
         now.
 
         At most once a second; where that is not over yet, the sleep is cut to that time. Returns how long to sleep.
-        Nothing changes while nobody runs, so a hub that has looked sleeps on.
+        Nothing changes while no thread runs, so a hub that has looked sleeps on.
         """
         if self.rounds - self._looked_round <= 1 or not self.descriptors:
             self._looked_round = self.rounds

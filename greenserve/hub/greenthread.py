@@ -46,7 +46,7 @@ _NEW, _STARTED, _DONE = State  # looking a member up in its Enum costs as much a
 class GreenThread(Generic[T]):
     """A function running on its own; made by `spawn`.
 
-    It goes on whether or not this object is kept, as an OS thread would: one that waits for what nobody else
+    It goes on whether or not this object is kept, as an OS thread would: one that waits for what nothing else
     refers to is not collected, but stays, and is named in a deadlock's report. A hub that is closed, as it is with its
     OS thread, kills those that are left; the interpreter's exit does not, and runs none of their `finally` blocks.
 

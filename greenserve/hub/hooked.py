@@ -1,15 +1,15 @@
 """A queue's store whose operations are not atomic: PriorityQueue's heap, and whatever a subclass makes of _put and
 _get.
 
-Strategy: one at a time is inside, which a test-and-set cell sees to (a lock that nobody ever waits for). Whoever finds
-the cell taken leaves a wish (an item to store, a place in the getters' line, a question); the one inside fulfils all
-wishes, and looks again after it has left. So a comparison that itself puts, a finaliser that comes in the middle of
+Strategy: one at a time is inside, which a test-and-set cell sees to (a lock that is never waited for). A thread that
+finds the cell taken leaves a wish (an item to store, a place in the getters' line, a question); the one inside fulfils
+all wishes, and looks again after it has left. So a comparison that itself puts, a finaliser that comes in the middle of
 one, or an OS thread that is preempted there, holds up no thread forever. The alternative, a mutex, deadlocks in all
 three.
 
-Law: what a hook raises is raised in the green thread whose item it was about, and not in the one that happened to be
-inside; that one's own kill or Timeout stays its own. A putter waits for its wish, to be told; where it cannot wait, in
-a finaliser, inside a hook, in the hub's own greenlet, the error is printed.
+Invariant: what a hook raises is raised in the green thread whose item it was about, and not in the one that happened to
+be inside; that one's own kill or Timeout stays its own. A putter waits for its wish, to be told; where it cannot wait,
+in a finaliser, inside a hook, in the hub's own greenlet, the error is printed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class HookedStore:
     # -- storing
 
     def append(self, item: Any) -> None:
-        """Store an item, now or as soon as whoever is inside has left. Raises what the hook does."""
+        """Store an item, now or as soon as the thread inside has left. Raises what the hook does."""
         if self._inbox or not self._enter():
             self._append_later(item)
             return
@@ -212,7 +212,7 @@ class HookedStore:
         try:
             return bool(self._hooks._qsize())
         except Exception:
-            return True  # the getter shall be told
+            return True  # the getter is to be told
 
     def _give(self, line: Line, otherwise: Any) -> None:
         """Give an item to the first in the line, or what the hook raises. When there is none, it gets `otherwise`."""

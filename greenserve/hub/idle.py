@@ -124,7 +124,7 @@ def print_error(what: str, error: BaseException) -> None:
 
 
 def write(text: str) -> None:
-    """On standard error; if that is gone or fails, nowhere: a report that cannot be written must harm nobody.
+    """On standard error; if that is gone or fails, nowhere: a report that cannot be written must do no harm.
 
     It waits for no reader. What a program has put in the place of `sys.stderr` may lack `flush`, or raise anything.
     """

@@ -30,7 +30,7 @@ _hub: list[Parking] = []  # the main OS thread's; at most one
 
 
 def claim(hub: Parking) -> None:
-    """Make signals wake `hub`, and SIGINT its main's, where nobody else has a handler. Does nothing outside the main OS
+    """Make signals wake `hub`, and SIGINT its main's, where no other handler is set. Does nothing outside the main OS
     thread.
     """
     if hub.wakeup.watch_signals():
@@ -46,7 +46,7 @@ def release(hub: Parking) -> None:
 
 
 def watch_again() -> None:
-    """Let signals wake the hub, after somebody else has had them for a while. The main OS thread's only."""
+    """Let signals wake the hub, after other code has had them for a while. The main OS thread's only."""
     for hub in _hub:
         hub.wakeup.watch_signals()
 

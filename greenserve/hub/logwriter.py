@@ -243,7 +243,7 @@ def _open(path: str) -> int:
     except OSError as error:
         if error.errno != errno.ENXIO:
             raise
-        return os.open(path, os.O_RDWR | os.O_NONBLOCK | flags)  # nobody reads yet: what is written waits there
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | flags)  # not read yet: what is written waits there
 
 
 def _is(kind: Callable[[int], bool], path: str) -> bool:

@@ -507,7 +507,7 @@ class Connection(Wire):
         return self._skip_body() and self._run_on()
 
     def _skip_body(self) -> bool:
-        """Skip what has come of a body that nobody read. Returns whether its end was found; if not, parks, or ends."""
+        """Skip what has come of an unread body. Returns whether its end was found; if not, parks, or ends."""
         assert self.body is not None
         progress = self.body.skip()
         if progress is Progress.WAITING:
@@ -645,7 +645,7 @@ class Connection(Wire):
         self.close()
 
     def cut_short(self) -> None:
-        """Nothing may follow what was sent: whoever goes on to send gets ClientDisconnected."""
+        """Nothing may follow what was sent: further sends raise ClientDisconnected."""
         if self.cycle is not None:
             self.cycle.cut = True
             self.cycle.cut_off()

@@ -246,7 +246,7 @@ def _show_rooms(text: str) -> str:
 
 
 def _quote_rooms(value: object) -> str:
-    """As an error quotes it: of what is mistyped nobody knows which part is the password."""
+    """As an error quotes it: in a mistyped URL it is unknown which part is the password."""
     text = value.strip() if isinstance(value, str) else ""
     return repr(text if text.startswith("unix:") and "@" not in text else conceal_url(text))
 

@@ -18,7 +18,7 @@ _IN_TEXT = (
 
 
 class SecretUrl(str):
-    """A URL that shows its secrets to whoever uses it as text, but not in a `repr`, so neither in that of Settings."""
+    """A URL that shows its secrets where it is used as text, but not in a `repr`, so neither in that of Settings."""
 
     __slots__ = ()
 
