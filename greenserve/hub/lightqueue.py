@@ -237,7 +237,7 @@ class LightQueue(Generic[T]):
                     self._admit()
                     self._settle()
                 return item
-        elif block and timeout is None and not self._putters and self._state is _OPEN:
+        elif block and timeout is None and not self._putters:
             # The common wait, in one piece; `_get_carefully` has all the others.
             greenlet: Any = _getcurrent()
             try:  # `running`, without a call's cost
