@@ -56,6 +56,11 @@ class Inbox:
         """Whether the first message can be taken as it is, and no receiver waits for it."""
         return bool(self.messages) and not self.receivers and type(self.messages[0]) is not PackedMessage
 
+    @property
+    def packed(self) -> bool:
+        """Whether the first message has to be unpacked."""
+        return bool(self.messages) and type(self.messages[0]) is PackedMessage
+
     def take(self) -> str | bytes:
         """The first message, which is `at_hand`."""
         message = self.messages.pop(0)

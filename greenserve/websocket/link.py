@@ -331,7 +331,9 @@ class Link(Outbound):
 
         What comes behind it is not read then: it may be the end, and the application is to have its chance to answer.
         """
-        if not self._unpacking and self.serve():
+        if self._unpacking:
+            return
+        if (self._inbox.packed and self.hub.turn_is_over()) or self.serve():
             self._unpacking = self._paused = True
             unpacker_of(self.hub).add(self)
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from greenserve.hub.lock import Lock
+
 
 class Holder(Protocol):
     """Something that holds memory, and can be given up."""
@@ -20,12 +22,16 @@ class Holder(Protocol):
 
 
 class Memory:
-    """The bytes that holders hold together. limit: None for any. waiting: bytes that peers have still to take."""
+    """The bytes that holders hold together. limit: None for any. waiting: bytes that peers have still to take.
+
+    compressing: held by the one that compresses a large message.
+    """
 
     def __init__(self, limit: int | None = None) -> None:
         self.limit = float("inf") if limit is None else limit
         self.held = 0
         self.waiting = 0
+        self.compressing = Lock()
         self._holders: dict[Holder, int] = {}
 
     @property

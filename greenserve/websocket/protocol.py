@@ -19,7 +19,7 @@ from enum import Enum, auto
 from typing import Final, Literal
 
 from greenserve.websocket.closing import CloseCode, close_payload, parse_close
-from greenserve.websocket.deflate import DeflateParameters, Deflater, Inflater
+from greenserve.websocket.deflate import DEFLATE_STEP, DeflateParameters, Deflater, Inflater
 from greenserve.websocket.errors import ConnectionClosed, MessageTooBig, ProtocolViolation
 from greenserve.websocket.events import Close, Event, Ping, Pong
 from greenserve.websocket.frames import (
@@ -428,14 +428,21 @@ class Protocol:
         deflate = self._deflate
         if self._mask or deflate is None or not deflate.server_no_context_takeover:
             return self.send(message)
-        payload, opcode = (message.encode(), _TEXT) if isinstance(message, str) else (_as_bytes(message), _BINARY)
         deflater = deflate.deflater(server=True)
-        compressed = payload if deflater is None else (yield from deflater.steps(payload))
+        if deflater is None:
+            return self.send(message)
+        parts = []
+        for start in range(0, len(message), DEFLATE_STEP):
+            part = message[start : start + DEFLATE_STEP]
+            parts.append(part.encode() if isinstance(part, str) else part)
+            yield
+        compressed = yield from deflater.steps(parts)
         if self.state is not _OPEN:
             raise self._closed_error()
-        if len(compressed) < len(payload):
+        opcode = _TEXT if isinstance(message, str) else _BINARY
+        if len(compressed) < sum(map(len, parts)):
             return build_frame(opcode, compressed, rsv1=True)
-        return build_frame(opcode, payload)
+        return build_frame(opcode, b"".join(parts))
 
     def ping(self, payload: bytes = b"") -> bytes:
         """The bytes of a Ping. payload: at most 125 bytes. Raises ConnectionClosed, ValueError."""

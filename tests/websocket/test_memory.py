@@ -90,14 +90,14 @@ def test_a_message_that_was_inflated_for_a_receiver_who_has_left_counts_as_it_is
     receiving = spawn(pair.ws.receive)
     sleep(0)
     pair.peer.send(pair.peer.frame(TEXT, compressed(text.encode()), rsv=4))
-    while not pair.link._unpacking:
+    while not pair.link._unpacking or pair.link._inbox.size < 20_000:
         sleep(0)
     kill(receiving)
     while pair.link._unpacking:
         sleep(0)
     inbox = pair.link._inbox
     assert isinstance(inbox.messages[0], PackedMessage)
-    assert inbox.size == inbox.messages[0].size > OVERHEAD + len(compressed(text.encode()))
+    assert inbox.size == inbox.messages[0].size >= 20_000
     assert pair.ws.receive() == text
     assert inbox.size == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import zlib
 
 import pytest
@@ -11,6 +12,8 @@ from greenserve.hub.hub import current_hub
 from greenserve.websocket import ConnectionClosed
 from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.link import LINGER_LIMIT, READ_SIZE, Stage
+from greenserve.websocket.memory import Memory
+from greenserve.websocket.message import PackedMessage
 from greenserve.websocket.outbound import JOINED_SIZE
 
 from .pair import Pair
@@ -107,6 +110,22 @@ def test_others_run_while_a_large_message_is_compressed(message):
         assert data == (message.encode() if isinstance(message, str) else message)
 
 
+def test_large_messages_of_many_are_compressed_one_after_the_other():
+    memory = Memory()
+    messages = [bytes([number]) * MIB for number in range(20)]
+    with contextlib.ExitStack() as pairs:
+        senders = [
+            spawn(pairs.enter_context(Pair(deflate=DeflateParameters(), memory=memory)).ws.send, message)
+            for message in messages
+        ]
+        turns_until(lambda: senders[0].dead)
+        assert not any(sender.dead for sender in senders[1:])
+        rounds = current_hub().rounds
+        turns = turns_until(lambda: all(sender.dead for sender in senders))
+        assert turns >= 19 * 64
+        assert current_hub().rounds - rounds >= 19 * 64
+
+
 def test_others_run_while_an_application_sends_to_a_quick_peer():
     with Pair() as pair:
 
@@ -163,6 +182,26 @@ def test_a_message_whose_websocket_closes_while_it_is_compressed_is_not_sent():
         with pytest.raises(ConnectionClosed):
             sending.wait()
         assert pair.peer.read_close() == (1000, "")
+
+
+def test_when_a_turn_is_over_nothing_is_unpacked_in_it_any_more(monkeypatch):
+    steps = []
+    step = PackedMessage.step
+    monkeypatch.setattr(PackedMessage, "step", lambda self: steps.append(self) or step(self))
+    memory = Memory()
+    with contextlib.ExitStack() as pairs:
+        many = [pairs.enter_context(Pair(deflate=DeflateParameters(), memory=memory)) for _ in range(20)]
+        receivers = [spawn(pair.ws.receive) for pair in many]
+        sleep(0)
+        for pair in many:
+            pair.peer.send(pair.peer.frame(TEXT, compressed(b"x" * 100_000), rsv=4))
+        most = before = 0
+        while not all(receiver.dead for receiver in receivers):
+            sleep(0)
+            most = max(most, len(steps) - before)
+            before = len(steps)
+        assert most <= 2
+        assert [receiver.wait() for receiver in receivers] == ["x" * 100_000] * 20
 
 
 def test_others_run_while_what_comes_after_the_end_is_thrown_away():
