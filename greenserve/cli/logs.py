@@ -27,7 +27,7 @@ def configure_logging(level: str) -> None:
     """Send what is at least as severe as `level`, a name such as info, to standard error. Twice is harmless."""
     logger = logging.getLogger(_ROOT)
     logger.setLevel(level.upper())
-    if not logger.handlers:
+    if logger.propagate:  # not configured by us yet
         handler = logging.StreamHandler()
         handler.setFormatter(_Formatter(FORMAT))
         logger.addHandler(handler)

@@ -23,6 +23,7 @@ from greenserve.hub import idle, interrupt
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
 from greenserve.hub.timers import Token
+from greenserve.server import lastresort
 from greenserve.server.accesslog import AccessLog
 from greenserve.server.listener import bound_address, open_listener, remove_path
 from greenserve.server.service import Service, State
@@ -31,6 +32,7 @@ from greenserve.wsgi.callbacks import HandleError, HandleRequest, application_of
 from greenserve.wsgi.gateway import Application
 
 logger = logging.getLogger("greenserve.server")
+lastresort.install()
 
 GRACEFUL = 0  # exit status: every request in progress was finished
 FORCED = 1  # exit status: some were killed

@@ -66,16 +66,17 @@ class Command:
         shell: str = "",
         before: str = "",
         prefix: tuple[str, ...] = (),
+        words: tuple[str, ...] = ("-m", "greenserve", "app:app", "--bind"),
         **streams: object,
     ) -> None:
         self.directory = directory
         (directory / "app.py").write_text(f"{before}\n{APPLICATION}")
         self._path = str(directory / "socket")
-        words = [*prefix, sys.executable, "-m", "greenserve", "app:app", "--bind", f"unix:{self._path}", *arguments]
+        command = [*prefix, sys.executable, *words, f"unix:{self._path}", *arguments]
         if shell:  # what follows the command there
-            words = ["sh", "-c", f'exec "$@" {shell}', "sh", *words]
+            command = ["sh", "-c", f'exec "$@" {shell}', "sh", *command]
         self.process = subprocess.Popen(
-            words,
+            command,
             cwd=directory,
             env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
@@ -185,6 +186,41 @@ def test_nobody_reads_what_the_server_says(start: Start, stuck: int, target: str
     assert command.ask(*(target.format(number) for number in range(30))) == [NOISY[target]] * 30
     assert command.ask("/") == [200]
     assert command.stop() == 0
+
+
+PROGRAM = """
+import sys, greenserve
+greenserve.monkey_patch()
+
+def fail():
+    raise RuntimeError("x" * 1000)
+
+def app(environ, start_response):
+    if environ["PATH_INFO"] == "/raise":
+        fail()
+    greenserve.spawn(fail)
+    start_response("200 OK", [("Content-Length", "5")])
+    return [b"hello"]
+
+sys.exit(greenserve.serve(app, bind=sys.argv[-1], access_log="-"))
+"""
+
+
+def test_a_program_of_its_own_that_configures_no_logging(start: Start, tmp_path: Path, stuck: int) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = start(words=("program.py",), stdout=stuck, stderr=stuck)
+    assert command.ask(*["/", "/raise"] * 30) == [200, 500] * 30
+    assert command.stop() == 0
+
+
+def test_a_program_of_its_own_sees_the_servers_errors(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = start(words=("program.py",), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert command.ask("/raise") == [500]
+    assert command.stop() == 0
+    said = command.process.stderr.read().decode()
+    assert said.count("GET /raise HTTP/1.1: the application raised an error\nTraceback (most recent call last):\n") == 1
+    assert "stopping" not in said  # less than a warning
 
 
 def test_what_is_lost_at_the_end_is_said(start: Start, stuck: int) -> None:
