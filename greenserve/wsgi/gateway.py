@@ -115,6 +115,8 @@ class Exchange:
             raise InvalidResponse("the response is over: write() was called too late")
         elif data:
             self._send_body(data)
+        else:
+            self._transport.give_way()
 
     def _send_whole(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
         """A body that is there as a whole: its length is known, and head and body leave together."""
@@ -145,7 +147,8 @@ class Exchange:
         for piece in pieces:
             if not isinstance(piece, bytes):
                 raise _not_bytes(piece)
-            if not piece:
+            if not piece:  # PEP 3333: "not ready yet"
+                self._transport.give_way()
                 continue
             if self.stage is _BODY:
                 if self._framing is _NONE:

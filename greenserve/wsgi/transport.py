@@ -35,6 +35,9 @@ class Transport(Protocol):
     def finish_file(self, fd: int, offset: int, count: int) -> None:
         """`finish` with `count` bytes of the regular file `fd` from `offset`; the file may be closed afterwards."""
 
+    def give_way(self) -> None:
+        """Let others run when this turn is over."""
+
     def settle_body(self) -> bool:
         """The response begins: say whether what the application leaves of the request's body can be skipped, so that
         the connection can be kept.
