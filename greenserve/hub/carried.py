@@ -86,6 +86,12 @@ class Carried:
             _greenlet.settrace(self._others)
             self._watching = False
 
+    def drop(self) -> None:
+        """The running green thread goes on as another one: a server's, with its next request."""
+        for kind in self._state:
+            kind.put(kind.neutral)
+        self._state = {}
+
     def begin_afresh(self) -> None:
         """In a forked child, where only the running green thread is left, and no loop runs (asyncio sees to that)."""
         self._aside.clear()
@@ -116,6 +122,11 @@ _here = _Here()
 def note(kind: Kind, value: Any) -> None:
     """The running green thread has just set its state of this kind to `value`."""
     _here.carried.note(kind, value)
+
+
+def drop() -> None:
+    """Forget all that the running green thread has set."""
+    _here.carried.drop()
 
 
 def _after_fork_in_child() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
 from greenserve.http.response import error_response
+from greenserve.hub.carried import drop as drop_carried
 from greenserve.server.wire import Phase
 from greenserve.server.workers import Killed
 from greenserve.wsgi.gateway import Exchange, Stage
@@ -61,6 +62,7 @@ class RequestCycle(Exchange):
         if worker.thread is not None:
             thread, worker.thread = worker.thread, None
             thread.end()
+            drop_carried()
         self.ended = True
         if host.access_log is not None:
             self.log_if_over()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 import threading
 from contextvars import ContextVar
 
@@ -228,6 +230,31 @@ def test_a_forgotten_timeout_hits_no_later_request_of_its_connection(caplog):
         assert client.response()[2] == b"hello"
         client.send(get % b"/waits")
         assert client.response()[2] == b"hello"
+
+
+def test_a_running_loop_that_a_request_has_left_is_none_of_the_next_ones():
+    """In a process of its own, patched: what C keeps for each OS thread belongs to the request."""
+    program = """
+import greenserve
+greenserve.monkey_patch()
+import asyncio, socket, threading
+
+def app(environ, start_response):
+    found = asyncio._get_running_loop()
+    threading.current_thread()
+    asyncio._set_running_loop(asyncio.new_event_loop())
+    start_response("200 OK", [("Content-Length", "4")])
+    return [b"none" if found is None else b"some"]
+
+with greenserve.Server(app, bind="127.0.0.1:0") as server:
+    with socket.create_connection((server.address.host, server.address.port)) as client:
+        client.sendall(b"GET / HTTP/1.1\\r\\nHost: a\\r\\n\\r\\n" * 3)
+        client.shutdown(socket.SHUT_WR)
+        with client.makefile("rb") as file:
+            print(file.read().count(b"none"))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=50, check=False)
+    assert done.stdout == "3\n", done.stderr
 
 
 def test_a_kill_of_a_request_that_is_over_hits_no_later_one():
