@@ -62,3 +62,12 @@ def test_every_link_of_a_guide_leads_somewhere(guide: str) -> None:
 def test_the_page_of_drivers_is_what_the_generator_prints() -> None:
     printed = run_command(executable=(sys.executable, "tools/drivers_reference.py"), cwd=REPOSITORY)
     assert printed.stdout == (DOCS / "drivers.md").read_text("utf-8"), "run `make docs`"
+
+
+@pytest.mark.parametrize("page", ["design.md", "reliability.md"])
+def test_every_test_that_a_page_names_exists(page: str) -> None:
+    named = set(re.findall(r"`(test_\w+)`", (DOCS / page).read_text("utf-8")))
+    files = [path.read_text("utf-8") for path in (REPOSITORY / "tests").rglob("test_*.py")]
+    defined = {name for text in files for name in re.findall(r"^\s*def (test_\w+)", text, re.MULTILINE)}
+    assert len(named) > 40
+    assert named <= defined, named - defined
