@@ -318,7 +318,7 @@ def start_joinable_thread(
 
 
 def _shutdown() -> None:
-    """Wait for the green threads that are no daemons; green `threading` waits for the others afterwards."""
+    """Wait for the green threads that are not daemons; green `threading` waits for the others afterwards."""
     while _joined_at_exit:
         handle = next(iter(_joined_at_exit))
         if handle._ident == get_ident():
@@ -328,6 +328,6 @@ def _shutdown() -> None:
 
 
 wait_for_os_threads: _Callable[[], None] = getattr(_real, "_shutdown", lambda: None)
-"""Since Python 3.13: wait for the OS threads that are no daemons."""
+"""Since Python 3.13: wait for the OS threads that are not daemons."""
 
 __getattr__ = complete(globals(), _real)

@@ -309,7 +309,7 @@ def _upgrade_class(kind: type, replaced: dict[int, tuple[str, Any]]) -> list[str
             left.append(f"{_label(kind)}.{name} ({what})")
             continue
         if type(green) is FunctionType and type(value) is not FunctionType:
-            green = staticmethod(green)  # a builtin function is no method, wherever it is found
+            green = staticmethod(green)  # a builtin function is not a method, wherever it is found
         with contextlib.suppress(TypeError):  # a class written in C
             type.__setattr__(kind, name, green)
     return left

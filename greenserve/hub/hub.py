@@ -101,7 +101,7 @@ class Hub(Descriptors):
                 self.ready += (Call(self._recover, (error,)),)
 
     def _recover(self, error: BaseException) -> None:
-        """Go on after an error that is no green thread's: main gets it, and no thread is lost by it.
+        """Go on after an error that does not belong to a green thread: main gets it, and no thread is lost by it.
 
         It was raised by a callback (SystemExit, say; GreenletExit, which ends nothing but the callback), or by a signal
         handler before any instruction of the hub's: events that the poller has reported may be lost, and so are asked

@@ -93,7 +93,7 @@ class TaskGroup:
         return self._state in (State.OPEN, State.CLOSING)
 
     def cancel(self) -> None:
-        """Kill the children, and end the block if it still runs; this is no error, and `with` ends silently.
+        """Kill the children, and end the block if it still runs; this is not an error, and `with` ends silently.
 
         A child that calls it is killed at its next wait.
         """
