@@ -3,7 +3,7 @@
 The root logger stays the application's: to configure it here would print every line of an application twice that does.
 
 What the application prints and logs goes the same way as our own lines: a terminal that is stopped, or a pipe that
-nobody reads, would otherwise hold up every request with the first `print`.
+is not read, would otherwise hold up every request with the first `print`.
 """
 
 from __future__ import annotations

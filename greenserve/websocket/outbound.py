@@ -2,11 +2,12 @@
 
 Strategy. A frame goes straight to the socket. What that does not take waits in the outbox until the poller says that
 there is room; a sender waits while there is more in it than OUTBOX_LIMIT, so a slow peer costs its senders time and the
-server a bounded piece of memory, and nobody else anything. A peer that takes nothing at all is gone after a while.
+server a bounded piece of memory, and other clients nothing. A peer that takes nothing at all is gone after a while.
 
-Laws. Only the hub's thread touches protocol and socket, so no lock is needed and none can deadlock: other OS threads
-ask it by `call_soon_threadsafe`. A frame is made when there is room for it and put in line at once, so frames leave in
-the order in which the protocol has made them: compression with a context kept between messages depends on that.
+Invariants. Only the hub's thread touches protocol and socket, so no lock is needed and none can deadlock: other OS
+threads ask it by `call_soon_threadsafe`. A frame is made when there is room for it and put in line at once, so frames
+leave in the order in which the protocol has made them: compression with a context kept between messages depends on
+that.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Stage(IntEnum):
 
     OPEN = 0
     CLOSING = 1  # our Close is on its way, the peer's is awaited; messages are still handed over
-    LEAVING = 2  # the same, but nobody wants messages any more
+    LEAVING = 2  # the same, but messages are not wanted any more
     ENDED = 3  # no message comes any more, none can be sent; what is in the outbox still goes
     LINGERING = 4  # our side is shut; what comes is thrown away
     CLOSED = 5
@@ -251,7 +252,7 @@ class Outbound(HubCall):
                 self.hub.call_soon(self._go_on_sending)
                 break
         if self._outbox_size < before:
-            self._waits = self._stuck = 0.0  # a slow peer is no dead peer
+            self._waits = self._stuck = 0.0  # a slow peer is not a dead one
         if self._outbox_size <= OUTBOX_LIMIT >> 1:
             self._wake_waiters()
             self._relieved()
