@@ -64,7 +64,10 @@ def enable_loggers() -> None:
 class _RawStream(io.RawIOBase):
     """A standard stream whose bytes a LogWriter writes."""
 
-    def __init__(self, writer: LogWriter, fd: int) -> None:
+    mode = "wb"
+
+    def __init__(self, writer: LogWriter, fd: int, name: str) -> None:
+        self.name = name
         self._writer = writer
         self._fd = fd
 
@@ -100,15 +103,16 @@ def detach_streams(limit: int) -> None:
     standard_error.limit = limit
     output = LogWriter(1, limit, lambda lines: standard_error.put_at_once(dropped_notice(lines, "standard output")))
     if sys.stdout is sys.__stdout__:
-        sys.stdout = _stream(output, 1, sys.stdout)
+        sys.stdout = _stream(_RawStream(output, 1, "<stdout>"), sys.stdout)
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _stream(standard_error, 2, sys.stderr)
+        sys.stderr = _stream(_RawStream(standard_error, 2, "<stderr>"), sys.stderr)
     atexit.register(_flush_streams)  # before the writers' own end
 
 
-def _stream(writer: LogWriter, fd: int, like: TextIO | None) -> TextIO:
+def _stream(raw: Any, like: TextIO | None) -> TextIO:
+    # No BufferedWriter between: it refuses the `print` of a signal handler that has interrupted another one.
     return io.TextIOWrapper(
-        io.BufferedWriter(_RawStream(writer, fd)),
+        raw,
         encoding=like.encoding if like else "utf-8",
         errors=(like.errors if like else None) or "backslashreplace",
         line_buffering=getattr(like, "line_buffering", True),

@@ -280,6 +280,32 @@ def test_a_reader_that_pauses_gets_every_line(start: Start, tmp_path: Path, targ
     assert lines.count(b"\n") == 2000
 
 
+def test_the_streams_are_what_programs_know(start: Start, tmp_path: Path) -> None:
+    before = """
+import os, pathlib, signal, sys
+sys.stdout.reconfigure(line_buffering=True)
+sys.stdout.buffer.write(b"bytes\\n")
+print("text", file=sys.stdout)
+signal.signal(signal.SIGALRM, lambda number, frame: print("handler"))
+signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+for _ in range(2000):
+    print("loop")
+signal.setitimer(signal.ITIMER_REAL, 0)
+os.system("echo child")
+facts = [each for stream in (sys.stdout, sys.stderr) for each in (stream.name, stream.fileno(), stream.isatty())]
+pathlib.Path("facts").write_text(repr([*facts, sys.stdout.encoding, sys.stdout.writable(), sys.stdout.readable()]))
+"""
+    command = start(before=before, stdout=subprocess.PIPE)
+    assert command.stop() == 0
+    facts = ["<stdout>", 1, False, "<stderr>", 2, False, "utf-8", True, False]
+    assert (tmp_path / "facts").read_text() == repr(facts)
+    said = command.process.stdout.read().decode()
+    assert said.count("loop") == 2000
+    assert said.startswith("bytes\ntext\n")
+    assert said.endswith("child\n")
+    assert set(said.replace("handler", "").split()) == {"bytes", "text", "loop", "child"}
+
+
 def test_what_is_printed_gets_through_in_its_order(start: Start) -> None:
     command = start(stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert command.ask("/print", "/log", "/errors", "/raise") == [200, 200, 200, 500]
