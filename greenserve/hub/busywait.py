@@ -18,7 +18,9 @@ from typing import Any
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
+from greenserve.hub import interrupt
 from greenserve.hub.hub import hub_here, running
+from greenserve.hub.parking import Parking
 
 _HUB = __name__.rpartition(".")[0] + "."
 _PACKAGE = _HUB.partition(".")[0] + "."
@@ -26,6 +28,7 @@ _OPERATIONS = (_HUB, _PACKAGE + "green.")  # the modules whose functions call `r
 _CALLERS = frozenset({"GreenThread.run", "GreenThread._finish", "Call.run", "run_dag.<locals>.run"})
 """The hub's functions that call the user's, as function(*args, **kwargs). Elsewhere in them switching is not safe."""
 _CALLERS_OF_CALLERS = frozenset({"Carrier.run", "ThreadPool._work"})
+_SIGNAL_HANDLERS = Parking.run_interruptions.__code__
 _CALL = dis.opmap["CALL_FUNCTION_EX"]
 
 
@@ -60,6 +63,8 @@ def may_switch(frame: FrameType | None) -> bool:
         return False
     below = ""  # the module of the frame that this one has called
     while frame is not None:
+        if frame.f_code is _SIGNAL_HANDLERS:  # which run where main may wait
+            return True
         module = _module(frame)
         if frame.f_code.co_name == "__del__" or (module.startswith(_HUB) and not _is_calling(frame, below)):
             return False
@@ -69,6 +74,8 @@ def may_switch(frame: FrameType | None) -> bool:
 
 def _is_calling(frame: FrameType, callee: str) -> bool:
     code = frame.f_code
+    if frame.f_globals is vars(interrupt):  # calls a signal handler
+        return True
     if code.co_qualname in _CALLERS:
         return code.co_code[frame.f_lasti] == _CALL
     return code.co_qualname in _CALLERS_OF_CALLERS and callee.startswith(_PACKAGE)

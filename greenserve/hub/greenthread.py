@@ -176,10 +176,13 @@ class GreenThread(Generic[T]):
                 hub.park(greenlet, token)
             else:
                 hub.park_until(greenlet, token, hub.clock() + timeout)
-        finally:
-            if self._state is not _DONE:  # otherwise its end has taken all of them
-                self._forget(token)
-        return self._state is _DONE
+        except BaseException:
+            self._forget(token)
+            raise
+        if self._state is _DONE:
+            return True
+        self._forget(token)
+        return False
 
     def link(self, callback: Callable[..., object], *args: Any, **kwargs: Any) -> None:
         """Call `callback(thread, *args, **kwargs)` at the end, in the ending thread; at once if it has ended."""

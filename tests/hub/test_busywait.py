@@ -19,6 +19,7 @@ from greenserve.hub.rlock import RLock
 from greenserve.hub.threadpool import ThreadPool
 from greenserve.hub.timeout import Timeout
 from tests.hub.interrupting import everywhere, interrupted
+from tests.hub.support import run
 
 PATIENCE = 20.0  # seconds, after which a loop counts as starving the others
 
@@ -433,3 +434,30 @@ def test_a_condition_does_not_give_way_when_it_asks_whether_its_lock_is_taken(hu
         hub.poll_time = 0.0
         condition.notify()
     assert not log
+
+
+def test_a_signal_handler_that_asks_in_vain_lets_others_run():
+    done = run(
+        """
+        import os, signal, time
+        import greenserve
+        from greenserve.hub import Flag, sleep, spawn, spawn_after
+        flag = Flag()
+        def handler(*_):
+            spawn_after(0.01, flag.set)
+            deadline = time.monotonic() + 20
+            while not flag.is_set():
+                assert time.monotonic() < deadline, "nobody else has run"
+            os.write(1, b"set ")
+        greenserve.monkey_patch()
+        signal.signal(signal.SIGUSR1, handler)
+        spawn(os.kill, os.getpid(), signal.SIGUSR1)
+        sleep(0.05)
+        spawn_after(0.01, os.kill, os.getpid(), signal.SIGUSR1)
+        flag.clear()
+        spawn(sleep, 0.1).wait()
+        os.kill(os.getpid(), signal.SIGUSR1)
+        os._exit(0)
+        """
+    )
+    assert (done.stdout, done.stderr) == ("set set set ", "")
