@@ -338,12 +338,12 @@ ATTACK = (
             r"(?<!\\)\\x(9b|85|7f)",
             r"101 Switching Protocols\s+HTTP/1\.1 200",
             r"^hello\b",
-            "two|three",
+            "=two|three",
             r'HTTP/1\.1" 200 127\.0',
         ),
         edits={
             "kill -$s $PID; wait": "kill -$s $PID; sleep 0.3; kill $PID; wait",  # what is ignored ends nothing
-            "sleep 0.8": "sleep 2.5",  # until it listens, also on a busy machine
+            "sleep 0.8": "until (echo > /dev/tcp/127.0.0.1/$P) 2> /dev/null; do sleep 0.1; done",
         },
         limit=60,
     ),

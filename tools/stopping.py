@@ -37,7 +37,8 @@ def turns():
     while True: sum(range(200)); time.sleep(0)
 def naps():
     while True: time.sleep(0.001)
-items, lock, (left, right) = queue.Queue(3), threading.Lock(), socket.socketpair()
+items, lock, taken, (left, right) = queue.Queue(3), threading.Lock(), threading.Lock(), socket.socketpair()
+taken.acquire()
 def puts():
     while True:
         with lock: items.put(1)
@@ -46,7 +47,7 @@ def gets():
 def reads():
     while right.recv(1): pass
 def tries():
-    while True: lock.acquire(blocking=False) and lock.release()
+    while not taken.acquire(blocking=False): pass
 for work in (turns, naps, puts, gets, reads, tries): threading.Thread(target=work, daemon=True).start()
 """
 WAIT = """
@@ -67,7 +68,7 @@ except Stop: sys.exit(0)
 """,
     "waits and exits": WORKERS
     + """
-def stop(*_): time.sleep(0.01); items.put(2); sys.exit(0)
+def stop(*_): time.sleep(0.01); threading.Event().wait(0.01); sys.exit(0)
 signal.signal(signal.SIGTERM, stop)"""
     + WAIT,
     "embedded": """

@@ -186,9 +186,9 @@ class Parking:
         Raises what was thrown meanwhile, or was pending already; then the token is empty.
         """
         greenlet.token = token  # before the look at `pending`: a signal handler between the two finds the token
+        ready = self.ready
         if greenlet.pending is not None:
             self._attend(greenlet, token)
-        ready = self.ready
         following: Any = greenlet
         try:
             while True:
@@ -325,6 +325,8 @@ class Parking:
         """
         if self.interruptions and greenlet is self.main:
             self._attend_interruptions(greenlet)
+            if not token:  # claimed meanwhile; and the switch that belongs to the claim has been used up
+                self.ready.append(greenlet)
         if not greenlet.pending:
             greenlet.pending = None
             return

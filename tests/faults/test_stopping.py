@@ -151,7 +151,13 @@ def test_the_killed_server_can_start_again_at_once(faulty: Faulty) -> None:
     assert faulty.raw(second, get()).answer() == (200, b"hello")
 
 
-@pytest.mark.parametrize("kind", ["server", "server, an alarm raises", "server, its handler exits"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("exits", "raises", "waits and exits", "embedded"),
+        *("server", "server, an alarm raises", "server, its handler exits", "server, its handler raises"),
+    ],
+)
 def test_sigterm_ends_a_process_whatever_runs_in_it(kind: str) -> None:
     """The tool says what it plays; here are a few runs of each kind."""
     run = subprocess.run(
