@@ -25,7 +25,7 @@ from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection
 from greenserve.server.listener import Listener, Peer
 from greenserve.server.spool import Budget
-from greenserve.server.wire import NEVER, Phase
+from greenserve.server.wire import Phase
 from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.websocket.compat import upgradable
@@ -37,6 +37,7 @@ from greenserve.wsgi.gateway import Application
 logger = logging.getLogger("greenserve.server")
 
 SWEEP_SECONDS = 1.0  # how coarse the deadlines of connections are
+RELIEF_SECONDS = 0.25  # what a new connection has for its first bytes even then
 RELIEF = 16  # silent connections that are closed at once when descriptors have run out
 KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
@@ -188,7 +189,8 @@ class Service:
         Returns whether that has freed some.
         """
         before = len(self.connections)
-        silent = [connection for connection in self.connections if connection.silent_since() < NEVER]
+        latest = self.hub.clock() - RELIEF_SECONDS
+        silent = [connection for connection in self.connections if connection.silent_since() <= latest]
         for connection in heapq.nsmallest(RELIEF, silent, key=Connection.silent_since):
             connection.make_room()
         return len(self.connections) < before

@@ -135,20 +135,30 @@ class Wire(PoolJob):
         if self.phase is Phase.UPGRADED:  # as all of HTTP's answer then: there is no descriptor to send it to
             return
         tail = FileTail(self, fd, offset, count)
-        while tail.left:
-            try:
-                tail.send(self.socket)
-            except BlockingIOError:
+        try:
+            while tail.left:
                 try:
-                    tail.keep()
-                except OSError:  # out of descriptors: then this worker waits
-                    self._wait_write()
-                    continue
-                self._leave(tail)
-                return
-            except OSError as error:
-                raise gone(error) from None
-            self.give_way()
+                    tail.send(self.socket)
+                except BlockingIOError:
+                    if self._leave_file(tail):
+                        return
+                except OSError as error:
+                    raise gone(error) from None
+                self.give_way()
+        except BaseException as error:
+            if tail.left:
+                self._interrupted(error)
+            raise
+
+    def _leave_file(self, tail: FileTail) -> bool:
+        """Leave the rest to the hub. Returns False when the client takes more: we had to wait for it."""
+        try:
+            tail.keep()
+        except OSError:  # out of descriptors: then this worker waits
+            self._wait_write()
+            return False
+        self._leave(tail)
+        return True
 
     def _leave_bytes(self, rest: memoryview) -> None:
         host = self.host
@@ -169,14 +179,24 @@ class Wire(PoolJob):
 
     def _send_rest(self, data: memoryview) -> None:
         sock = self.socket
-        while data:
-            try:
-                data = data[sock.send(data[:SEND_SIZE], MSG_DONTWAIT) :]
-            except BlockingIOError:
-                self._wait_write()
-            except OSError as error:
-                raise gone(error) from None
-            self.give_way()
+        try:
+            while data:
+                try:
+                    data = data[sock.send(data[:SEND_SIZE], MSG_DONTWAIT) :]
+                except BlockingIOError:
+                    self._wait_write()
+                except OSError as error:
+                    raise gone(error) from None
+                self.give_way()
+        except BaseException as error:
+            if data:
+                self._interrupted(error)
+            raise
+
+    def _interrupted(self, error: BaseException) -> None:
+        """Only a part of what was to be sent is: a Timeout of the application's has come, say."""
+        if not isinstance(error, ClientDisconnected):
+            self.cut_short()
 
     def flush(self) -> None:
         """In the hub: send what the client takes of the tail."""
@@ -231,9 +251,6 @@ class Wire(PoolJob):
             hub.wait_write(self.descriptor)
         except OSError as error:
             raise gone(error) from None
-        except BaseException:  # a Timeout of the application's, say: only a part of what was to be sent is
-            self.cut_short()
-            raise
         finally:
             self.write_deadline = NEVER
 
