@@ -41,32 +41,58 @@ def select(
     lists: Any = tuple(things if isinstance(things, list | tuple) else list(things) for things in (rlist, wlist, xlist))
     deadline = _deadline(timeout, "timeout must be non-negative")
 
+    numbers: list[list[int]] = []  # once we wait; an object that is closed meanwhile has none any more
+
     def now(seconds: float) -> tuple[list[Any], list[Any], list[Any]] | None:
+        if not numbers:
+            found = _look(lists, seconds)
+            return found if any(found) else None
         try:
-            found = _select(*lists, seconds)
-        except ValueError:  # also of a closed object, whose descriptor is -1
-            wanted = interest()
-            if _poll is None or min(wanted) < 0 or max(wanted) < _FD_SETSIZE:
-                raise
-            found = _select_by_poll(lists, wanted, seconds)
-        return found if any(found) else None
+            ready = _look(numbers, seconds)
+        except OSError:  # one has been closed, and is never ready, as in the kernel
+            ready = _look_by_poll(numbers, seconds, closed_too=True)
+        if not any(ready):
+            return None
+        columns = zip(lists, numbers, ready, strict=True)
+        first, second, third = (
+            [thing for thing, number in zip(things, fds, strict=True) if number in those]
+            for things, fds, those in columns
+        )
+        return first, second, third
 
     def interest() -> dict[int, int]:
-        wanted: dict[int, int] = {}
-        for objects, mask in zip(lists, (_READ & ~2, _WRITE, _READ & 2), strict=True):
-            for fd in map(_fileno, objects):
-                wanted[fd] = wanted.get(fd, 0) | mask
-        return wanted
+        numbers[:] = [[_fileno(thing) for thing in things] for things in lists]
+        return _masks(numbers)
 
     return _until(now, interest, deadline) or ([], [], [])
 
 
-def _select_by_poll(lists: Any, wanted: dict[int, int], seconds: float) -> Any:
+def _look(lists: Any, seconds: float) -> Any:
+    """As the real `select`, for descriptors of any number."""
+    try:
+        return _select(*lists, seconds)
+    except ValueError:  # also of a closed object, whose descriptor is -1
+        masks = _masks(lists)
+        if _poll is None or min(masks) < 0 or max(masks) < _FD_SETSIZE:
+            raise
+    return _look_by_poll(lists, seconds)
+
+
+def _masks(lists: Any) -> dict[int, int]:
+    """What is asked of each descriptor, as poll has it."""
+    masks: dict[int, int] = {}
+    for things, mask in zip(lists, (_READ & ~2, _WRITE, _READ & 2), strict=True):
+        for fd in map(_fileno, things):
+            masks[fd] = masks.get(fd, 0) | mask
+    return masks
+
+
+def _look_by_poll(lists: Any, seconds: float, closed_too: bool = False) -> Any:
     poller = _poll()
-    for fd, mask in wanted.items():
+    for fd, mask in _masks(lists).items():
         poller.register(fd, mask)
     events = dict(poller.poll(_math.ceil(seconds * 1000)))
-    if any(found & _real.POLLNVAL for found in events.values()):
+    if not closed_too and any(found & _real.POLLNVAL for found in events.values()):
         raise OSError(_errno.EBADF, _os.strerror(_errno.EBADF))
     # As Linux's select(2) has them: an error makes both ways ready, a hang-up reading alone.
     ready = (_real.POLLIN | _real.POLLHUP | _real.POLLERR, _WRITE | _real.POLLERR, _READ & ~_real.POLLIN)

@@ -175,3 +175,21 @@ def test_select_takes_descriptors_above_1023():
             os.close(fd)
         for sock in [sock for pair in pairs for sock in pair]:
             sock.close()
+
+
+@pytest.mark.parametrize("close", [lambda sock: sock.close(), lambda sock: os.close(sock.detach())])
+def test_what_is_closed_while_select_waits_is_never_ready_and_the_others_are(close):
+    """As in the kernel, which has looked up the descriptors at the beginning."""
+    datagrams = (socket.AF_INET, socket.SOCK_DGRAM)
+    with socket.socket(*datagrams) as closed, socket.socket(*datagrams) as idle:
+        waiting = spawn(select.select, [closed, idle], [], [], 0.05)
+        sleep(0)
+        close(closed)
+        assert waiting.wait() == ([], [], [])
+    left, right = socket.socketpair()
+    with left, right, socket.socket(*datagrams) as closed:
+        waiting = spawn(select.select, [closed, left, left], [], [closed], 30)
+        sleep(0)
+        close(closed)
+        right.send(b"x")
+        assert waiting.wait() == ([left, left], [], [])
