@@ -20,6 +20,7 @@ from greenserve.green import COPIED, _natives, _upgrade, drivers, loops, other_h
 from greenserve.green._copies import Copies
 from greenserve.green._imports import adapt
 from greenserve.green._relaxing import relax_futures, relax_queues, relax_threads
+from greenserve.hub.hub import current_hub
 
 _RESOLVER = ("getaddrinfo", "gethostbyname", "gethostbyname_ex", "gethostbyaddr", "getnameinfo")
 
@@ -169,6 +170,7 @@ def monkey_patch(**which: bool) -> None:
     if not replaced:
         return
     _natives.keep_natives()
+    current_hub()  # made now, its descriptors do not take a number that the program has just closed, and asks about
     held = _upgrade.upgrade_locks() if "thread" in groups else []
     held += _upgrade.upgrade_holders(replaced)
     report.held += tuple(sorted(held))

@@ -256,3 +256,19 @@ def test_attributes_of_classes_and_defaults_of_functions_are_found_late_too():
     """)
     assert "early.Reader.read (os.read)" in stderr
     assert "wait" not in stderr
+
+
+def test_a_patched_call_tells_of_a_closed_descriptor_at_once():
+    run("""
+        import greenserve
+        greenserve.monkey_patch()
+        import errno, os, select
+        reader, writer = os.pipe()
+        os.close(reader)  # the first number that is free
+        try:
+            select.select([reader], [], [], 0)
+        except OSError as error:
+            assert error.errno == errno.EBADF
+        else:
+            raise AssertionError("the hub has taken the number")
+    """)
