@@ -153,12 +153,13 @@ def test_all_that_was_sent_before_a_failure_arrives(kind, pipelined, caplog):
 @pytest.mark.parametrize("headers", [[], [("Content-Length", str(20 * SIZE))]], ids=["chunked", "length"])
 def test_nothing_follows_a_piece_that_a_timeout_has_interrupted(headers):
     """The client would take it for the rest of that piece."""
-    errors, done = [], threading.Event()
+    errors, done, piece = [], threading.Event(), b"x" * 10 * SIZE
 
     def application(environ, start_response):
         write = start_response("200 OK", headers)
+        write(b"x")
         with greenserve.Timeout(0.05, False):
-            write(b"x" * 10 * SIZE)
+            write(piece)
         try:
             write(b"AND MORE")
         except ConnectionError as error:
