@@ -12,6 +12,7 @@ import contextlib
 import gc
 import sys
 import weakref
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -151,9 +152,9 @@ class _Given:
     def __init__(self, loop: Any) -> None:
         self.loop = loop
 
-    def __del__(self) -> None:
+    def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         loop, self.loop = self.loop, None
-        if loop is None or loop.is_closed() or loop.is_running():
+        if loop is None or finalizing() or loop.is_closed() or loop.is_running():
             return
         own = OWN_REFERENCES + len(getattr(loop, "_scheduled", ()))  # each timer has one
         if sys.getrefcount(loop) - 2 <= own:  # 2: our variable, and the argument

@@ -436,7 +436,9 @@ def test_a_loop_that_is_left_at_the_exit_is_closed_without_a_word():
         circle.loop, circle.me = loop, circle
     """
     )
-    assert (out, "greenlet" in error) == ("", False), error
+    assert out == ""
+    assert "greenlet" not in error
+    assert "ignored" not in error  # as it is said of an error in a finaliser
 
 
 def test_a_loop_that_is_left_at_the_exit_with_a_thread_pool_a_server_and_a_task():
