@@ -150,6 +150,7 @@ both_sides = st.booleans().flatmap(lambda client: st.tuples(st.just(client), str
 
 @given(both_sides, st.lists(st.integers(0, 1 << 20), max_size=6))
 @settings(max_examples=400)
+@example((True, b"\x81\x7f\x40" + bytes(9)), [])
 @example((False, frame(TEXT, b"a\xed\xa0", fin=False)), [])
 @example((False, frame(TEXT, b"a\xed\xa0", fin=False) + frame(CONTINUATION, b"")), [3])
 @example((False, frame(TEXT, b"x", fin=False) + frame(PING, b"p") + frame(CONTINUATION, b"y") + frame(CLOSE)), [9])
