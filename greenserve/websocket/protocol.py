@@ -100,6 +100,7 @@ _NEXT: Final = {
 # An Enum's member costs a global and an attribute; these are read for every message.
 _OPEN: Final = State.OPEN
 _CLOSED: Final = State.CLOSED
+_NOTHING: Final = Ahead.NOTHING
 MORE: Final = More.MORE
 FRAMES_PER_STEP: Final = 32  # fragments, some microseconds each, that one step takes at the most
 
@@ -157,7 +158,6 @@ class Protocol:
 
     __slots__ = (
         "_buffer",
-        "_deflate",
         "_deflater",
         "_eof",
         "_inflater",
@@ -167,6 +167,7 @@ class Protocol:
         "_message",
         "_start",
         "closed",
+        "deflate",
         "outgoing",
         "progress",
         "state",
@@ -178,7 +179,7 @@ class Protocol:
         self._mask = role is Role.CLIENT
         self._max_message = _UNLIMITED if limits.max_message is None else limits.max_message
         self._max_frame = _UNLIMITED if limits.max_frame is None else limits.max_frame
-        self._deflate = deflate
+        self.deflate = deflate  # what was agreed on compression; None: that there is none
         # Most connections never see a compressed message, and never pay for one.
         self._deflater: Deflater | None = None
         self._inflater: Inflater | None = None
@@ -190,11 +191,6 @@ class Protocol:
         self.progress = False  # a piece of a message has come, whole ones in one piece excepted; the reader resets it
         self.state = State.OPEN
         self.closed: Close | None = None  # code and reason of what ended it, or is about to; None while OPEN
-
-    @property
-    def deflate(self) -> DeflateParameters | None:
-        """What was agreed on compression; None: that there is none."""
-        return self._deflate
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes from the peer; b"" says that it has closed its sending side. After CLOSED, all is dropped."""
@@ -214,7 +210,7 @@ class Protocol:
         if len(self._buffer) > self._start:
             first = self._buffer[self._start]
             return Ahead.MESSAGE if self._message is None and first in _WHOLE_DATA else Ahead.OTHER
-        return Ahead.OTHER if self._eof else Ahead.NOTHING
+        return Ahead.OTHER if self._eof else _NOTHING
 
     def next_event(self) -> Event | None:
         """The next message (`str` or `bytes`), Ping, Pong or Close; None when more bytes are needed, or after the end.
@@ -297,7 +293,7 @@ class Protocol:
             message = self._message
             if message is None or not message.remaining:
                 head = parse_head(
-                    self._buffer, self._start, masked=not self._mask, compression=self._deflate is not None
+                    self._buffer, self._start, masked=not self._mask, compression=self.deflate is not None
                 )
                 if head is None:
                     break
@@ -346,8 +342,8 @@ class Protocol:
     def _inflater_for(self, head: FrameHead) -> Inflater | None:
         if not head.rsv1:
             return None
-        if self._inflater is None and self._deflate is not None:
-            self._inflater = self._deflate.inflater(server=self._mask)
+        if self._inflater is None and self.deflate is not None:
+            self._inflater = self.deflate.inflater(server=self._mask)
         return self._inflater
 
     def _control(self, head: FrameHead) -> Ping | Pong | Close:
@@ -404,7 +400,7 @@ class Protocol:
         """
         if self.state is not _OPEN:
             raise self._closed_error()
-        deflate = self._deflate
+        deflate = self.deflate
         if not self._mask and (deflate is None or deflate.server_no_context_takeover):
             return encode_message(message, deflate)
         if isinstance(message, str):
@@ -424,7 +420,7 @@ class Protocol:
 
         Yields between the steps, and returns the frame. Raises as `send` does.
         """
-        deflate = self._deflate
+        deflate = self.deflate
         if self._mask or deflate is None or not deflate.server_no_context_takeover:
             return self.send(message)
         deflater = deflate.deflater(server=True)
