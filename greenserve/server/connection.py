@@ -2,9 +2,9 @@
 
 Strategy. Between requests a connection is parked: this object, known to the poller, without a green thread. When bytes
 arrive its host gives it a worker, which reads, parses, serves each request (cycle.py), and parks the connection again.
-A head that is still incomplete parks it too, and so do a response that the client takes slowly, and a body that was not
-has read: a slow client costs no worker. Deadlines are numbers in the object, which the host's sweep compares once a
-second; a timer for each would cost more than the request.
+A head that is still incomplete parks it too, and so do a response that the client takes slowly, and a body that the
+application has not read: a slow client costs no worker. Deadlines are numbers in the object, which the host's sweep
+compares once a second; a timer for each would cost more than the request.
 
 Invariants. `Phase` says what a connection is doing, NEXT what may follow; `close` is its one end. Readiness is
 edge-triggered: it parks only when the last receive took all that there was, and the peer has not hung up. What belongs

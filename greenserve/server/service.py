@@ -178,7 +178,9 @@ class Service:
         def accepted(sock: _socket.socket, peer: Peer) -> None:
             try:
                 self.connections.add(Connection(self, sock, peer, template, Inbound(self._limits)))
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, MemoryError):
+                    self.workers.run_short()
                 sock.close()
                 raise
 
@@ -207,6 +209,7 @@ class Service:
                 connection.write_deadline += blocked
         # A client that has sent in time may be in the ready queue, not looked at: the deadlines come after these.
         self.hub.call_soon(self._expire, self.now)
+        self.workers.restock()
         if self.access_log is not None:
             self.access_log.check()
 

@@ -8,12 +8,22 @@ requests there is then no switch at all, and no job is overtaken.
 
 from __future__ import annotations
 
+import mmap
 from collections import deque
 from typing import Any
 
 from greenlet import GreenletExit, getcurrent
 
 from greenserve.hub.hub import Carrier, Hub, HubCall
+
+RESERVE = 1 << 20  # bytes of address space, untouched, for the errors that the want of memory makes
+
+
+def _make_reserve() -> mmap.mmap | None:
+    try:
+        return mmap.mmap(-1, RESERVE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, MemoryError):
+        return None
 
 
 class Killed(GreenletExit):
@@ -48,12 +58,13 @@ class PoolJob(HubCall):
 class Workers:
     """The jobs with a worker, and those that wait for one. Also the job that the hub's carriers see."""
 
-    __slots__ = ("_hub", "_ready", "_size", "busy", "detached", "waiting")
+    __slots__ = ("_hub", "_most", "_ready", "_reserve", "_size", "busy", "detached", "waiting")
 
     def __init__(self, hub: Hub, size: int) -> None:
         self._hub = hub
         self._ready = hub.ready
-        self._size = size
+        self._most = self._size = size
+        self._reserve: mmap.mmap | None = _make_reserve()
         self.busy = 0  # how many workers there are
         self.detached = 0  # how many have left the pool with a job that goes on and on
         self.waiting: deque[PoolJob] = deque()
@@ -72,7 +83,24 @@ class Workers:
             if job.worker is not None:  # it has begun, and is parked: whose error this is we cannot know
                 raise
             self.busy -= 1
+            self.run_short()
             job.refuse()
+
+    def run_short(self) -> None:
+        """Memory has run out: give back the reserve, and start no more workers than there are for now."""
+        if self._reserve is not None:
+            self._reserve.close()
+            self._reserve = None
+        self._size = max(1, self.busy)
+
+    def restock(self) -> None:
+        """If memory had run out and there is some again, go on as before. In the hub's greenlet, now and then."""
+        if self._reserve is None:
+            self._reserve = _make_reserve()
+        if self._reserve is not None and self._size < self._most:
+            self._size = self._most
+            while self.waiting and self.busy < self._size:
+                self.admit(self.waiting.popleft())
 
     def fail(self, error: BaseException) -> None:
         """Nothing: the job in progress is what fails, and `admit` has seen to one that could not be begun."""

@@ -13,6 +13,7 @@ import pytest
 
 import greenserve
 from greenserve.server import service as service_module
+from greenserve.server import workers as workers_module
 from greenserve.server.service import RELIEF
 from tests.server.live import Client, hello, serving
 
@@ -43,6 +44,33 @@ def test_a_request_for_whose_green_thread_there_is_no_memory_is_a_503_and_leaves
         for _ in range(2):
             with Client(server) as client:
                 assert client.get() == b"hello"
+
+
+def test_while_memory_is_short_no_more_requests_run_at_once_and_the_others_wait(monkeypatch):
+    gate, entered = greenserve.Event(), greenserve.Semaphore(0)
+
+    def app(environ, start_response):
+        if environ["PATH_INFO"] == "/waits":
+            entered.release()
+            gate.wait(30)
+        return hello(environ, start_response)
+
+    with serving(app) as server, ExitStack() as stack:
+        workers = server._service.workers
+        clients = [stack.enter_context(Client(server)) for _ in range(3)]
+        clients[0].send(GET.replace(b"/ ", b"/waits ", 1))
+        assert entered.acquire(timeout=30)
+        monkeypatch.setattr(workers_module, "_make_reserve", lambda: None)
+        server._service.hub.take_carrier = failing_once(server._service.hub.take_carrier)
+        clients[1].send(GET)
+        assert clients[1].response()[0] == 503
+        clients[2].send(GET)  # waits in line: there is one worker, and for now no more
+        while not workers.waiting:
+            threading.Event().wait(0.001)
+        monkeypatch.undo()  # there is memory again, which the next sweep finds
+        assert clients[2].response()[2] == b"hello"
+        gate.send()
+        assert clients[0].response()[2] == b"hello"
 
 
 def test_a_connection_for_which_there_is_no_memory_is_closed_and_others_are_accepted(monkeypatch, caplog):
