@@ -15,6 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from time import sleep as _sleep  # captured: patching must not give the hub its own green twin
 from typing import Any
 
 import greenlet as _greenlet
@@ -56,6 +57,8 @@ __all__ = [
 
 ROUNDS_BETWEEN_POLLS = 16  # with green threads ready: a poll costs as much as four switches
 SECONDS_BETWEEN_POLLS = 0.001  # and yet no descriptor waits longer than this, and one round, for its turn
+SECONDS_BETWEEN_SHARES = 0.005  # as often as the interpreter lets OS threads take turns (sys.getswitchinterval)
+SECONDS_FOR_OS_THREADS = 0.00005  # what the scheduler takes to wake an OS thread: one per cent of the time
 SECONDS_OF_DOUBT = 0.2  # before a deadlock is one
 MAX_SLEEP = 86400.0  # seconds at a time: pollers refuse what does not fit into their integers, infinity above all
 MAX_EXITS = 100  # how many GreenletExits a green thread may swallow when its hub is closed
@@ -76,6 +79,7 @@ class Hub(Descriptors):
     def __init__(self, clock: Callable[[], float] = time.monotonic, poller: Poller | None = None) -> None:
         super().__init__(clock, poller or default_poller())
         self.adopted: weakref.WeakSet[Any] = weakref.WeakSet()  # the user's own greenlets that have parked here
+        self._sharing_time = 0.0  # when other OS threads get the interpreter's lock next, if the hub does not sleep
         self._doubted = -1  # the last round at which nothing seemed possible any more
         self.heir: fork.Heir | None = None  # in a child forked in a green thread: that one
 
@@ -190,8 +194,21 @@ class Hub(Descriptors):
         if events:
             self.dispatch(events)
         now = self.clock()
+        if timeout == 0.0 and now >= self._sharing_time and _thread._count() > idle.bystanders.count:
+            now = self._let_os_threads_run()
         self.poll_time = now + SECONDS_BETWEEN_POLLS
         self.poll_round = self.rounds + ROUNDS_BETWEEN_POLLS
+        return now
+
+    def _let_os_threads_run(self) -> float:
+        """Give up the interpreter's lock for long enough that a waiting OS thread gets it. Returns the time.
+
+        A hub that never sleeps gives it up only while the poller looks. That wakes an OS thread that waits for the
+        lock, which finds it taken again, and begins anew to wait for as long as the interpreter's switch interval.
+        """
+        _sleep(SECONDS_FOR_OS_THREADS)
+        now = self.clock()
+        self._sharing_time = now + SECONDS_BETWEEN_SHARES
         return now
 
     def _doubt(self) -> float | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from greenserve.hub import Timeout, sleep, spawn, threadpool
+from greenserve.hub.hub import current_hub, running
 from greenserve.hub.idle import bystanders
 from greenserve.hub.threadpool import Proxy, ThreadPool
 from tests.hub.support import run
@@ -358,3 +359,17 @@ def test_a_forked_child_is_told_that_a_call_is_its_parents(pool):
         """
     )
     assert "make it once more" in done.stdout
+
+
+def test_a_hub_that_never_sleeps_lets_os_threads_have_the_interpreter():
+    """Given up for the time of a system call only, its lock is taken again before another OS thread has woken up."""
+    hub, me = current_hub(), running()
+    call = ThreadPool(1).submit(sorted, range(1000))
+    polls = []
+    wait, hub.poller.wait = hub.poller.wait, lambda timeout: polls.append(timeout) or wait(timeout)
+    try:
+        while not call._done and len(polls) < 1000:
+            hub.give_way(me)
+    finally:
+        del hub.poller.wait
+    assert call._done
