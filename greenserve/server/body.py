@@ -90,7 +90,8 @@ class RequestBody:
             raise ClientDisconnected("the application has taken the connection, and with it the request's body")
         connection = self._connection
         while True:
-            connection.give_way()  # at every event: there may be thousands in what has come
+            if self.unread <= 0:  # chunks: there may be thousands in what has come
+                connection.give_way()
             event = connection.inbound.next_event()
             if type(event) is Data:
                 self.state = State.OPEN
@@ -105,6 +106,7 @@ class RequestBody:
                 self.state = State.OPEN
                 connection.send(CONTINUE)
             self._receive()
+            connection.give_way()
 
     def settle(self) -> bool:
         """The response begins: say whether what is left of the body can be skipped.
@@ -115,6 +117,12 @@ class RequestBody:
         if self.state is State.EXPECTED:
             self.state = State.WITHHELD
         return self.state is State.ENDED or (self.state is State.OPEN and self.unread <= SKIP_LIMIT)
+
+    def is_read(self) -> bool:
+        """Whether nothing is left of a body of known length, though the application may not have asked for its end."""
+        if self.state is State.OPEN and not self.unread and type(self._connection.inbound.next_event()) is EndOfMessage:
+            self.state = State.ENDED
+        return self.state is State.ENDED
 
     def invite(self) -> None:
         """Ask for it with 100 Continue, if the client waits for that and nothing has come."""

@@ -500,6 +500,9 @@ class Connection(Wire):
             return False
         if self.body is None:
             return True
+        if self.request is not None and self.request.content_length and self.body.is_read():  # as most have been
+            self.body = None
+            return True
         if self.body.state is not State.OPEN:
             self._end()
             return False
