@@ -264,6 +264,7 @@ class Parking:
 
     def switch_away(self) -> None:
         """Run what is next. For a greenlet that will be resumed."""
+        # `pause` and `park` have the same steps written out: a call would be a tenth of what they cost.
         ready = self.ready
         following: Any = None
         try:
