@@ -69,19 +69,7 @@ CONCURRENCY = {
     "subprocess",
     "threading",
 }
-WITH_IO = {
-    "link.py",
-    "outbound.py",
-    "inbox.py",
-    "tls.py",
-    "opening.py",
-    "heartbeat.py",
-    "session.py",
-    "server.py",
-    "client.py",
-    "rooms.py",
-    "compat.py",
-}  # of websocket/; everything else there is protocol
+PURE = {Path("http"), Path("websocket/protocol")}  # packages
 
 PUBLIC = {
     "AsyncResult",
@@ -156,7 +144,7 @@ def room(module: Path) -> str:
 
 
 def is_pure(module: Path) -> bool:
-    return room(module) == "http" or (room(module) == "websocket" and module.name not in {*WITH_IO, "__init__.py"})
+    return not PURE.isdisjoint(module.parents)
 
 
 def tree(module: Path) -> ast.Module:
@@ -209,7 +197,14 @@ def test_a_module_imports_only_the_rooms_below_its_own(module: Path) -> None:
 
 @pytest.mark.parametrize("module", [module for module in MODULES if is_pure(module)], ids=str)
 def test_a_protocol_touches_no_socket_no_clock_and_no_green_thread(module: Path) -> None:
-    assert not {name.split(".")[0] for name in imports(tree(module), module)} & (CLOCK | NETWORK | CONCURRENCY)
+    imported = set(imports(tree(module), module))
+    assert not {name.split(".")[0] for name in imported} & (CLOCK | NETWORK | CONCURRENCY)
+    pure = tuple(".".join(("greenserve", *package.parts)) for package in PURE)
+    assert not {
+        name
+        for name in imported
+        if name.startswith("greenserve.") and not name.startswith((*pure, "greenserve.errors"))
+    }
 
 
 @pytest.mark.parametrize("module", MODULES, ids=str)

@@ -29,7 +29,7 @@ from greenserve import tpool, websocket
 from greenserve.green import socket
 from tests.e2e.server_process import ServerProcess
 from tests.rooms.redis_server import RedisServer
-from tests.websocket.wire import BINARY, CONTINUATION, PING, TEXT, frame
+from tests.websocket.protocol.wire import BINARY, CONTINUATION, PING, TEXT, frame
 
 HANDSHAKE = (
     "GET {path} HTTP/1.1\r\nHost: soak\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -21,8 +21,8 @@ from greenserve.hub.hub import Hub, HubCall, running, wake
 from greenserve.hub.native import get_ident
 from greenserve.hub.timers import Token
 from greenserve.rooms.member import Member
-from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.protocol import encode_message
+from greenserve.websocket.protocol.deflate import DeflateParameters
 
 SLICE = 200  # members that are served at a time: a millisecond
 BACKLOG = 64  # messages that wait in a section, before another OS thread that broadcasts must wait

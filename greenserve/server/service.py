@@ -29,8 +29,8 @@ from greenserve.server.wire import Phase
 from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.websocket.compat import upgradable
-from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.memory import Memory
+from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application
 

@@ -3,9 +3,9 @@ to other servers. `WebSocketWSGI` is Eventlet's decorator.
 """
 
 from greenserve.websocket.client import connect
-from greenserve.websocket.closing import CloseCode
 from greenserve.websocket.compat import WebSocketWSGI
-from greenserve.websocket.errors import (
+from greenserve.websocket.protocol.close import CloseCode
+from greenserve.websocket.protocol.errors import (
     ConnectionClosed,
     HandshakeFailed,
     HandshakeRejected,

@@ -17,9 +17,10 @@ from greenserve.green import socket as green_socket
 from greenserve.green import ssl as green_ssl
 from greenserve.hub.hub import current_hub
 from greenserve.websocket import protocol as protocols
-from greenserve.websocket.answer import Answer, AnswerBody, read_head
-from greenserve.websocket.errors import HandshakeFailed
-from greenserve.websocket.handshake import (
+from greenserve.websocket.opening import open_link
+from greenserve.websocket.protocol.answer import Answer, AnswerBody, read_head
+from greenserve.websocket.protocol.errors import HandshakeFailed
+from greenserve.websocket.protocol.handshake import (
     CLIENT_DEFLATE,
     Agreement,
     ClientRequest,
@@ -27,7 +28,6 @@ from greenserve.websocket.handshake import (
     new_key,
     upgrade_request,
 )
-from greenserve.websocket.opening import open_link
 from greenserve.websocket.session import WebSocket
 
 RECEIVE_SIZE: Final = 16384  # bytes

@@ -10,7 +10,7 @@ from sys import getsizeof
 
 from greenserve.hub.hub import wake
 from greenserve.hub.timers import Token
-from greenserve.websocket.message import PackedMessage
+from greenserve.websocket.protocol.message import PackedMessage
 
 MAX_MESSAGES = 64  # that were not received, before reading stops
 MAX_SIZE = 1 << 20  # bytes of memory that they take: the same

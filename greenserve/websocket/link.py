@@ -23,12 +23,8 @@ from greenserve.hub.hub import TIMED_OUT, Hub, running, wake
 from greenserve.hub.native import get_ident
 from greenserve.hub.poller import READ
 from greenserve.hub.timers import Token
-from greenserve.websocket.closing import CloseCode
-from greenserve.websocket.errors import ConnectionClosed, ProtocolViolation
-from greenserve.websocket.events import Close, Pong
 from greenserve.websocket.inbox import Inbox
 from greenserve.websocket.memory import Memory
-from greenserve.websocket.message import PackedMessage
 from greenserve.websocket.outbound import (
     CLOSED,
     CLOSING,
@@ -41,6 +37,10 @@ from greenserve.websocket.outbound import (
     Stage,
 )
 from greenserve.websocket.protocol import MORE, Ahead, Protocol
+from greenserve.websocket.protocol.close import CloseCode
+from greenserve.websocket.protocol.errors import ConnectionClosed, ProtocolViolation
+from greenserve.websocket.protocol.events import Close, Pong
+from greenserve.websocket.protocol.message import PackedMessage
 from greenserve.websocket.unpacking import unpacker_of
 
 __all__ = ["Link", "Stage"]

@@ -22,11 +22,11 @@ from greenserve.hub.hub import Call, Descriptor, Hub, HubCall, running, wake
 from greenserve.hub.native import get_ident
 from greenserve.hub.poller import WRITE
 from greenserve.hub.timers import Token
-from greenserve.websocket.closing import CloseCode
-from greenserve.websocket.errors import ConnectionClosed
-from greenserve.websocket.events import Close
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol import Protocol
+from greenserve.websocket.protocol.close import CloseCode
+from greenserve.websocket.protocol.errors import ConnectionClosed
+from greenserve.websocket.protocol.events import Close
 
 OUTBOX_LIMIT = 1 << 20  # bytes that the peer has not taken, before a sender waits, and a broadcast gives the peer up
 LARGE = 1 << 16  # bytes or characters: compressing so much takes a millisecond

@@ -10,9 +10,11 @@ from typing import Any, Protocol, TypeVar
 
 from greenserve.errors import HubError
 from greenserve.websocket import protocol as protocols
-from greenserve.websocket.deflate import DeflateParameters
-from greenserve.websocket.errors import ConnectionClosed, HandshakeRejected
-from greenserve.websocket.handshake import (
+from greenserve.websocket.memory import Memory
+from greenserve.websocket.opening import open_link
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.errors import ConnectionClosed, HandshakeRejected
+from greenserve.websocket.protocol.handshake import (
     SAME_ORIGIN,
     accept_upgrade,
     check_origin,
@@ -22,8 +24,6 @@ from greenserve.websocket.handshake import (
     select_subprotocol,
     wants_websocket,
 )
-from greenserve.websocket.memory import Memory
-from greenserve.websocket.opening import open_link
 from greenserve.websocket.session import WebSocket
 
 logger = logging.getLogger("greenserve.websocket")

@@ -8,10 +8,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from greenserve.hub.native import get_ident
-from greenserve.websocket.closing import CloseCode, close_payload
-from greenserve.websocket.errors import ConnectionClosed
-from greenserve.websocket.frames import MAX_CONTROL
 from greenserve.websocket.link import CLOSE_SECONDS, Link, Stage
+from greenserve.websocket.protocol.close import CloseCode, close_payload
+from greenserve.websocket.protocol.errors import ConnectionClosed
+from greenserve.websocket.protocol.frames import MAX_CONTROL
 
 # RFC 6455 §7.4.1: how a peer leaves in order; 1005 is a Close without a code.
 _IN_ORDER = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS, CloseCode.SERVICE_RESTART})

@@ -8,7 +8,7 @@ from contextlib import closing
 
 import pytest
 
-from greenserve.websocket.deflate import DeflateParameters
+from greenserve.websocket.protocol.deflate import DeflateParameters
 from tests.conftest import missing
 
 from .autobahn.plain_socket import EchoServer, echo_client

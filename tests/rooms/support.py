@@ -8,9 +8,9 @@ from typing import Any
 from greenserve.hub.hub import Hub, current_hub
 from greenserve.rooms.bus import Listener
 from greenserve.rooms.registry import Rooms
-from greenserve.websocket.deflate import DeflateParameters
-from greenserve.websocket.errors import ConnectionClosed
 from greenserve.websocket.link import Stage
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.errors import ConnectionClosed
 
 ADDRESS = "fake:"
 

@@ -17,9 +17,9 @@ from greenserve.hub.hub import current_hub
 from greenserve.rooms import delivery
 from greenserve.rooms.registry import Rooms
 from greenserve.testing import VirtualClock
-from greenserve.websocket.deflate import DeflateParameters
-from greenserve.websocket.errors import ConnectionClosed
 from greenserve.websocket.protocol import encode_message
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.errors import ConnectionClosed
 from tests.rooms.support import websocket
 
 pytestmark = pytest.mark.usefixtures("clock")

@@ -7,14 +7,14 @@ from typing import Any
 
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import current_hub
-from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.link import Link
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.opening import open_link
 from greenserve.websocket.protocol import Limits, Protocol, Role
+from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.session import WebSocket
 
-from .wire import BINARY, CLOSE, TEXT, frame, xor
+from .protocol.wire import BINARY, CLOSE, TEXT, frame, xor
 
 PATIENCE = 10.0  # seconds; a peer's read that takes longer has failed
 

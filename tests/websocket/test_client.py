@@ -17,8 +17,8 @@ import greenserve
 from greenserve.green.socket import create_server
 from greenserve.websocket import ConnectionClosed, HandshakeFailed, connect, handler
 from greenserve.websocket.client import parse_url
-from greenserve.websocket.handshake import accept_key
 from greenserve.websocket.link import Stage
+from greenserve.websocket.protocol.handshake import accept_key
 from tests.server.live import serving
 
 pytestmark = pytest.mark.usefixtures("hub")

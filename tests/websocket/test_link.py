@@ -13,13 +13,13 @@ import pytest
 from greenserve import kill, sleep, spawn
 from greenserve.hub.hub import Hub, current_hub
 from greenserve.websocket import ConnectionClosed
-from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.inbox import MAX_MESSAGES, MAX_SIZE
 from greenserve.websocket.link import CLOSE_SECONDS, LINGER_SECONDS, Stage
 from greenserve.websocket.outbound import OUTBOX_LIMIT
+from greenserve.websocket.protocol.deflate import DeflateParameters
 
 from .pair import Pair, Peer
-from .wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
+from .protocol.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 pytestmark = pytest.mark.usefixtures("hub")
 

@@ -12,17 +12,17 @@ import pytest
 from greenserve import kill, sleep, spawn
 from greenserve.hub.hub import current_hub
 from greenserve.websocket import ConnectionClosed, accept
-from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.inbox import MAX_SIZE, Inbox
 from greenserve.websocket.link import SMALL
 from greenserve.websocket.memory import Memory
-from greenserve.websocket.message import OVERHEAD, PackedMessage
 from greenserve.websocket.outbound import JOINED_SIZE, OUTBOX_LIMIT
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.message import OVERHEAD, PackedMessage
 from tests.server.live import Client, serving
 
 from .pair import Pair
+from .protocol.wire import BINARY, CLOSE, CONTINUATION, TEXT, frame
 from .test_session import UPGRADE, request, wait_until
-from .wire import BINARY, CLOSE, CONTINUATION, TEXT, frame
 
 MIB = 1 << 20
 DEFLATE = DeflateParameters()

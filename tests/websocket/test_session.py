@@ -21,7 +21,7 @@ import greenserve
 from greenserve.websocket import ConnectionClosed, HandshakeRejected, accept, handler, is_upgrade
 from tests.server.live import Client, serving
 
-from .wire import CLOSE, PING, TEXT, frame
+from .protocol.wire import CLOSE, PING, TEXT, frame
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 UPGRADE = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"

@@ -10,14 +10,14 @@ import pytest
 from greenserve import sleep, spawn
 from greenserve.hub.hub import current_hub
 from greenserve.websocket import ConnectionClosed
-from greenserve.websocket.deflate import DeflateParameters
 from greenserve.websocket.link import LINGER_LIMIT, READ_SIZE, Stage
 from greenserve.websocket.memory import Memory
-from greenserve.websocket.message import PackedMessage
 from greenserve.websocket.outbound import JOINED_SIZE
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.message import PackedMessage
 
 from .pair import Pair
-from .wire import BINARY, CONTINUATION, PING, PONG, TEXT
+from .protocol.wire import BINARY, CONTINUATION, PING, PONG, TEXT
 
 MIB = 1 << 20
 

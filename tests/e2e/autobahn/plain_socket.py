@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import replace
 from urllib.parse import urlsplit
 
-from greenserve.websocket.deflate import DeflateParameters
-from greenserve.websocket.errors import ProtocolViolation
-from greenserve.websocket.handshake import (
+from greenserve.websocket.protocol import Limits, Protocol, Role, State
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.errors import ProtocolViolation
+from greenserve.websocket.protocol.handshake import (
     CLIENT_DEFLATE,
     accept_upgrade,
     check_acceptance,
@@ -18,7 +19,6 @@ from greenserve.websocket.handshake import (
     read_upgrade,
     upgrade_request,
 )
-from greenserve.websocket.protocol import Limits, Protocol, Role, State
 
 SIZE = 65536
 PATIENCE = 30.0  # seconds without a byte from the peer

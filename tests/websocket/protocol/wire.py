@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from greenserve.websocket.errors import ProtocolViolation
-from greenserve.websocket.events import Event
 from greenserve.websocket.protocol import Protocol
+from greenserve.websocket.protocol.errors import ProtocolViolation
+from greenserve.websocket.protocol.events import Event
 
 KEY = b"\x37\xfa\x21\x3d"  # the key of the examples in RFC 6455 §5.7
 TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from greenserve.websocket.errors import ProtocolViolation
-from greenserve.websocket.frames import Opcode, build_frame, parse_head
+from greenserve.websocket.protocol.errors import ProtocolViolation
+from greenserve.websocket.protocol.frames import Opcode, build_frame, parse_head
 
 from .wire import KEY, frame, xor
 

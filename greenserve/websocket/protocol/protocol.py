@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, Literal
 
-from greenserve.websocket.closing import CloseCode, close_payload, parse_close
-from greenserve.websocket.deflate import DEFLATE_STEP, DeflateParameters, Deflater, Inflater
-from greenserve.websocket.errors import ConnectionClosed, MessageTooBig, ProtocolViolation
-from greenserve.websocket.events import Close, Event, Ping, Pong
-from greenserve.websocket.frames import (
+from greenserve.websocket.protocol.close import CloseCode, close_payload, parse_close
+from greenserve.websocket.protocol.deflate import DEFLATE_STEP, DeflateParameters, Deflater, Inflater
+from greenserve.websocket.protocol.errors import ConnectionClosed, MessageTooBig, ProtocolViolation
+from greenserve.websocket.protocol.events import Close, Event, Ping, Pong
+from greenserve.websocket.protocol.frames import (
     CONTROL,
     FIN,
     LENGTH_16,
@@ -32,9 +32,9 @@ from greenserve.websocket.frames import (
     build_frame,
     parse_head,
 )
-from greenserve.websocket.mask import apply_mask
-from greenserve.websocket.message import IncomingMessage, PackedMessage
-from greenserve.websocket.utf8 import decode
+from greenserve.websocket.protocol.mask import apply_mask
+from greenserve.websocket.protocol.message import IncomingMessage, PackedMessage
+from greenserve.websocket.protocol.utf8 import decode
 
 _UNLIMITED: Final = (1 << 63) - 1  # the longest frame that RFC 6455 §5.2 knows
 _TEXT: Final = int(Opcode.TEXT)

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Final, NamedTuple
 
-from greenserve.websocket.deflate import MAX_WINDOW_BITS, DeflateParameters
+from greenserve.websocket.protocol.deflate import MAX_WINDOW_BITS, DeflateParameters
 
 DEFLATE: Final = "permessage-deflate"
 TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2

@@ -9,7 +9,7 @@ from typing import Final
 from greenserve.errors import ProtocolError
 from greenserve.http.chunked import ChunkedBody, Part
 from greenserve.http.limits import Limits
-from greenserve.websocket.errors import HandshakeFailed
+from greenserve.websocket.protocol.errors import HandshakeFailed
 
 MAX_HEAD: Final = 65536  # bytes of the head, those of interim responses included; as of a request's
 MAX_BODY: Final = 65536  # bytes of a refusal's body that are kept: an error page, not a download

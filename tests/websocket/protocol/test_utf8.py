@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.websocket.errors import InvalidPayload
-from greenserve.websocket.utf8 import Utf8Checker, decode
+from greenserve.websocket.protocol.errors import InvalidPayload
+from greenserve.websocket.protocol.utf8 import Utf8Checker, decode
 
 from .wire import each_byte
 

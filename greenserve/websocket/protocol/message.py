@@ -15,11 +15,11 @@ from io import BytesIO
 from sys import getsizeof
 from typing import TypeAlias
 
-from greenserve.websocket.deflate import Inflater
-from greenserve.websocket.errors import InvalidPayload, MessageTooBig
-from greenserve.websocket.frames import FrameHead, Opcode
-from greenserve.websocket.mask import apply_mask, rotate
-from greenserve.websocket.utf8 import NOT_UTF8, Utf8Checker, decode
+from greenserve.websocket.protocol.deflate import Inflater
+from greenserve.websocket.protocol.errors import InvalidPayload, MessageTooBig
+from greenserve.websocket.protocol.frames import FrameHead, Opcode
+from greenserve.websocket.protocol.mask import apply_mask, rotate
+from greenserve.websocket.protocol.utf8 import NOT_UTF8, Utf8Checker, decode
 
 STEP = 16384  # bytes that are inflated or decoded at a time
 OVERHEAD = 512  # bytes of a PackedMessage beside its data

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from codecs import utf_8_decode
 
-from greenserve.websocket.errors import InvalidPayload
+from greenserve.websocket.protocol.errors import InvalidPayload
 
 NOT_UTF8 = "a text message is not valid UTF-8"
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from greenserve.websocket.closing import MAX_REASON, CloseCode, close_payload, may_travel, parse_close
-from greenserve.websocket.errors import InvalidPayload, ProtocolViolation
+from greenserve.websocket.protocol.close import MAX_REASON, CloseCode, close_payload, may_travel, parse_close
+from greenserve.websocket.protocol.errors import InvalidPayload, ProtocolViolation
 
 VALID = [*range(1000, 1004), *range(1007, 1015), 3000, 3999, 4000, 4999]
 INVALID = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535]

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.websocket.deflate import DeflateParameters
-from greenserve.websocket.extensions import accept_deflate, check_answer, offer_deflate, parse_extensions
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.extensions import accept_deflate, check_answer, offer_deflate, parse_extensions
 
 PLAIN = DeflateParameters(
     server_no_context_takeover=False,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Final
 
-from greenserve.websocket.errors import InvalidPayload, MessageTooBig
+from greenserve.websocket.protocol.errors import InvalidPayload, MessageTooBig
 
 # RFC 7692 §7.2.1: the end of a flush, left out on the wire.
 TAIL: Final = b"\x00\x00\xff\xff"

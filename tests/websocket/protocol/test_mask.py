@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from greenserve.websocket import mask
+from greenserve.websocket.protocol import mask
 
 from .wire import KEY, xor
 

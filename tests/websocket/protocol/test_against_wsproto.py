@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 
-from greenserve.websocket.deflate import DeflateParameters
-from greenserve.websocket.events import Close, Ping, Pong
 from greenserve.websocket.protocol import Limits, Protocol, Role
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.events import Close, Ping, Pong
 
 from .wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, Run, frame, run
 

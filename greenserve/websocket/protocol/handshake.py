@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from hashlib import sha1
 from typing import Final
 
-from greenserve.websocket.deflate import MAX_WINDOW_BITS, DeflateParameters
-from greenserve.websocket.errors import HandshakeFailed, HandshakeRejected
-from greenserve.websocket.extensions import (
+from greenserve.websocket.protocol.deflate import MAX_WINDOW_BITS, DeflateParameters
+from greenserve.websocket.protocol.errors import HandshakeFailed, HandshakeRejected
+from greenserve.websocket.protocol.extensions import (
     TOKEN,
     Extension,
     accept_deflate,

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.errors import ProtocolError
-from greenserve.websocket.deflate import DeflateParameters
-from greenserve.websocket.errors import HandshakeFailed, HandshakeRejected
-from greenserve.websocket.handshake import (
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.errors import HandshakeFailed, HandshakeRejected
+from greenserve.websocket.protocol.handshake import (
     accept_key,
     accept_upgrade,
     check_acceptance,

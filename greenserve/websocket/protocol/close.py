@@ -6,8 +6,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final
 
-from greenserve.websocket.errors import InvalidPayload, ProtocolViolation
-from greenserve.websocket.frames import MAX_CONTROL
+from greenserve.websocket.protocol.errors import InvalidPayload, ProtocolViolation
+from greenserve.websocket.protocol.frames import MAX_CONTROL
 
 
 class CloseCode(IntEnum):

@@ -7,9 +7,9 @@ import zlib
 
 import pytest
 
-from greenserve.websocket import deflate
-from greenserve.websocket.deflate import MAX_RESTARTS, DeflateParameters, Deflater, Inflater
-from greenserve.websocket.errors import InvalidPayload, MessageTooBig
+from greenserve.websocket.protocol import deflate
+from greenserve.websocket.protocol.deflate import MAX_RESTARTS, DeflateParameters, Deflater, Inflater
+from greenserve.websocket.protocol.errors import InvalidPayload, MessageTooBig
 
 LIMIT = 1 << 20
 

@@ -18,8 +18,8 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
-from greenserve.websocket.errors import ProtocolViolation
-from greenserve.websocket.mask import apply_mask
+from greenserve.websocket.protocol.errors import ProtocolViolation
+from greenserve.websocket.protocol.mask import apply_mask
 
 
 class Opcode(IntEnum):

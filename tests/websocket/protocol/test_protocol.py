@@ -6,11 +6,11 @@ import random
 
 import pytest
 
-from greenserve.websocket.deflate import DeflateParameters
-from greenserve.websocket.errors import ConnectionClosed, InvalidPayload, MessageTooBig, ProtocolViolation
-from greenserve.websocket.events import Close, Ping, Pong
-from greenserve.websocket.frames import build_frame
 from greenserve.websocket.protocol import Limits, Protocol, Role, State, encode_message
+from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.protocol.errors import ConnectionClosed, InvalidPayload, MessageTooBig, ProtocolViolation
+from greenserve.websocket.protocol.events import Close, Ping, Pong
+from greenserve.websocket.protocol.frames import build_frame
 
 from .wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, Run, close_code, each_byte, frame, run, text
 
