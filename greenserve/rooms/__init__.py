@@ -1,10 +1,10 @@
 """Rooms: WebSockets under one name, to which a message is broadcast; in one process, and across processes.
 
-- `room.py`      a room: its members, what they are sent
+- `room.py`      a room and its `member.py`s
 - `registry.py`  all rooms of a process, callbacks
-- `delivery.py`  a message on its way to many
-- `exchange.py`  between rooms and a bus; `presence.py` and `envelope.py` are its pure half
-- `bus.py`       what a bus is; `unixbus.py` with `broker.py` and `wire.py`, and `redisbus.py`, are two
+- `broadcast.py` a message on its way to the members in this process
+- `sync.py`      between the rooms and a bus; `presence.py` and `envelope.py` are its pure half
+- `bus.py`       what a bus is; `unix/` and `redis.py` are two
 - `buses.py`     from the setting `rooms` to a bus
 """
 

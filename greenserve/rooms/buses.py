@@ -6,7 +6,7 @@ from pathlib import Path
 
 from greenserve.errors import ConfigurationError
 from greenserve.rooms.bus import Bus
-from greenserve.rooms.unixbus import UnixBus
+from greenserve.rooms.unix.bus import UnixBus
 from greenserve.settings import conceal_url
 
 
@@ -25,7 +25,7 @@ def make_bus(address: str) -> Bus:
     if not address.startswith(("redis://", "rediss://")):
         raise ConfigurationError(f"rooms = {conceal_url(address)!r}: use unix:PATH or redis://HOST:PORT/DB")
     try:
-        from greenserve.rooms.redisbus import RedisBus  # noqa: PLC0415 - redis-py is an extra, and takes 100 ms to import
+        from greenserve.rooms.redis import RedisBus  # noqa: PLC0415 - redis-py is an extra, and takes 100 ms to import
     except ImportError as error:
         if (error.name or "").partition(".")[0] != "redis":
             raise

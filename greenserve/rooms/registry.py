@@ -23,9 +23,9 @@ from greenserve.hub.hub import Hub
 from greenserve.hub.native import RLock
 from greenserve.rooms.bus import Bus
 from greenserve.rooms.envelope import ORIGIN_SIZE
-from greenserve.rooms.exchange import Exchange
 from greenserve.rooms.member import Member
 from greenserve.rooms.room import Room
+from greenserve.rooms.sync import Exchange
 
 logger = logging.getLogger("greenserve.rooms")
 

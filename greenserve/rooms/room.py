@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from greenserve.hub.hub import Hub
-from greenserve.rooms.delivery import Frames, Seat, Section
+from greenserve.rooms.broadcast import Frames, Seat, Section
 from greenserve.rooms.member import Member
 from greenserve.websocket.link import Link, Stage
 from greenserve.websocket.session import WebSocket

@@ -14,12 +14,12 @@ import pytest
 import greenserve
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import Hub, current_hub, use_hub
-from greenserve.rooms import exchange as exchanges
+from greenserve.rooms import sync
 from greenserve.rooms.bus import Bus
 from greenserve.rooms.buses import make_bus
 from greenserve.rooms.envelope import Kind, encode, encode_value
 from greenserve.rooms.registry import Rooms
-from greenserve.rooms.wire import Op, frame
+from greenserve.rooms.unix.framing import Op, frame
 from tests.rooms.listening import until
 from tests.rooms.redis_server import RedisServer
 from tests.rooms.support import FakeBroker, Process, websocket
@@ -75,7 +75,7 @@ def test_a_message_that_makes_no_sense_changes_nothing(
     settle()
     with caplog.at_level(logging.INFO, "greenserve.rooms"):
         broker.pass_on("a", encode(kind, THEM, BODIES[body]))
-        broker.pass_on(exchanges.CONTROL, encode(kind, THEM, BODIES[body]))
+        broker.pass_on(sync.CONTROL, encode(kind, THEM, BODIES[body]))
     if kind is not Kind.TEXT:
         assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]  # in both processes
     settle()

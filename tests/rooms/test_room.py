@@ -14,7 +14,7 @@ import pytest
 import greenserve
 from greenserve.errors import BlockingInHub
 from greenserve.hub.hub import current_hub
-from greenserve.rooms import delivery
+from greenserve.rooms import broadcast
 from greenserve.rooms.registry import Rooms
 from greenserve.testing import VirtualClock
 from greenserve.websocket.protocol import encode_message
@@ -168,7 +168,7 @@ def test_a_message_is_encoded_once_for_all(rooms: Rooms, monkeypatch: pytest.Mon
         calls.append(deflate)
         return encode_message(message, deflate)
 
-    monkeypatch.setattr(delivery, "encode_message", counted)
+    monkeypatch.setattr(broadcast, "encode_message", counted)
     room, message = rooms.get("a"), "x" * 5000
     members = [websocket(deflate=DeflateParameters()) for _ in range(50)] + [websocket() for _ in range(50)]
     for ws in members:
@@ -201,7 +201,7 @@ def crowd(rooms: Rooms, count: int) -> tuple[Any, list[Any]]:
 
 
 def test_others_run_between_the_slices_of_a_large_broadcast(rooms: Rooms) -> None:
-    room, members = crowd(rooms, 5 * delivery.SLICE)
+    room, members = crowd(rooms, 5 * broadcast.SLICE)
     progress: list[int] = []
 
     def other() -> None:
@@ -213,12 +213,12 @@ def test_others_run_between_the_slices_of_a_large_broadcast(rooms: Rooms) -> Non
     assert room.broadcast("hello") == len(members)
     watcher.wait()
     assert all(ws.texts == ["hello"] for ws in members)
-    assert {delivery.SLICE, 2 * delivery.SLICE, 3 * delivery.SLICE} <= set(progress)
-    assert max(after - before for before, after in itertools.pairwise(progress)) <= delivery.SLICE
+    assert {broadcast.SLICE, 2 * broadcast.SLICE, 3 * broadcast.SLICE} <= set(progress)
+    assert max(after - before for before, after in itertools.pairwise(progress)) <= broadcast.SLICE
 
 
 def test_every_member_gets_the_broadcasts_in_their_order(rooms: Rooms) -> None:
-    room, members = crowd(rooms, 3 * delivery.SLICE)
+    room, members = crowd(rooms, 3 * broadcast.SLICE)
     threads = [greenserve.spawn(room.broadcast, str(number)) for number in range(5)]
     for thread in threads:
         assert thread.wait() == len(members)
@@ -226,7 +226,7 @@ def test_every_member_gets_the_broadcasts_in_their_order(rooms: Rooms) -> None:
 
 
 def test_a_small_broadcast_does_not_overtake_a_large_one_in_its_room(rooms: Rooms) -> None:
-    room, members = crowd(rooms, 2 * delivery.SLICE)
+    room, members = crowd(rooms, 2 * broadcast.SLICE)
     first = greenserve.spawn(room.broadcast, "1")
     greenserve.sleep(0)
     for ws in members[10:]:
@@ -237,29 +237,29 @@ def test_a_small_broadcast_does_not_overtake_a_large_one_in_its_room(rooms: Room
 
 
 def test_who_leaves_while_a_broadcast_is_under_way_is_left_out(rooms: Rooms) -> None:
-    room, members = crowd(rooms, 3 * delivery.SLICE)
-    broadcast = greenserve.spawn(room.broadcast, "hello")
+    room, members = crowd(rooms, 3 * broadcast.SLICE)
+    sending = greenserve.spawn(room.broadcast, "hello")
     while not members[0].texts:
         greenserve.sleep(0)
     last = members[-1]
     last.link.end()
-    assert broadcast.wait() == len(members) - 1
+    assert sending.wait() == len(members) - 1
     assert last.texts == []
 
 
 def test_a_broadcast_goes_on_when_the_one_who_made_it_is_killed(rooms: Rooms) -> None:
-    room, members = crowd(rooms, 3 * delivery.SLICE)
-    broadcast = greenserve.spawn(room.broadcast, "hello")
+    room, members = crowd(rooms, 3 * broadcast.SLICE)
+    sending = greenserve.spawn(room.broadcast, "hello")
     while not members[0].texts:
         greenserve.sleep(0)
-    broadcast.kill()
+    sending.kill()
     for _ in range(10):
         greenserve.sleep(0)
     assert all(ws.texts == ["hello"] for ws in members)
 
 
 def test_a_callback_of_the_hub_may_broadcast_and_never_waits(rooms: Rooms) -> None:
-    room, members = crowd(rooms, 2 * delivery.SLICE)
+    room, members = crowd(rooms, 2 * broadcast.SLICE)
     counts: list[Any] = []
 
     def callback() -> None:

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
-from greenserve.rooms.broker import READ_SIZE, Broker, shut, write_all
 from greenserve.rooms.bus import MAX_BACKLOG, Listener, Outbox, Reconnecting
-from greenserve.rooms.wire import Op, Parser, frame
+from greenserve.rooms.unix.broker import READ_SIZE, Broker, shut, write_all
+from greenserve.rooms.unix.framing import Op, Parser, frame
 
 CONNECT_SECONDS = 5.0
 

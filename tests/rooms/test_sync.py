@@ -9,8 +9,8 @@ import pytest
 import greenserve
 from greenserve.errors import ConfigurationError
 from greenserve.hub.hub import current_hub
+from greenserve.rooms import broadcast, sync
 from greenserve.rooms import bus as buses
-from greenserve.rooms import delivery, exchange
 from greenserve.rooms.envelope import Kind, decode
 from greenserve.testing import VirtualClock
 from tests.rooms.support import FakeBroker, Process, websocket
@@ -57,7 +57,7 @@ def test_a_process_without_members_may_broadcast_and_hears_nothing(here: Process
     settle()
     assert here.rooms.get("a").broadcast("hello") == 0
     assert theirs.texts == ["hello"]
-    assert here.bus.channels == {exchange.CONTROL}
+    assert here.bus.channels == {sync.CONTROL}
     assert here.rooms.get("a").members == []
 
 
@@ -65,9 +65,9 @@ def test_a_process_hears_only_the_rooms_that_it_has_members_in(here: Process) ->
     ws = websocket()
     here.rooms.get("a").join(ws)
     here.rooms.get("b").join(ws)
-    assert here.bus.channels == {exchange.CONTROL, "a", "b"}
+    assert here.bus.channels == {sync.CONTROL, "a", "b"}
     ws.link.end()
-    assert here.bus.channels == {exchange.CONTROL}
+    assert here.bus.channels == {sync.CONTROL}
 
 
 def test_members_are_known_in_both_processes(here: Process, there: Process) -> None:
@@ -128,9 +128,9 @@ def test_a_process_that_falls_silent_is_taken_for_dead(here: Process, there: Pro
     there.rooms.get("a").join(websocket(), "Grace")
     settle()
     there.bus.connected = False
-    greenserve.sleep(exchange.EXPIRY - exchange.HEARTBEAT - 1)
+    greenserve.sleep(sync.EXPIRY - sync.HEARTBEAT - 1)
     assert names(here) == ["Ada", "Grace"]
-    greenserve.sleep(2 * exchange.HEARTBEAT + 1)
+    greenserve.sleep(2 * sync.HEARTBEAT + 1)
     assert names(here) == ["Ada"]
     assert left == ["Grace"]
 
@@ -143,7 +143,7 @@ def test_who_does_not_come_back_after_a_loss_that_all_have_noticed_is_soon_taken
     settle()
     there.bus.connected = False
     here.bus.reconnect()
-    greenserve.sleep(2 * exchange.HEARTBEAT)
+    greenserve.sleep(2 * sync.HEARTBEAT)
     assert names(here) == ["Ada"]
 
 
@@ -154,9 +154,9 @@ def test_a_process_that_was_only_slow_is_asked_for_its_members_again(
     there.rooms.get("a").join(websocket(), "Grace")
     settle()
     there.bus.lose = 4  # its heartbeats
-    greenserve.sleep(exchange.EXPIRY + exchange.HEARTBEAT)
+    greenserve.sleep(sync.EXPIRY + sync.HEARTBEAT)
     assert names(here) == ["Ada"]
-    greenserve.sleep(2 * exchange.HEARTBEAT)
+    greenserve.sleep(2 * sync.HEARTBEAT)
     assert names(here) == names(there) == ["Ada", "Grace"]
 
 
@@ -187,19 +187,19 @@ def test_after_an_outage_the_members_are_known_again_and_the_loss_is_said(
     assert theirs.texts == ["heard"]
     assert ours.texts == ["lost", "heard"]
     assert names(there) == ["Ada", "Alan", "Grace"]
-    greenserve.sleep(exchange.HEARTBEAT + 1)
+    greenserve.sleep(sync.HEARTBEAT + 1)
     assert [record.getMessage() for record in caplog.records] == ["rooms: 1 broadcasts did not leave this process"]
 
 
 def test_a_broadcast_to_a_large_room_of_another_process_does_not_hold_it_up(here: Process, there: Process) -> None:
-    members = [websocket() for _ in range(3 * delivery.SLICE)]
+    members = [websocket() for _ in range(3 * broadcast.SLICE)]
     for ws in members:
         there.rooms.get("a").join(ws)
     settle()
-    broadcast = greenserve.spawn(here.rooms.get("a").broadcast, "hello")
+    sending = greenserve.spawn(here.rooms.get("a").broadcast, "hello")
     greenserve.sleep(0)
     assert not members[-1].texts
-    broadcast.wait()
+    sending.wait()
     assert members[-1].texts == ["hello"]
 
 

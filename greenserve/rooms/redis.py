@@ -25,8 +25,8 @@ from greenserve.green import socket as green_socket
 from greenserve.green import ssl as green_ssl
 from greenserve.green._twin import rebind
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
-from greenserve.rooms.broker import shut
 from greenserve.rooms.bus import MAX_BACKLOG, Listener, Outbox, Reconnecting, logger
+from greenserve.rooms.unix.broker import shut
 
 CONNECT_SECONDS = 5.0
 PING_SECONDS = 10.0  # between two questions whether Redis is still there: a dead machine closes no connection

@@ -12,7 +12,7 @@ from greenserve.errors import ConfigurationError
 from greenserve.green.monkey import is_monkey_patched
 from greenserve.hub.hub import Hub, use_hub
 from greenserve.rooms.buses import make_bus
-from greenserve.rooms.redisbus import Outbox
+from greenserve.rooms.redis import Outbox
 from tests.conftest import REPOSITORY
 from tests.rooms.listening import Recorder, until
 from tests.rooms.redis_server import RedisServer
@@ -154,7 +154,7 @@ def test_one_who_may_not_publish_is_told_why(caplog: pytest.LogCaptureFixture) -
 
 
 def test_a_peer_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("greenserve.rooms.redisbus.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("greenserve.rooms.redis.SILENCE_SECONDS", 0.1)
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()

@@ -16,10 +16,10 @@ import greenserve
 from greenserve.errors import ConfigurationError
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import Hub, use_hub
-from greenserve.rooms import broker as brokers
 from greenserve.rooms import bus as buses
 from greenserve.rooms.buses import make_bus
-from greenserve.rooms.unixbus import UnixBus
+from greenserve.rooms.unix import broker as brokers
+from greenserve.rooms.unix.bus import UnixBus
 from tests.rooms.listening import Recorder, until
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.rooms.envelope import ORIGIN_SIZE, Kind, decode, encode, encode_value
-from greenserve.rooms.wire import MAX_FRAME, Frame, Op, Parser, frame
+from greenserve.rooms.unix.framing import MAX_FRAME, Frame, Op, Parser, frame
 
 ORIGIN = bytes(range(ORIGIN_SIZE))
 

@@ -20,7 +20,7 @@ from greenserve.green import unix_socket
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox
-from greenserve.rooms.wire import Op, Parser, frame
+from greenserve.rooms.unix.framing import Op, Parser, frame
 
 logger = logging.getLogger("greenserve.rooms")
 
