@@ -2,8 +2,9 @@
 to other servers. `WebSocketWSGI` is Eventlet's decorator.
 """
 
-from greenserve.websocket.client import connect
+from greenserve.websocket.accept import Policy, accept, handler, is_upgrade
 from greenserve.websocket.compat import WebSocketWSGI
+from greenserve.websocket.connect import connect
 from greenserve.websocket.protocol.close import CloseCode
 from greenserve.websocket.protocol.errors import (
     ConnectionClosed,
@@ -11,7 +12,6 @@ from greenserve.websocket.protocol.errors import (
     HandshakeRejected,
     WebSocketError,
 )
-from greenserve.websocket.server import Policy, accept, handler, is_upgrade
 from greenserve.websocket.session import WebSocket
 
 __all__ = [

@@ -13,11 +13,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from greenserve.websocket.accept import FROM_SETTINGS, SOCKET_KEY, accept, is_upgrade
 from greenserve.websocket.protocol.close import CloseCode
 from greenserve.websocket.protocol.errors import ConnectionClosed
 from greenserve.websocket.protocol.frames import Opcode
 from greenserve.websocket.protocol.handshake import ANY_ORIGIN
-from greenserve.websocket.server import FROM_SETTINGS, SOCKET_KEY, accept, is_upgrade
 from greenserve.websocket.session import WebSocket
 
 Environ = dict[str, Any]

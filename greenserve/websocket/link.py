@@ -23,7 +23,6 @@ from greenserve.hub.hub import TIMED_OUT, Hub, running, wake
 from greenserve.hub.native import get_ident
 from greenserve.hub.poller import READ
 from greenserve.hub.timers import Token
-from greenserve.websocket.inbox import Inbox
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.outbound import (
     CLOSED,
@@ -41,6 +40,7 @@ from greenserve.websocket.protocol.close import CloseCode
 from greenserve.websocket.protocol.errors import ConnectionClosed, ProtocolViolation
 from greenserve.websocket.protocol.events import Close, Pong
 from greenserve.websocket.protocol.message import PackedMessage
+from greenserve.websocket.receive_queue import ReceiveQueue
 from greenserve.websocket.unpacking import unpacker_of
 
 __all__ = ["Link", "Stage"]
@@ -66,7 +66,7 @@ class Link(Outbound):
     sock: connected, non-blocking, the link's own from now on. ping_interval: seconds of silence after which a Ping is
     sent, 0 for never; ping_timeout: seconds for its Pong, or for data, after that; other Pongs and Pings say nothing.
     write_timeout: seconds in which the peer must take some of what waits for it. All three are as coarse as the
-    heartbeat that calls `tick`. client: we are the client, so the server is to close the socket. memory: what this link
+    keepalive that calls `tick`. client: we are the client, so the server is to close the socket. memory: what this link
     shares with others; by default it has no bound but its own.
     """
 
@@ -108,7 +108,7 @@ class Link(Outbound):
         self.close_sent: Close | None = None  # our Close, if we began
         self.on_pong: Callable[[bytes], object] | None = None
         self.client = client
-        self._inbox = Inbox()
+        self._inbox = ReceiveQueue()
         self._paused = False
         self._unpacking = False  # in line for it
         self._held = 0  # bytes that the memory knows of
@@ -452,7 +452,7 @@ class Link(Outbound):
             self._waiters.append(token)
 
     def tick(self, seconds: float) -> None:
-        """Called by the heartbeat: `seconds` have passed."""
+        """Called by the keepalive: `seconds` have passed."""
         if self._outbox is not None:
             self._stuck += seconds
             if self._stuck >= self._write_timeout:

@@ -1,11 +1,11 @@
-"""A link on a socket that has shaken hands: the kind that fits the socket, with its place in the heartbeat."""
+"""A link on a socket that has shaken hands: the kind that fits the socket, with its place in the keepalive."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from greenserve.hub.hub import Hub
-from greenserve.websocket.heartbeat import heartbeat_of
+from greenserve.websocket.keepalive import keepalive_of
 from greenserve.websocket.link import Link
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol import Protocol
@@ -37,7 +37,7 @@ def open_link(
         memory=memory,
     )
     pings = (ping_interval, ping_timeout) if ping_interval else ()
-    heartbeat = heartbeat_of(hub, min((write_timeout, *pings)))
-    heartbeat.add(link)
-    link.when_closed(heartbeat.discard)
+    keepalive = keepalive_of(hub, min((write_timeout, *pings)))
+    keepalive.add(link)
+    link.when_closed(keepalive.discard)
     return link

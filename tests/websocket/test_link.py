@@ -13,10 +13,10 @@ import pytest
 from greenserve import kill, sleep, spawn
 from greenserve.hub.hub import Hub, current_hub
 from greenserve.websocket import ConnectionClosed
-from greenserve.websocket.inbox import MAX_MESSAGES, MAX_SIZE
 from greenserve.websocket.link import CLOSE_SECONDS, LINGER_SECONDS, Stage
 from greenserve.websocket.outbound import OUTBOX_LIMIT
 from greenserve.websocket.protocol.deflate import DeflateParameters
+from greenserve.websocket.receive_queue import MAX_MESSAGES, MAX_SIZE
 
 from .pair import Pair, Peer
 from .protocol.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
@@ -572,7 +572,7 @@ def test_close_drops_what_comes_meanwhile_and_what_nobody_received():
             pair.ws.receive()
 
 
-def test_close_finds_the_peers_answer_behind_a_full_inbox():
+def test_close_finds_the_peers_answer_behind_a_full_receive_queue():
     with Pair() as pair:
         pair.peer.send(*[pair.peer.frame(TEXT, b"x")] * (4 * MAX_MESSAGES))
         until(lambda: pair.link._paused)

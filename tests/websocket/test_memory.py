@@ -12,12 +12,12 @@ import pytest
 from greenserve import kill, sleep, spawn
 from greenserve.hub.hub import current_hub
 from greenserve.websocket import ConnectionClosed, accept
-from greenserve.websocket.inbox import MAX_SIZE, Inbox
 from greenserve.websocket.link import SMALL
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.outbound import JOINED_SIZE, OUTBOX_LIMIT
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.message import OVERHEAD, PackedMessage
+from greenserve.websocket.receive_queue import MAX_SIZE, ReceiveQueue
 from tests.server.live import Client, serving
 
 from .pair import Pair
@@ -331,8 +331,8 @@ def test_a_sender_waits_earlier_while_all_together_have_too_much_to_send(hub):
     assert memory.waiting == 0
 
 
-def test_an_inbox_without_messages_forgets_receivers_that_have_left():
-    inbox = Inbox()
+def test_a_receive_queue_without_messages_forgets_receivers_that_have_left():
+    inbox = ReceiveQueue()
     inbox.receivers += [[], []]
     inbox.put(PackedMessage(b"x", MIB, None, text=True))
     assert inbox.serve() is False

@@ -24,11 +24,11 @@ class Beating(Protocol):
         """`seconds` have passed."""
 
 
-class Heartbeat:
+class Keepalive:
     """Ticks everything that was added every `seconds`, while there is something."""
 
     def __init__(self, hub: Hub, seconds: float) -> None:
-        # Weak, and so are the members: a hub's heartbeats are kept under it, and must not keep it when its thread ends.
+        # Weak, and so are the members: a hub's keepalives are kept under it, and must not keep it when its thread ends.
         self._hub = weakref.ref(hub)
         self._seconds = seconds
         self._members: weakref.WeakSet[Beating] = weakref.WeakSet()
@@ -59,16 +59,16 @@ class Heartbeat:
                 member.tick(self._seconds)
 
 
-_heartbeats: weakref.WeakKeyDictionary[Hub, dict[float, Heartbeat]] = weakref.WeakKeyDictionary()
+_keepalives: weakref.WeakKeyDictionary[Hub, dict[float, Keepalive]] = weakref.WeakKeyDictionary()
 
 
-def heartbeat_of(hub: Hub, shortest: float = 0.0) -> Heartbeat:
-    """The hub's heartbeat for members that count times of `shortest` seconds (0: of any length): a quarter of that, at
+def keepalive_of(hub: Hub, shortest: float = 0.0) -> Keepalive:
+    """The hub's keepalive for members that count times of `shortest` seconds (0: of any length): a quarter of that, at
     most a second.
     """
     seconds = min(MAX_SECONDS, max(MIN_SECONDS, shortest / BEATS)) if shortest else MAX_SECONDS
-    beats = _heartbeats.setdefault(hub, {})
-    heartbeat = beats.get(seconds)
-    if heartbeat is None:
-        heartbeat = beats[seconds] = Heartbeat(hub, seconds)
-    return heartbeat
+    beats = _keepalives.setdefault(hub, {})
+    keepalive = beats.get(seconds)
+    if keepalive is None:
+        keepalive = beats[seconds] = Keepalive(hub, seconds)
+    return keepalive

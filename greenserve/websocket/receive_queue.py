@@ -16,7 +16,7 @@ MAX_MESSAGES = 64  # that were not received, before reading stops
 MAX_SIZE = 1 << 20  # bytes of memory that they take: the same
 
 
-class Inbox:
+class ReceiveQueue:
     """Messages in the order in which they came; or, while there are none, receivers in the order of theirs.
 
     There are both only while the first message is being unpacked. size: bytes of memory that the messages take.

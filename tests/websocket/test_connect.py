@@ -7,6 +7,7 @@ import gc
 import os
 import socket
 import ssl
+import sys
 import threading
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from websockets.sync.server import serve
 import greenserve
 from greenserve.green.socket import create_server
 from greenserve.websocket import ConnectionClosed, HandshakeFailed, connect, handler
-from greenserve.websocket.client import parse_url
+from greenserve.websocket.connect import parse_url
 from greenserve.websocket.link import Stage
 from greenserve.websocket.protocol.handshake import accept_key
 from tests.server.live import serving
@@ -215,7 +216,7 @@ def test_the_body_of_a_refusal_is_read_to_its_end_or_its_bound(answer, body, clo
 
 @pytest.mark.parametrize("answer", [b"\r\npart", b"Content-Length: 10\r\n\r\npart"])
 def test_a_refusal_whose_body_does_not_end_is_told_after_a_moment(answer, monkeypatch):
-    monkeypatch.setattr("greenserve.websocket.client.BODY_SECONDS", 0.1)
+    monkeypatch.setattr(sys.modules[parse_url.__module__], "BODY_SECONDS", 0.1)
     with answering(b"HTTP/1.1 503 Busy\r\n" + answer, close=False) as url, pytest.raises(HandshakeFailed) as caught:
         connect(url, timeout=None)
     assert caught.value.body == b"part"
