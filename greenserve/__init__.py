@@ -60,8 +60,8 @@ from greenserve.version import VERSION as __version__
 
 if TYPE_CHECKING:  # what __getattr__ gives; tests/test_public.py holds this and _HOMES together
     from greenserve import debug, net, rooms, testing, tpool, websocket
-    from greenserve.green.net import connect, listen, wrap_ssl
-    from greenserve.green.streamserver import DatagramServer, StopServe, StreamServer
+    from greenserve.net.sockets import connect, listen, wrap_ssl
+    from greenserve.net.streamserver import DatagramServer, StopServe, StreamServer
     from greenserve.server import Server, serve
     from greenserve.wsgi.callbacks import Request, Response
 
@@ -133,16 +133,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "DatagramServer": "greenserve.green.streamserver",
+    "DatagramServer": "greenserve.net.streamserver",
     "Request": "greenserve.wsgi.callbacks",
     "Response": "greenserve.wsgi.callbacks",
     "Server": "greenserve.server",
-    "StopServe": "greenserve.green.streamserver",
-    "StreamServer": "greenserve.green.streamserver",
-    "connect": "greenserve.green.net",
-    "listen": "greenserve.green.net",
+    "StopServe": "greenserve.net.streamserver",
+    "StreamServer": "greenserve.net.streamserver",
+    "connect": "greenserve.net.sockets",
+    "listen": "greenserve.net.sockets",
     "serve": "greenserve.server",
-    "wrap_ssl": "greenserve.green.net",
+    "wrap_ssl": "greenserve.net.sockets",
 }
 _MODULES = ("debug", "net", "rooms", "testing", "tpool", "websocket")
 

@@ -17,14 +17,13 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 # Each room, and the rooms that it may import. "" is the package's root with its public names.
 BASE = {"errors", "settings", "version"}
 PROTOCOLS = {"http", "wsgi", "websocket"}
-SERVER = BASE | PROTOCOLS | {"hub", "green", "rooms"}
+SERVER = BASE | PROTOCOLS | {"hub", "green", "net", "rooms"}
 # Modules that only give names of the hub and the green twins another place to be found at, most of them Eventlet's.
 NAMES = {
     "debug",
     "event",
     "greenpool",
     "greenthread",
-    "net",
     "patcher",
     "pools",
     "queue",
@@ -40,10 +39,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "hub": {"errors"},
     "testing": {"errors", "hub", "green"},
     "green": {"errors", "hub"},
+    "net": {"errors", "settings", "hub", "green"},
     "http": {"errors"},
     "wsgi": BASE | {"http"},
-    "websocket": BASE | {"http", "hub", "green"},
-    "rooms": BASE | {"hub", "green", "websocket"},
+    "websocket": BASE | {"http", "hub", "green", "net"},
+    "rooms": BASE | {"hub", "green", "net", "websocket"},
     "server": SERVER,
     "admin": SERVER | {"server"},
     "supervisor": SERVER | {"server", "admin", "loading"},

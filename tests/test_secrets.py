@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from greenserve.errors import ConfigurationError
-from greenserve.server.ports import who_listens
+from greenserve.net.bind_errors import who_listens
 from greenserve.settings import Settings, conceal, conceal_url, resolve
 from tests.e2e.server_process import ServerProcess, run_command
 

@@ -19,7 +19,7 @@ from wsgiref.types import WSGIApplication
 from greenserve.cli.startup import load, prepare, without_our_arguments
 from greenserve.errors import LoadError
 from greenserve.green import drivers, monkey, other_hubs
-from greenserve.server.ports import who_listens
+from greenserve.net.bind_errors import who_listens
 from greenserve.settings import OPTIONS, Resolution, TcpAddress
 from greenserve.version import VERSION
 

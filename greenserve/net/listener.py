@@ -15,10 +15,10 @@ import socket
 from collections.abc import Callable
 from typing import TypeAlias
 
-from greenserve.green import unix_socket
 from greenserve.hub.hub import Descriptor, Hub, HubCall
 from greenserve.hub.poller import READ
-from greenserve.server.ports import bind_error
+from greenserve.net import unix_socket
+from greenserve.net.bind_errors import bind_error
 from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress
 
 logger = logging.getLogger("greenserve.server")

@@ -12,11 +12,12 @@ from ssl import SSLContext as _SSLContext  # any context will do, a real one too
 from typing import Any, TypeAlias
 
 from greenserve.errors import BindError
-from greenserve.green import socket, ssl, unix_socket
+from greenserve.green import socket, ssl
 from greenserve.hub.greenthread import GreenThread, spawn
 from greenserve.hub.hub import running
 from greenserve.hub.queue import Empty, SimpleQueue
 from greenserve.hub.timeout import Timeout
+from greenserve.net import unix_socket
 
 AddressLike: TypeAlias = tuple[Any, ...] | str | bytes
 

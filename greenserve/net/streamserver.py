@@ -16,10 +16,11 @@ from types import TracebackType
 from typing import Any, Self, TypeAlias
 
 from greenserve.errors import HubError
-from greenserve.green import net, socket, ssl
+from greenserve.green import socket, ssl
 from greenserve.hub.greenthread import GreenThread, getcurrent, sleep, spawn
 from greenserve.hub.hub import running
 from greenserve.hub.pool import GreenPool
+from greenserve.net import sockets
 
 logger = logging.getLogger("greenserve.green")
 
@@ -207,15 +208,15 @@ class StreamServer(_Server):
 
     def __init__(
         self,
-        listener: socket.socket | net.AddressLike,
+        listener: socket.socket | sockets.AddressLike,
         handle: Handle | None = None,
         *,
         pool: GreenPool | int = CONCURRENCY,
-        backlog: int = net.BACKLOG,
+        backlog: int = sockets.BACKLOG,
         ssl_context: SSLContext | None = None,
         handshake_timeout: float = HANDSHAKE_TIMEOUT,
     ) -> None:
-        sock = listener if isinstance(listener, socket.socket) else net.listen(listener, backlog=backlog)
+        sock = listener if isinstance(listener, socket.socket) else sockets.listen(listener, backlog=backlog)
         super().__init__(sock, handle, pool)
         # Never a TLS socket's own accept: it would shake hands in the loop, and all other clients would wait.
         self._accept: Any = socket.socket.accept if isinstance(sock, ssl.SSLSocket) else type(sock).accept
@@ -271,7 +272,7 @@ class StreamServer(_Server):
         timeout = connection.gettimeout()
         connection.settimeout(self._handshake_timeout)
         try:
-            tls = net.wrap_ssl(connection, self._ssl_context, server_side=True)
+            tls = sockets.wrap_ssl(connection, self._ssl_context, server_side=True)
         except OSError as error:
             raise _Unfit(f"TLS handshake: {error}") from error
         tls.settimeout(timeout)
@@ -311,13 +312,13 @@ class DatagramServer(_Server):
 
     def __init__(
         self,
-        sock: socket.socket | net.AddressLike,
+        sock: socket.socket | sockets.AddressLike,
         handle: Handle | None = None,
         *,
         pool: GreenPool | int = CONCURRENCY,
     ) -> None:
         if not isinstance(sock, socket.socket):
-            sock = net.bind(sock)
+            sock = sockets.bind(sock)
         super().__init__(sock, handle, pool)
 
     def sendto(self, data: Any, address: Any) -> int:

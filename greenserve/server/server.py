@@ -17,15 +17,15 @@ from typing import Any, Self, overload
 from greenserve import rooms
 from greenserve.errors import HubError
 from greenserve.green import monkey, other_hubs
-from greenserve.green.streamserver import serve as serve_sockets
-from greenserve.green.unix_socket import Access
 from greenserve.hub import idle, interrupt
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
 from greenserve.hub.timers import Token
+from greenserve.net.listener import bound_address, open_listener, remove_path
+from greenserve.net.streamserver import serve as serve_sockets
+from greenserve.net.unix_socket import Access
 from greenserve.server import lastresort
 from greenserve.server.accesslog import AccessLog
-from greenserve.server.listener import bound_address, open_listener, remove_path
 from greenserve.server.service import Service, State
 from greenserve.settings import Address, Settings
 from greenserve.wsgi.callbacks import HandleError, HandleRequest, application_of

@@ -21,9 +21,9 @@ from greenserve.http.request import Inbound
 from greenserve.hub.event import Flag
 from greenserve.hub.hub import Hub, running, wake
 from greenserve.hub.timers import Timer, Token
+from greenserve.net.listener import Listener, Peer
 from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection
-from greenserve.server.listener import Listener, Peer
 from greenserve.server.spool import Budget
 from greenserve.server.wire import Phase
 from greenserve.server.workers import Workers

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from greenserve.errors import BindError, GreenserveError
-from greenserve.server import ports
-from greenserve.server.listener import open_listener
-from greenserve.server.ports import bind_error, who_listens
+from greenserve.net import bind_errors
+from greenserve.net.bind_errors import bind_error, who_listens
+from greenserve.net.listener import open_listener
 from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/net/tcp")
@@ -68,19 +68,19 @@ def proc(tmp_path: Path, line: str) -> Path:
 def test_a_listener_of_another_user_is_named_by_that_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     local = "0100007F" if sys.byteorder == "little" else "7F000001"
     line = f"0: {local}:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000 0 0 4711 1"
-    monkeypatch.setattr(ports, "_PROC", proc(tmp_path, line))
+    monkeypatch.setattr(bind_errors, "_PROC", proc(tmp_path, line))
     assert who_listens("127.0.0.1", 8080) == "a process of user root"
 
 
 @linux
 def test_a_connection_on_the_port_is_no_listener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = "0: 0100007F:1F90 0100007F:1234 01 00000000:00000000 00:00000000 00000000 0 0 4711 1"
-    monkeypatch.setattr(ports, "_PROC", proc(tmp_path, line))
+    monkeypatch.setattr(bind_errors, "_PROC", proc(tmp_path, line))
     assert who_listens("127.0.0.1", 8080) is None
 
 
 def test_where_there_is_no_proc_nothing_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "_PROC", tmp_path / "none")
+    monkeypatch.setattr(bind_errors, "_PROC", tmp_path / "none")
     with listener("127.0.0.1") as held:
         assert who_listens("127.0.0.1", held.getsockname()[1]) is None
 

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from greenserve import net
 from greenserve.errors import BindError
-from greenserve.green import dns, net, socket
+from greenserve.green import dns, socket
 from greenserve.hub import sleep, spawn
 from greenserve.hub.event import Flag
 from greenserve.hub.threadpool import ThreadPool
+from greenserve.net import sockets
 
 LOCALHOST = Path(__file__).parent.parent / "certificates" / "localhost.pem"
 
@@ -87,12 +89,12 @@ def test_nobody_listens():
 
 def fake_names(monkeypatch, *targets):
     infos = [(family, socket.SOCK_STREAM, 6, "", address) for family, address in targets]
-    monkeypatch.setattr(net.socket, "getaddrinfo", lambda *_: infos)
+    monkeypatch.setattr(sockets.socket, "getaddrinfo", lambda *_: infos)
 
 
 def test_a_dead_address_delays_the_next_but_does_not_prevent_it(monkeypatch):
-    monkeypatch.setattr(net, "ATTEMPT_DELAY", 0.01)
-    real_attempt = net._attempt
+    monkeypatch.setattr(sockets, "ATTEMPT_DELAY", 0.01)
+    real_attempt = sockets._attempt
     hanging = []
 
     def attempt(family, address, bind, deadline):
@@ -103,7 +105,7 @@ def test_a_dead_address_delays_the_next_but_does_not_prevent_it(monkeypatch):
                 hanging.append("ended")
         return real_attempt(family, address, bind, deadline)
 
-    monkeypatch.setattr(net, "_attempt", attempt)
+    monkeypatch.setattr(sockets, "_attempt", attempt)
     with net.listen(("127.0.0.1", 0)) as listener:
         fake_names(monkeypatch, (socket.AF_INET6, ("dead", 1)), (socket.AF_INET, listener.getsockname()))
         net.connect(("name", 1)).close()
@@ -113,7 +115,7 @@ def test_a_dead_address_delays_the_next_but_does_not_prevent_it(monkeypatch):
 
 def test_of_two_that_get_through_the_second_is_closed(monkeypatch):
     made, both = [], Flag()
-    real_attempt = net._attempt
+    real_attempt = sockets._attempt
 
     def attempt(*args):
         made.append(sock := real_attempt(*args))
@@ -122,8 +124,8 @@ def test_of_two_that_get_through_the_second_is_closed(monkeypatch):
         both.wait()
         return sock
 
-    monkeypatch.setattr(net, "ATTEMPT_DELAY", 0.0)
-    monkeypatch.setattr(net, "_attempt", attempt)
+    monkeypatch.setattr(sockets, "ATTEMPT_DELAY", 0.0)
+    monkeypatch.setattr(sockets, "_attempt", attempt)
     with net.listen(("127.0.0.1", 0)) as listener:
         fake_names(monkeypatch, *[(socket.AF_INET, listener.getsockname())] * 3)
         with net.connect(("name", 1)) as winner:
@@ -134,7 +136,7 @@ def test_of_two_that_get_through_the_second_is_closed(monkeypatch):
 
 def test_families_take_turns_beginning_with_the_preferred():
     infos = [(6, "a"), (6, "b"), (6, "c"), (4, "d")]
-    assert [name for _, name in net._interleaved(infos)] == ["a", "d", "b", "c"]
+    assert [name for _, name in sockets._interleaved(infos)] == ["a", "d", "b", "c"]
 
 
 def test_wrap_ssl_makes_both_ends():

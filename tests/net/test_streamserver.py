@@ -10,10 +10,12 @@ from time import monotonic
 
 import pytest
 
+from greenserve import net
 from greenserve.errors import HubError
-from greenserve.green import net, socket, ssl, streamserver
-from greenserve.green.streamserver import DatagramServer, State, StopServe, StreamServer, serve
+from greenserve.green import socket, ssl
 from greenserve.hub import sleep, spawn
+from greenserve.net import streamserver
+from greenserve.net.streamserver import DatagramServer, State, StopServe, StreamServer, serve
 
 LOCALHOST = str(Path(__file__).parent.parent / "certificates" / "localhost.pem")
 ANY = ("127.0.0.1", 0)

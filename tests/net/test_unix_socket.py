@@ -12,10 +12,10 @@ from socket import AF_UNIX, SOCK_DGRAM, SOCK_SEQPACKET, SOCK_STREAM, socket
 
 import pytest
 
+from greenserve import net
 from greenserve.errors import BindError
-from greenserve.green import net
-from greenserve.green.unix_socket import Access, bind, is_there, remove
-from greenserve.server.listener import open_listener
+from greenserve.net.listener import open_listener
+from greenserve.net.unix_socket import Access, bind, is_there, remove
 from greenserve.settings import FdAddress, UnixAddress
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")

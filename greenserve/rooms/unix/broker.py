@@ -16,9 +16,9 @@ import socket as _socket
 from pathlib import Path
 from typing import Self
 
-from greenserve.green import unix_socket
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
+from greenserve.net import unix_socket
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox
 from greenserve.rooms.unix.framing import Op, Parser, frame
 
