@@ -32,7 +32,7 @@ pytestmark = pytest.mark.timeout(1800)
 @pytest.fixture(autouse=True)
 def wstest() -> None:
     if not WSTEST:
-        missing("WSTEST does not name the Autobahn suite's wstest (see tests/e2e/autobahn/install.sh)")
+        missing("WSTEST does not name the Autobahn suite's wstest (see tests/e2e/autobahn/install.sh)", "autobahn")
 
 
 @pytest.mark.parametrize(("cases", "count"), GROUPS)

@@ -24,7 +24,7 @@ QUICK += ("test_socketserver", "test_time", "test_context")
 @pytest.mark.parametrize("module", QUICK)
 def test_the_standard_librarys_own_tests_pass_patched(module: str, tmp_path: Path) -> None:
     if importlib.util.find_spec(f"test.{module}") is None:
-        missing(f"this interpreter comes without test.{module}")
+        missing(f"this interpreter comes without test.{module}", "stdlib-tests")
     one = Runner(Cache(tmp_path), silence=60, again=False).compare(sys.executable, module, ["greenserve"])
     assert one is not None
     assert one.passed > 1
