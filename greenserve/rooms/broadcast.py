@@ -1,7 +1,7 @@
-"""A message on its way to the members of a room: encoded once, and handed to their links without ever waiting for one.
+"""A message on its way to the members of a room: encoded once, and handed to their links without waiting for any.
 
-Strategy. The members of a room whose WebSockets are in one hub are a `Section` of it. A message for a few of them is
-posted at once; one for many in slices, between which the hub runs other threads. A section's messages go one after
+Strategy. The members of a room whose WebSockets are in one hub are a `Shard` of it. A message for a few of them is
+posted at once; one for many in slices, between which the hub runs other green threads. A shard's messages go one after
 the other, so each member gets them in the order of the broadcasts.
 
 Invariants. Links are touched in their hub's thread alone. A green thread that broadcasts waits until its message is
@@ -13,7 +13,7 @@ already.
 from __future__ import annotations
 
 from collections.abc import Set
-from typing import Any, NamedTuple
+from typing import Any
 
 from greenlet import getcurrent as _getcurrent
 
@@ -25,8 +25,8 @@ from greenserve.websocket.protocol import encode_message
 from greenserve.websocket.protocol.deflate import DeflateParameters
 
 SLICE = 200  # members that are served at a time: a millisecond
-BACKLOG = 64  # messages that wait in a section, before another OS thread that broadcasts must wait
-BACKLOG_SECONDS = 10.0  # and for how long it does at most: the hub that it waits for may be ending
+BACKLOG = 64  # messages that wait in a shard, before another OS thread that broadcasts must wait
+BACKLOG_SECONDS = 10.0  # the longest that it waits: the hub that should go on may be ending
 
 
 class Frames:
@@ -53,15 +53,8 @@ class Frames:
         return frame
 
 
-class Seat(NamedTuple):
-    """A member, and what its link has agreed on."""
-
-    member: Member
-    deflate: DeflateParameters | None
-
-
-class Delivery:
-    """One message for one section. links: the members when it was broadcast; sent: how many links took it so far."""
+class Broadcast:
+    """One message for one shard. links: the members when it was made; sent: how many links took it so far."""
 
     __slots__ = ("excluded", "frames", "links", "position", "sent", "waiter")
 
@@ -71,24 +64,23 @@ class Delivery:
         self.links = links
         self.position = 0
         self.sent = 0
-        self.waiter: Token = []  # the thread that waits for its end
+        self.waiter: Token = []  # the green thread that waits for its end
 
     @property
     def addressed(self) -> int:
-        """For how many it is."""
+        """The number of its recipients."""
         return len(self.links) - sum(link in self.excluded for link in self.links)
 
-    def slice(self, seats: dict[Any, Seat]) -> bool:
-        """Serve the next SLICE members, of whom some may have left. Returns whether that was all."""
+    def send_slice(self, members: dict[Any, Member]) -> bool:
+        """Serve the next SLICE members but those that have left. Returns whether that was all."""
         frames, excluded = self.frames, self.excluded
         plain = frames.plain
         end = self.position + SLICE
         sent = 0
         for link in self.links[self.position : end]:
-            seat = seats.get(link)
-            if seat is None or link in excluded:
+            if link not in members or link in excluded:
                 continue
-            deflate = seat.deflate
+            deflate = link.protocol.deflate
             if link.post(plain if deflate is None else frames.compressed(deflate)):
                 sent += 1
         self.sent += sent
@@ -96,59 +88,58 @@ class Delivery:
         return end >= len(self.links)
 
 
-class Section(HubCall):
+class Shard(HubCall):
     """The members of one room in one hub, and the messages that are on their way to them."""
 
-    __slots__ = ("_busy", "_waiting", "hub", "seats")
+    __slots__ = ("_scheduled", "_waiting", "hub", "members")
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.seats: dict[Any, Seat] = {}  # by link, in the order of joining
-        self._waiting: list[Delivery] = []  # not a deque: an empty one has 600 bytes, and most rooms never need it
-        self._busy = False  # in the hub's ready queue; the hub's thread alone looks
+        self.members: dict[Any, Member] = {}  # by link, in the order of joining
+        self._waiting: list[Broadcast] = []  # not a deque: an empty one has 600 bytes, and most rooms never need it
+        self._scheduled = False  # in the hub's ready queue; for the hub's thread alone
 
-    def deliver(self, frames: Frames, excluded: Set[Any]) -> int:
+    def broadcast(self, frames: Frames, excluded: Set[Any]) -> int:
         """Send to all but `excluded` (links). In any OS thread.
 
-        Returns how many links took it; in a callback of the hub and in another OS thread: how many it is meant for.
+        Returns how many links took it; in a callback of the hub and in another OS thread: the number of recipients.
         """
-        delivery = Delivery(frames, excluded, list(self.seats))
+        broadcast = Broadcast(frames, excluded, list(self.members))
         if get_ident() != self.hub.thread_id:
-            self._deliver_from_elsewhere(delivery)
-            return delivery.addressed
-        if not self._waiting and len(delivery.links) <= SLICE:
-            delivery.slice(self.seats)
-            return delivery.sent
-        self._waiting.append(delivery)
-        self._go_on()
+            self._broadcast_from_another_thread(broadcast)
+            return broadcast.addressed
+        if not self._waiting and len(broadcast.links) <= SLICE:
+            broadcast.send_slice(self.members)
+            return broadcast.sent
+        self._waiting.append(broadcast)
+        self._schedule()
         if _getcurrent() is self.hub.loop:
-            return delivery.addressed
+            return broadcast.addressed
         greenlet = running()
-        token = delivery.waiter = [greenlet]
+        token = broadcast.waiter = [greenlet]
         greenlet.hub.park(greenlet, token)
-        return delivery.sent
+        return broadcast.sent
 
-    def _deliver_from_elsewhere(self, delivery: Delivery) -> None:
-        greenlet = running() if len(self._waiting) >= BACKLOG else None
-        token: Token = [greenlet]
-        if greenlet is not None:
-            delivery.waiter = token
-        self._waiting.append(delivery)
-        self.hub.call_soon_threadsafe(self._go_on)
-        if greenlet is not None:
-            hub = greenlet.hub
-            hub.park_until(greenlet, token, hub.clock() + BACKLOG_SECONDS)
+    def _broadcast_from_another_thread(self, broadcast: Broadcast) -> None:
+        must_wait = len(self._waiting) >= BACKLOG
+        if must_wait:
+            greenlet = running()
+            token = broadcast.waiter = [greenlet]
+        self._waiting.append(broadcast)
+        self.hub.call_soon_threadsafe(self._schedule)
+        if must_wait:
+            greenlet.hub.park_until(greenlet, token, greenlet.hub.clock() + BACKLOG_SECONDS)
 
-    def _go_on(self) -> None:
-        if not self._busy and self._waiting:
-            self._busy = True
+    def _schedule(self) -> None:
+        if not self._scheduled and self._waiting:
+            self._scheduled = True
             self.hub.ready.append(self)
 
     def switch(self) -> None:
         """One slice of the first message."""
-        delivery = self._waiting[0]
-        if delivery.slice(self.seats):
+        broadcast = self._waiting[0]
+        if broadcast.send_slice(self.members):
             del self._waiting[0]
-            wake(delivery.waiter)
-        self._busy = False
-        self._go_on()
+            wake(broadcast.waiter)
+        self._scheduled = False
+        self._schedule()

@@ -1,19 +1,21 @@
 """What carries rooms from process to process: the interface, and what every bus does when its connection is lost.
 
 A bus delivers at most once, and in the order of each sender. While it has no connection nothing is kept: rooms go on
-within each process, what is broadcast meanwhile does not reach the others, and nothing comes twice afterwards. Keeping
-it for later was rejected: those that connect first would send to no one, and chat lines of five minutes ago arriving
-all at once are of no use.
+within each process, what is broadcast meanwhile does not reach other processes, and nothing comes twice afterwards.
+Keeping it for later was rejected: the first to connect again would send to nobody, and chat lines of five minutes ago
+arriving all at once are of no use.
 
-Another broker (NATS, say) is one more class with the methods of `Bus`; `Reconnecting` does most of it.
+Another broker (NATS, say) is one more subclass of `ReconnectingBus`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
+import socket as _socket
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
 from greenserve.hub.hub import current_hub, running, wake
@@ -27,11 +29,11 @@ MAX_BACKLOG = 16 << 20  # bytes that wait to be sent, before broadcasts are drop
 MAX_PAYLOAD = 16 << 20  # bytes
 
 
-class Listener(Protocol):
-    """Whom a bus tells. In the bus's hub. What it raises ends the connection, so it raises nothing for one message."""
+class Subscriber(Protocol):
+    """What a bus calls, in its hub. An exception ends the connection, so none must be raised for a single message."""
 
     def on_message(self, channel: str, payload: bytes) -> None:
-        """A process has published; perhaps we ourselves. May wait: the bus reads on when it returns."""
+        """A process, perhaps this one, has published. May wait: the bus reads on when it returns."""
 
     def on_subscribed(self, channel: str) -> None:
         """From now on everything that is published there comes. Called again after each loss of the connection."""
@@ -40,20 +42,20 @@ class Listener(Protocol):
 class Bus(Protocol):
     """Publish and subscribe, across processes. All in the thread of the hub in which it was opened; nothing waits."""
 
-    def open(self, listener: Listener, will: tuple[str, bytes]) -> None:
-        """Begin to connect, and to tell `listener`.
+    def open(self, subscriber: Subscriber, will: tuple[str, bytes]) -> None:
+        """Begin to connect, and to call `subscriber`.
 
-        will: a channel and a payload, to be published for us when we have gone without a word. For brokers that can.
+        will: a channel and a payload, which a broker that can do so publishes when this process is gone unannounced.
         """
 
     def subscribe(self, channel: str) -> None:
-        """Hear what is published on `channel`."""
+        """Receive what is published on `channel`."""
 
     def unsubscribe(self, channel: str) -> None:
-        """Hear it no more."""
+        """Receive it no more."""
 
     def publish(self, channel: str, payload: bytes) -> bool:
-        """Send to all that have subscribed. Returns False when it was dropped: no connection, or too much waits."""
+        """Send to all subscribers. Returns False when it was dropped: no connection, or too much waits."""
 
     def close(self) -> None:
         """End. What waits is sent if that takes no time."""
@@ -94,12 +96,29 @@ class Outbox:
         self._taken = self.size
         return pieces
 
+    def send_all(self, sock: Any, ping: bytes = b"", interval: float | None = None) -> None:
+        """Send every piece, until the connection ends. For a green thread of its own.
 
-class Reconnecting:
-    """A bus's connection, made again whenever it ends.
+        ping: what to send when there was nothing for `interval` seconds.
+        """
+        try:
+            while True:
+                sock.sendall(b"".join(self.take(interval)) or ping)
+        except Exception:  # whichever: a connection that cannot be written to is over, and its reader must notice
+            shut(sock)
+
+
+def shut(sock: Any) -> None:
+    """Shut both sides; harmless when it is shut or closed."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(_socket.SHUT_RDWR)
+
+
+class ReconnectingBus(Bus):
+    """A bus whose connection is made again whenever it ends. The loss is logged once, and so is the return.
 
     A subclass has `connect`, which raises one of `failures`; `serve`, which returns or raises when the connection has
-    ended; and `disconnect`, which is called in any case. Its loss is logged once, and its coming back.
+    ended; and `disconnect`, which is called in any case.
     """
 
     failures: tuple[type[BaseException], ...] = (OSError,)
@@ -109,11 +128,12 @@ class Reconnecting:
         self.channels: set[str] = set()
         self.connected = False
         self.failure: BaseException | None = None  # why the connection ended, when that is not what `serve` raises
+        self.subscriber: Subscriber | None = None
         self._thread: GreenThread[None] | None = None
         self._pause = FIRST_PAUSE
         self._clock: Callable[[], float] = current_hub().clock
-        self._since = self._clock()  # when the connection was lost
-        self._told = False  # that it is lost
+        self._lost_at = self._clock()
+        self._lost = False  # and logged
 
     def connect(self) -> None:
         """Connect, and subscribe to `channels`."""
@@ -127,13 +147,32 @@ class Reconnecting:
         """Free what `connect` has made, however far it came."""
         raise NotImplementedError
 
-    def start(self) -> None:
-        """Begin."""
+    def request(self, channel: str, *, subscribe: bool) -> None:
+        """Ask the broker for a subscription, or for its end."""
+        raise NotImplementedError
+
+    def open(self, subscriber: Subscriber, will: tuple[str, bytes]) -> None:
+        """See Bus. `will` is for the subclass."""
+        self.subscriber = subscriber
         self._thread = spawn(self._run)
         self._thread.name = f"rooms over {self.name}"
 
-    def stop(self) -> None:
-        """End."""
+    def subscribe(self, channel: str) -> None:
+        """See Bus."""
+        self.channels.add(channel)
+        if self.connected:
+            self.request(channel, subscribe=True)
+
+    def unsubscribe(self, channel: str) -> None:
+        """See Bus."""
+        self.channels.discard(channel)
+        if self.connected:
+            self.request(channel, subscribe=False)
+
+    def close(self) -> None:
+        """See Bus."""
+        if self.connected:
+            sleep(0)  # for the green thread that sends
         thread, self._thread = self._thread, None
         if thread is not None:
             thread.kill(block=False)
@@ -151,10 +190,8 @@ class Reconnecting:
                 self.serve()
             except Exception as raised:
                 if self._thread is not me:
-                    return  # `stop` has ended us; what it has closed makes libraries stumble, each in its own way
-                if not isinstance(
-                    raised, self.failures
-                ):  # a defect, here or in a library: no reason to be alone for good
+                    return  # `close` has ended this thread; libraries stumble over what it closed, each in its own way
+                if not isinstance(raised, self.failures):  # a defect, here or in a library; it must not end the bus
                     logger.exception("rooms: the connection to %s failed", self.name)
                 error = raised
             finally:
@@ -166,24 +203,24 @@ class Reconnecting:
             self._pause = min(2 * self._pause, LONGEST_PAUSE)
 
     def _came_up(self) -> None:
-        if self._told:
+        if self._lost:
             logger.warning(
                 "rooms: connected to %s again after %.1f s; what was broadcast meanwhile did not reach other processes",
                 self.name,
-                self._clock() - self._since,
+                self._clock() - self._lost_at,
             )
         else:
             logger.info("rooms: connected to %s", self.name)
-        self.connected, self._told = True, False
+        self.connected, self._lost = True, False
         self._pause = FIRST_PAUSE
 
     def _went_down(self, error: BaseException | None) -> None:
         reason = "the connection was closed" if error is None else str(error) or type(error).__name__
         if self.connected:
-            self._since = self._clock()
+            self._lost_at = self._clock()
         self.connected = False
-        if not self._told:
-            self._told = True
+        if not self._lost:
+            self._lost = True
             logger.warning(
                 "rooms: no connection to %s (%s): broadcasts stay in this process until there is one", self.name, reason
             )

@@ -1,4 +1,4 @@
-"""What processes say to each other over a bus: one payload is a version, a kind, a sender, and a body. No I/O here.
+"""What processes send each other over a bus: a payload is a version, a kind, its sender, and a body. No I/O here.
 
 Kinds and versions that this process does not know are ignored: processes of two releases may share a bus while one
 replaces the other.
@@ -16,28 +16,28 @@ ORIGIN_SIZE: Final = 8  # bytes
 _HEAD: Final = 2 + ORIGIN_SIZE
 
 
-class Kind(IntEnum):
+class MessageKind(IntEnum):
     """What a payload is."""
 
     # A broadcast; the body is the message.
     TEXT = 1
     BINARY = 2
-    # Presence in a room; see presence.py.
+    # Presence in a room; see presence.py. The body of a request is the origin of the process that is asked.
     JOIN = 3
     LEAVE = 4
     ROSTER = 5
-    WHO = 6
-    # On the control channel: the process lives; its members are asked for once more (the body names it); it ends.
-    ALIVE = 7
-    AGAIN = 8
-    BYE = 9
+    ROSTER_REQUEST = 6
+    # On the control channel: the process lives; it asks the process that the body names for all rosters; it ends.
+    HEARTBEAT = 7
+    RESEND = 8
+    GOODBYE = 9
 
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
     """One payload. origin: ORIGIN_SIZE random bytes that a process has for its life."""
 
-    kind: Kind
+    kind: MessageKind
     origin: bytes
     body: bytes = b""
 
@@ -54,22 +54,21 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-def encode(kind: Kind, origin: bytes, body: bytes = b"") -> bytes:
+def encode(kind: MessageKind, origin: bytes, body: bytes = b"") -> bytes:
     """The payload."""
     return bytes((VERSION, kind)) + origin + body
 
 
-def encode_value(kind: Kind, origin: bytes, value: Any) -> bytes:
+def encode_value(kind: MessageKind, origin: bytes, value: Any) -> bytes:
     """The payload with a body of JSON."""
     return encode(kind, origin, json.dumps(value, separators=(",", ":")).encode())
 
 
 def decode(payload: bytes) -> Envelope | None:
-    """What a payload says; None when it is of another version, of a kind that is not known, or cut."""
+    """The envelope of a payload; None when it is cut, or of an unknown version or kind."""
     if len(payload) < _HEAD or payload[0] != VERSION:
         return None
     try:
-        kind = Kind(payload[1])
+        return Envelope(MessageKind(payload[1]), payload[2:_HEAD], payload[_HEAD:])
     except ValueError:
         return None
-    return Envelope(kind, payload[2:_HEAD], payload[_HEAD:])

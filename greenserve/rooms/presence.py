@@ -1,8 +1,8 @@
 """The members of one room, as one process knows them. No I/O and no clock here: messages in, changes and answers out.
 
-Strategy. Every process tells the others of each change among its own members, with a number that grows by one. A
-process that misses a number asks, and is sent the whole list. The list is sent, too, by a process that joins the room,
-and by all that hear that. So a word that was lost on the bus is noticed with the next one, and mended.
+Strategy. Every process announces each change among its own members, with a number that grows by one. A process that
+misses a number asks, and is sent the whole roster. The roster is also sent by a process that joins the room, and in
+answer by those already there. So a message that was lost on the bus is noticed with the next one, and made up for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-PART: Final = 500  # members in one piece of a list
+from greenserve.rooms.envelope import Envelope, MessageKind
+
+PART: Final = 500  # members in one piece of a roster
 ASK_AGAIN: Final = 5.0  # seconds
 
 Infos = dict[str, Any]  # member id -> info
@@ -20,21 +22,22 @@ Infos = dict[str, Any]  # member id -> info
 
 @dataclass(slots=True)
 class Peer:
-    """Another process's members. version: of its last change that is known; None when the list is not known yet."""
+    """Another process's members. version: of its last known change; None when its roster is not known yet."""
 
     version: int | None = None
     members: Infos = field(default_factory=dict)
-    parts: Infos = field(default_factory=dict)  # of the list that is being told
-    asked: float | None = None  # when it was asked for its list, and has not told it since
+    parts: Infos = field(default_factory=dict)  # of the roster that is being received
+    asked: float | None = None  # when it was asked for its roster, and has not sent it since
 
 
 @dataclass(slots=True)
-class Heard:
-    """What a word has changed. missing: words were lost, so the peer must be asked (WHO)."""
+class Change:
+    """What a message changes. missing: messages were lost, so the peer must be asked. asked: it asks for our roster."""
 
     joined: Infos = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
     missing: bool = False
+    asked: bool = False
 
 
 class Presence:
@@ -46,88 +49,86 @@ class Presence:
         # At random: a process that leaves a room and comes back must not seem to go on where it was.
         self.version = secrets.randbits(32)
 
-    # -- what we say
+    # -- what this process sends
 
     def join(self, member: str, info: Any) -> list[Any]:
-        """A member of ours has come, or has another info: the body of JOIN."""
+        """A local member has come, or has another info. Returns the body of JOIN."""
         self.version += 1
         self.local[member] = info
         return [self.version, member, info]
 
     def leave(self, member: str) -> list[Any]:
-        """A member of ours has gone: the body of LEAVE."""
+        """A local member has gone. Returns the body of LEAVE."""
         self.version += 1
         del self.local[member]
         return [self.version, member]
 
     def rosters(self, *, ask: bool) -> Iterator[list[Any]]:
-        """Our whole list: bodies of ROSTER. ask: whether its receivers should send theirs."""
+        """The whole roster: bodies of ROSTER. ask: whether its receivers should send theirs."""
         members = list(self.local.items())
         for start in range(0, max(len(members), 1), PART):
             last = start + PART >= len(members)
             yield [self.version, dict(members[start : start + PART]), start == 0, last, ask and last]
 
-    # -- what we hear
+    # -- what it receives
 
-    def hear_join(self, origin: bytes, body: Any, now: float) -> Heard:
-        """The body of a JOIN. now: seconds of any clock. A ValueError, here and below, has changed nothing."""
-        version, member, info = _fields(body, int, str, object)
-        peer = self.peers.setdefault(origin, Peer())
-        if not self._follows(peer, version):
-            return self._missing(peer, now)
-        peer.members[member] = info
-        return Heard(joined={member: info})
-
-    def hear_leave(self, origin: bytes, body: Any, now: float) -> Heard:
-        """The body of a LEAVE."""
-        version, member = _fields(body, int, str)
-        peer = self.peers.setdefault(origin, Peer())
-        if not self._follows(peer, version) or member not in peer.members:
-            return self._missing(peer, now)
+    def receive(self, message: Envelope, now: float) -> Change:
+        """A JOIN, LEAVE or ROSTER. now: seconds of any clock. Raises ValueError, and then has changed nothing."""
+        kinds = _BODIES[message.kind]
+        body = message.value
+        if type(body) is not list or len(body) != len(kinds):
+            raise ValueError(f"it is not a list of {len(kinds)}")
+        for item, kind in zip(body, kinds, strict=True):
+            if kind is not object and type(item) is not kind:
+                raise ValueError(f"{type(item).__name__} instead of {kind.__name__}")
+        peer = self.peers.setdefault(message.origin, Peer())
+        if message.kind is MessageKind.ROSTER:
+            return _receive_roster(peer, *body)
+        version, member, *info = body
+        follows = peer.version is not None and version == peer.version + 1
+        if not follows or (not info and member not in peer.members):
+            return _missing(peer, now)
+        peer.version = version
+        if info:
+            peer.members[member] = info[0]
+            return Change(joined={member: info[0]})
         del peer.members[member]
-        return Heard(left=[member])
+        return Change(left=[member])
 
-    def hear_roster(self, origin: bytes, body: Any) -> Heard:
-        """The body of a ROSTER: nothing changes before its last part."""
-        version, members, first, last, _ = _fields(body, int, dict, bool, bool, bool)
-        peer = self.peers.setdefault(origin, Peer())
-        if first:
-            peer.parts = {}
-        peer.parts |= members
-        if not last:
-            return Heard()
-        before, members = peer.members, peer.parts
-        heard = Heard(  # before anything changes: a comparison may fail, of what is nested deeply
-            joined={member: info for member, info in members.items() if member not in before or before[member] != info},
-            left=[member for member in before if member not in members],
-        )
-        peer.members, peer.parts, peer.version, peer.asked = members, {}, version, None
-        return heard
-
-    def forget(self, origin: bytes) -> Heard:
+    def forget(self, origin: bytes) -> Change:
         """A process is gone, with its members."""
         peer = self.peers.pop(origin, None)
-        return Heard(left=list(peer.members) if peer else [])
-
-    def _follows(self, peer: Peer, version: int) -> bool:
-        if peer.version is None or version != peer.version + 1:
-            return False
-        peer.version = version
-        return True
-
-    def _missing(self, peer: Peer, now: float) -> Heard:
-        peer.version = None
-        if peer.asked is not None and now - peer.asked < ASK_AGAIN:
-            return Heard()
-        peer.asked = now
-        return Heard(missing=True)
+        return Change(left=list(peer.members) if peer else [])
 
 
-def _fields(body: Any, *kinds: type) -> Any:
-    """The items of a body. Raises ValueError unless it is a list of so many, of these types exactly."""
-    if type(body) is not list or len(body) != len(kinds):
-        raise ValueError(f"it is not a list of {len(kinds)}")
-    for item, kind in zip(body, kinds, strict=True):
-        if kind is not object and type(item) is not kind:
-            raise ValueError(f"{type(item).__name__} instead of {kind.__name__}")
-    return body
+_BODIES: Final[dict[MessageKind, tuple[type, ...]]] = {
+    MessageKind.JOIN: (int, str, object),  # version, member, info
+    MessageKind.LEAVE: (int, str),
+    MessageKind.ROSTER: (int, dict, bool, bool, bool),  # version, members, first part, last part, asks
+}
+"""The items of a body, of these types exactly (a bool is no int here)."""
+
+
+def _receive_roster(peer: Peer, version: int, members: Infos, first: bool, last: bool, asked: bool) -> Change:
+    """Nothing changes before the last part."""
+    if first:
+        peer.parts = {}
+    peer.parts |= members
+    if not last:
+        return Change(asked=asked)
+    before, members = peer.members, peer.parts
+    change = Change(  # before anything changes: comparing deeply nested infos may fail
+        joined={member: info for member, info in members.items() if member not in before or before[member] != info},
+        left=[member for member in before if member not in members],
+        asked=asked,
+    )
+    peer.members, peer.parts, peer.version, peer.asked = members, {}, version, None
+    return change
+
+
+def _missing(peer: Peer, now: float) -> Change:
+    peer.version = None
+    if peer.asked is not None and now - peer.asked < ASK_AGAIN:
+        return Change()
+    peer.asked = now
+    return Change(missing=True)

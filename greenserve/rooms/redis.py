@@ -1,9 +1,9 @@
 """A bus over Redis pub/sub, across machines. redis-py speaks the protocol, on sockets that are green in any process.
 
-Strategy. Two connections, for Redis lets one that has subscribed say nothing else: on the one `serve` hears, on the
-other a green thread publishes, all that waits at a time, and reads the replies. They live and die together. Commands
-are written to the sockets directly, since redis-py's own way of sending connects again by itself, and that would be a
-connection that has subscribed to nothing.
+Strategy. Two connections, for Redis accepts nothing else from one that has subscribed: on the one `serve` receives, on
+the other a green thread publishes, all that waits at a time, and reads the replies. They live and die together.
+Commands are written to the sockets directly: redis-py's own way of sending connects again by itself, and that would be
+a connection that has subscribed to nothing.
 
 Not redis-py's own PubSub: its subscriptions and its reading must be one thread's, which then polls for new ones.
 """
@@ -24,13 +24,12 @@ from greenserve.errors import ConfigurationError
 from greenserve.green import socket as green_socket
 from greenserve.green import ssl as green_ssl
 from greenserve.green._twin import rebind
-from greenserve.hub.greenthread import GreenThread, sleep, spawn
-from greenserve.rooms.bus import MAX_BACKLOG, Listener, Outbox, Reconnecting, logger
-from greenserve.rooms.unix.broker import shut
+from greenserve.hub.greenthread import GreenThread, spawn
+from greenserve.rooms.bus import MAX_BACKLOG, Outbox, ReconnectingBus, logger, shut
 
 CONNECT_SECONDS = 5.0
-PING_SECONDS = 10.0  # between two questions whether Redis is still there: a dead machine closes no connection
-SILENCE_SECONDS = 25.0  # without an answer, before it is given up
+PING_SECONDS = 10.0  # between two pings: a machine that dies closes no connection
+SILENCE_SECONDS = 25.0  # without an answer, before the connection is given up
 DEFAULT_PREFIX = "greenserve"
 
 
@@ -82,8 +81,8 @@ class _GreenTlsConnection(redis.connection.SSLConnection):
         return self.wire
 
 
-class RedisBus(Reconnecting):
-    """See bus.Bus. url: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB][?prefix=NAME], rediss:// for TLS.
+class RedisBus(ReconnectingBus):
+    """See Bus. url: redis://[[USER]:PASSWORD@]HOST[:PORT][/DB][?prefix=NAME], rediss:// for TLS.
 
     Channels are PREFIX:DB:ROOM. The database is part of the name because Redis itself does not keep the channels of its
     databases apart. Further parameters of the URL are redis-py's. Raises ConfigurationError for a URL that it refuses.
@@ -108,10 +107,10 @@ class RedisBus(Reconnecting):
             "health_check_interval": 0,
         }
         self._prefix = f"{prefix}:{options.get('db', 0)}:".encode()
-        self._hearing: Any = None
-        self._speaking: Any = None
-        self._commands = Outbox()  # for the connection that hears
-        self._outbox = Outbox()  # for the one that speaks
+        self._receiver: Any = None
+        self._publisher: Any = None
+        self._commands = Outbox()  # for the receiver
+        self._outbox = Outbox()  # for the publisher
         self._helpers: list[GreenThread[None]] = []
         self._new()  # so that a parameter which redis-py does not know is refused now
 
@@ -121,110 +120,72 @@ class RedisBus(Reconnecting):
         except TypeError as error:
             raise ConfigurationError(f"rooms = {self.name}: redis-py refuses a parameter of the URL: {error}") from None
 
-    # -- Bus
-
-    def open(self, listener: Listener, will: tuple[str, bytes]) -> None:
-        """See bus.Bus. Redis knows no wills: a process that dies is missed when it has been silent for long."""
-        self._listener = listener
-        self.start()
-
-    def subscribe(self, channel: str) -> None:
-        """See bus.Bus."""
-        self.channels.add(channel)
-        self._command("SUBSCRIBE", channel)
-
-    def unsubscribe(self, channel: str) -> None:
-        """See bus.Bus."""
-        self.channels.discard(channel)
-        self._command("UNSUBSCRIBE", channel)
-
-    def _command(self, name: str, channel: str) -> None:
-        if self.connected:
-            self._commands.put(_packed(self._hearing, name, self._prefix + channel.encode()))
+    def request(self, channel: str, *, subscribe: bool) -> None:
+        """See ReconnectingBus."""
+        self._commands.put(self._packed("SUBSCRIBE" if subscribe else "UNSUBSCRIBE", self._prefix + channel.encode()))
 
     def publish(self, channel: str, payload: bytes) -> bool:
-        """See bus.Bus."""
-        if not self.connected:
-            return False
-        return self._outbox.put(_packed(self._speaking, "PUBLISH", self._prefix + channel.encode(), payload))
+        """See Bus."""
+        return self.connected and self._outbox.put(self._packed("PUBLISH", self._prefix + channel.encode(), payload))
 
-    def close(self) -> None:
-        """See bus.Bus."""
-        if self.connected:
-            sleep(0)  # for the green thread that speaks
-        self.stop()
+    def _packed(self, *words: str | bytes) -> bytes:
+        return b"".join(self._publisher.pack_command(*words))
 
     def abandon(self) -> None:
-        """See bus.Bus."""
-        for connection in (self._hearing, self._speaking):
+        """See Bus."""
+        for connection in (self._receiver, self._publisher):
             if connection is not None and connection.wire is not None:
                 connection.wire.close()
 
-    # -- Reconnecting
-
     def connect(self) -> None:
         """Make both connections, and subscribe."""
-        self._hearing, self._speaking = self._new(), self._new()
-        for connection in (self._hearing, self._speaking):
+        self._receiver, self._publisher = receiver, publisher = self._new(), self._new()
+        for connection in (receiver, publisher):
             connection.wire = None
             connection.connect()
         self._commands, self._outbox = Outbox(), Outbox(MAX_BACKLOG)
         for channel in self.channels:
-            self._commands.put(_packed(self._hearing, "SUBSCRIBE", self._prefix + channel.encode()))
+            self.request(channel, subscribe=True)
         self._helpers = [
-            spawn(self._ask, self._hearing, self._commands),
-            spawn(self._speak, self._speaking, self._hearing, self._outbox),
+            spawn(self._commands.send_all, receiver.wire, self._packed("PING"), PING_SECONDS),
+            spawn(self._publish_all, publisher, receiver, self._outbox),
         ]
 
     def serve(self) -> None:
-        """Hear."""
-        hearing, skip = self._hearing, len(self._prefix)
+        """Receive from Redis."""
+        receiver, subscriber, skip = self._receiver, self.subscriber, len(self._prefix)
+        assert subscriber is not None
         while True:
-            kind, channel, *rest = hearing.read_response()
+            kind, channel, *rest = receiver.read_response()
             if kind == b"message":
-                self._listener.on_message(channel[skip:].decode(), rest[0])
+                subscriber.on_message(channel[skip:].decode(), rest[0])
             elif kind == b"subscribe":
                 name = channel[skip:].decode()
                 if name in self.channels:
-                    self._listener.on_subscribed(name)
+                    subscriber.on_subscribed(name)
 
     def disconnect(self) -> None:
         """Close both connections."""
         for helper in self._helpers:
             helper.kill(block=False)
         self._helpers = []
-        for connection in (self._hearing, self._speaking):
+        for connection in (self._receiver, self._publisher):
             if connection is not None:
                 connection.disconnect()
-        self._hearing = self._speaking = None
+        self._receiver = self._publisher = None
 
-    # -- green threads of their own
-
-    def _ask(self, hearing: Any, commands: Outbox) -> None:
-        """Subscribe and unsubscribe; and a question now and then, whose answer shows that the connection lives."""
-        ping = _packed(hearing, "PING")
-        try:
-            while True:
-                hearing.wire.sendall(b"".join(commands.take(PING_SECONDS)) or ping)
-        except Exception:
-            shut(hearing.wire)  # `serve` learns of it that way
-
-    def _speak(self, speaking: Any, hearing: Any, outbox: Outbox) -> None:
-        """Publish what waits, all at a time."""
+    def _publish_all(self, publisher: Any, receiver: Any, outbox: Outbox) -> None:
+        """Publish what waits, all at a time. For a green thread of its own."""
         try:
             while True:
                 commands = outbox.take()
-                speaking.wire.sendall(b"".join(commands))
+                publisher.wire.sendall(b"".join(commands))
                 for _ in commands:
-                    speaking.read_response()  # by how many it was heard, which does not tell whether they are ours
+                    publisher.read_response()  # how many received it, which does not tell whether they are ours
         except Exception as error:
-            if self._speaking is not speaking:
+            if self._publisher is not publisher:
                 return  # `disconnect` has ended it; redis-py stumbles over what that has closed, each time elsewhere
             if not isinstance(error, self.failures):
                 logger.exception("rooms: publishing over %s failed", self.name)
             self.failure = error
-            shut(hearing.wire)
-
-
-def _packed(connection: Any, *words: str | bytes) -> bytes:
-    return b"".join(connection.pack_command(*words))
+            shut(receiver.wire)

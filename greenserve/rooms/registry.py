@@ -2,8 +2,7 @@
 
 Strategy. A room is kept while it has members, or while it is referred to: by weak reference, so that a million names
 that were asked for leave nothing behind, and two references to a room of one name are always to the same room.
-Callbacks run in a green thread, one after the other for each room, so that they may block and see things in their
-order.
+Callbacks run in a green thread, one after the other for each room, so that they may block and see events in order.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
@@ -25,37 +25,65 @@ from greenserve.rooms.bus import Bus
 from greenserve.rooms.envelope import ORIGIN_SIZE
 from greenserve.rooms.member import Member
 from greenserve.rooms.room import Room
-from greenserve.rooms.sync import Exchange
+from greenserve.rooms.sync import Sync
+from greenserve.rooms.unix.bus import UnixBus
+from greenserve.settings import conceal_url
 
 logger = logging.getLogger("greenserve.rooms")
 
 MAX_NAME = 255  # bytes of UTF-8
 Callback = Callable[[Room, Member], object]
 F = TypeVar("F", bound=Callback)
-News = tuple[list[Callback], Member]
+Notice = tuple[list[Callback], Member]
+
+
+def make_bus(address: str) -> Bus:
+    """The bus of an address as the setting `rooms` has it: unix:PATH, redis://..., rediss://...
+
+    Raises ConfigurationError when a library is missing, or the address is invalid.
+    """
+    if address.startswith("unix:"):
+        path = Path(address.removeprefix("unix:"))
+        if path.exists() and not path.is_socket():
+            raise ConfigurationError(
+                f"rooms = {address}: {path} is not a socket, and is left as it is; name another path"
+            )
+        return UnixBus(str(path))
+    if not address.startswith(("redis://", "rediss://")):
+        raise ConfigurationError(f"rooms = {conceal_url(address)!r}: use unix:PATH or redis://HOST:PORT/DB")
+    try:
+        from greenserve.rooms.redis import RedisBus  # noqa: PLC0415 - redis-py is an extra, and takes 100 ms to import
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "redis":
+            raise
+        raise ConfigurationError(
+            "rooms over Redis need redis-py: pip install 'greenserve[redis]', or pip install redis"
+        ) from error
+    return RedisBus(address)
 
 
 class Rooms:
     """The rooms of one process. The process's own is what `greenserve.rooms` speaks of; tests make several."""
 
-    def __init__(self) -> None:
+    def __init__(self, make_bus: Callable[[str], Bus] = make_bus) -> None:
+        self._make_bus = make_bus
         self._known: WeakValueDictionary[str, Room] = WeakValueDictionary()
         self._on_join: list[Callback] = []
         self._on_leave: list[Callback] = []
-        self.exchange: Exchange | None = None
+        self._sync: Sync | None = None
         self.start_afresh()
 
     def start_afresh(self) -> None:
         """Without members: at first, and in a forked child, for they are its parent's."""
         self.lock: Any = RLock()  # held for a moment at a time: no thread waits or switches meanwhile
-        if self.exchange is not None:
-            self.exchange.bus.abandon()
-        self.exchange = None
+        if self._sync is not None:
+            self._sync.bus.abandon()
+        self._sync = None
         self._origin = secrets.token_bytes(ORIGIN_SIZE)
         self._ids = itertools.count(1)
         self._occupied: dict[str, Room] = {}
-        self._hosts: list[tuple[Hub, str]] = []  # hubs whose servers share rooms, and how; the first has the exchange
-        self._news: dict[Room, deque[News]] = {}  # rooms that a green thread is telling of
+        self._hosts: list[tuple[Hub, str]] = []  # the hubs of servers that share rooms, and how; the first has the bus
+        self._notices: dict[Room, deque[Notice]] = {}  # of rooms whose callbacks a green thread is calling
         for room in list(self._known.values()):
             room.start_afresh()
 
@@ -86,17 +114,20 @@ class Rooms:
         with self.lock:
             return self._known.setdefault(name, Room(self, name))
 
-    @property
     def occupied(self) -> list[Room]:
-        """The rooms that have members in this process."""
+        """The rooms that have members in this process.
+
+        >>> greenserve.rooms.occupied()
+        []
+        """
         return list(self._occupied.values())
 
     def on_join(self, callback: F) -> F:
         """Have `callback(room, member)` called when a member has joined a room, in any process.
 
         As a decorator, or a call. Callbacks run in a green thread, one after the other for each room; they may block.
-        They are called of another process's members too (`member.local` is False), while this process has members in
-        that room; so what they say to the room is best said with `room.broadcast(message, local=True)`.
+        They are also called for another process's members (`member.local` is False), while this process has members in
+        that room; so what they send to the room is best sent with `room.broadcast(message, local=True)`.
         """
         self._on_join.append(callback)
         return callback
@@ -119,37 +150,34 @@ class Rooms:
         else:
             self._occupied.pop(room.name, None)
         assert member.ws is not None
-        self.tell(member.ws.link.hub, room, member, present)
-        if self.exchange is not None:
-            self.exchange.changed(room, member)
+        self._notify(member.ws.link.hub, room, member, present)
+        if self._sync is not None:
+            self._sync.changed(room, member)
 
     def broadcast(self, room: Room, message: str | bytes) -> None:
         """Send to the room's members in other processes."""
-        if self.exchange is not None:
-            self.exchange.broadcast(room.name, message)
+        if self._sync is not None:
+            self._sync.broadcast(room.name, message)
 
     # -- callbacks
 
-    def tell(self, hub: Hub, room: Room, member: Member, present: bool) -> None:
+    def _notify(self, hub: Hub, room: Room, member: Member, present: bool) -> None:
         """Have the callbacks called, in a green thread of `hub`. In any OS thread."""
         callbacks = self._on_join if present else self._on_leave
         if not callbacks:
             return
         with self.lock:
-            news = self._news.get(room)
-            if news is not None:
-                news.append((callbacks, member))
+            notices = self._notices.get(room)
+            if notices is not None:
+                notices.append((callbacks, member))
                 return
-            self._news[room] = deque([(callbacks, member)])
+            self._notices[room] = deque([(callbacks, member)])
         hub.call_soon_threadsafe(spawn, self._call_back, room)
 
     def _call_back(self, room: Room) -> None:
         try:
-            while True:
-                news = self._next_news(room)
-                if news is None:
-                    return
-                callbacks, member = news
+            while notice := self._next_notice(room):
+                callbacks, member = notice
                 for callback in list(callbacks):
                     try:
                         callback(room, member)
@@ -157,44 +185,52 @@ class Rooms:
                         logger.exception("a callback of room %r raised", room.name)
         except BaseException:  # killed: the hub ends, or other code has found this thread
             with self.lock:
-                self._news.pop(room, None)
+                self._notices.pop(room, None)
             raise
 
-    def _next_news(self, room: Room) -> News | None:
+    def _next_notice(self, room: Room) -> Notice | None:
         with self.lock:
-            news = self._news[room]
-            if news:
-                return news.popleft()
-            del self._news[room]  # under the lock still: what comes now has a new green thread
+            notices = self._notices[room]
+            if notices:
+                return notices.popleft()
+            del self._notices[room]  # still under the lock: a later notice gets a new green thread
             return None
 
     # -- other processes
 
-    def attach(self, hub: Hub, address: str, make_bus: Callable[[str], Bus]) -> None:
-        """A server in `hub` shares its rooms over `address`. In its thread.
+    def check(self, address: str | None) -> None:
+        """Raises ConfigurationError for an `address` (the setting `rooms`) that `attach` would refuse."""
+        if address is not None:
+            self._make_bus(address)
 
-        Raises ConfigurationError when another server of this process does so over another.
+    def attach(self, hub: Hub, address: str | None) -> None:
+        """Share the rooms of this process with all that use the same `address` (the setting `rooms`); None: with none.
+
+        Called by a server in `hub`, in its thread; it calls `detach` at its end. Raises ConfigurationError for an
+        invalid address, and when another server of this process shares rooms over another one.
         """
+        if address is None:
+            return
         if any(other != address for _, other in self._hosts):
             raise ConfigurationError("the servers of one process share one set of rooms: give them the same `rooms`")
-        if self.exchange is None:
-            self._open(hub, make_bus(address))
+        if self._sync is None:
+            self._open(hub, address)
         self._hosts.append((hub, address))
 
-    def _open(self, hub: Hub, bus: Bus) -> None:
-        self.exchange = Exchange(hub, bus, self._origin, self._occupied.get, partial(self.tell, hub))
-        self.exchange.open()
-        for room in self.occupied:
+    def _open(self, hub: Hub, address: str) -> None:
+        bus = self._make_bus(address)
+        self._sync = Sync(hub, bus, self._origin, self._occupied.get, partial(self._notify, hub))
+        for room in self.occupied():
             for member in room.local_members:
-                self.exchange.changed(room, member)
+                self._sync.changed(room, member)
 
-    def detach(self, hub: Hub, make_bus: Callable[[str], Bus]) -> None:
-        """That server ends. In its thread. Another of this process goes on in its place."""
+    def detach(self, hub: Hub) -> None:
+        """Undo `attach`. Another server of this process keeps the bus open in its place."""
         self._hosts = [(host, address) for host, address in self._hosts if host is not hub]
-        if self.exchange is None or self.exchange.hub is not hub:
+        if self._sync is None or self._sync.hub is not hub:
             return
-        exchange, self.exchange = self.exchange, None
-        exchange.close()
+        sync, self._sync = self._sync, None
+        sync.close()
         if self._hosts:
             heir, address = self._hosts[0]
-            heir.call_soon_threadsafe(lambda: self._open(heir, make_bus(address)))
+            heir.call_soon_threadsafe(self._open, heir, address)

@@ -8,15 +8,15 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from greenserve.hub.hub import Hub
-from greenserve.rooms.broadcast import Frames, Seat, Section
+from greenserve.rooms.broadcast import Frames, Shard
 from greenserve.rooms.member import Member
 from greenserve.websocket.link import Link, Stage
 from greenserve.websocket.session import WebSocket
 
-NOBODY: Set[Any] = frozenset()
+NO_LINKS: Set[Any] = frozenset()
 
 
-class House(Protocol):
+class Registry(Protocol):
     """What a room needs of the registry that it is in (registry.py)."""
 
     lock: Any
@@ -36,20 +36,20 @@ class Room:
     OS thread, and in a callback of the hub.
     """
 
-    __slots__ = ("__weakref__", "_house", "_sections", "name", "remote")
+    __slots__ = ("__weakref__", "_registry", "_shards", "name", "remote")
 
-    def __init__(self, house: House, name: str) -> None:
+    def __init__(self, registry: Registry, name: str) -> None:
         self.name = name
         self.remote: dict[str, Member] = {}  # by id: in other processes
-        self._house = house
-        self._sections: dict[Hub, Section] = {}
+        self._registry = registry
+        self._shards: dict[Hub, Shard] = {}
 
     def __repr__(self) -> str:
         return f"<Room {self.name!r}: {len(self)} members>"
 
     def start_afresh(self) -> None:
         """Without members, in a forked child."""
-        self._sections = {}
+        self._shards = {}
         self.remote = {}
 
     # -- coming and going
@@ -63,41 +63,40 @@ class Room:
         for a NaN, which JSON cannot say.
         """
         link = _link_of(ws)
-        json.dumps(info, allow_nan=False)  # said here and now, not only when another process shares the room
+        json.dumps(info, allow_nan=False)  # an error is raised here and now, not once another process shares the room
         if link.stage is not Stage.OPEN:
             raise link.error()
-        with self._house.lock:
-            section = self._sections.get(link.hub)
-            if section is None:
-                section = self._sections[link.hub] = Section(link.hub)
-            seat = section.seats.get(link)
-            if seat is not None and seat.member.info == info:
-                return seat.member
-            member = Member(seat.member.id if seat else self._house.new_id(), info, ws)
-            section.seats[link] = Seat(member, link.protocol.deflate)
-            self._house.changed(self, member, True)
-        if seat is None:
-            link.call_at_end(self._ended)
+        with self._registry.lock:
+            shard = self._shards.get(link.hub)
+            if shard is None:
+                shard = self._shards[link.hub] = Shard(link.hub)
+            before = shard.members.get(link)
+            if before is not None and before.info == info:
+                return before
+            member = shard.members[link] = Member(before.id if before else self._registry.new_id(), info, ws)
+            self._registry.changed(self, member, True)
+        if before is None:
+            link.call_at_end(self._remove)
             if link.stage >= Stage.ENDED:  # this moment, in its hub's thread
-                self._ended(link)
+                self._remove(link)
                 raise link.error()
         return member
 
     def leave(self, ws: WebSocket) -> bool:
         """Take `ws` out of the room. Returns whether it was in it."""
         link = _link_of(ws)
-        link.forget_at_end(self._ended)
-        return self._ended(link)
+        link.forget_at_end(self._remove)
+        return self._remove(link)
 
-    def _ended(self, link: Link) -> bool:
-        with self._house.lock:
-            section = self._sections.get(link.hub)
-            seat = section.seats.pop(link, None) if section is not None else None
-            if section is None or seat is None:
+    def _remove(self, link: Link) -> bool:
+        with self._registry.lock:
+            shard = self._shards.get(link.hub)
+            if shard is None or link not in shard.members:
                 return False
-            if not section.seats:
-                del self._sections[link.hub]
-            self._house.changed(self, seat.member, False)
+            member = shard.members.pop(link)
+            if not shard.members:
+                del self._shards[link.hub]
+            self._registry.changed(self, member, False)
         return True
 
     @contextmanager
@@ -113,26 +112,24 @@ class Room:
 
     @property
     def members(self) -> list[Member]:
-        """All members, this process's first: also those in other processes that share rooms, as far as is known here.
+        """All members, this process's first; also those in other processes that share rooms.
 
-        A process knows of others' members of a room while it has members in it itself.
+        Members in other processes are known while this process has members in the room itself.
         """
-        return [*self.local_members, *list(self.remote.values())]
+        return self.local_members + list(self.remote.values())
 
     @property
     def local_members(self) -> list[Member]:
-        """Those whose WebSockets this process holds, in the order of joining."""
-        sections = list(self._sections.values())
-        return [seat.member for section in sections for seat in list(section.seats.values())]
+        """The members whose WebSockets this process holds, in the order of joining."""
+        return [member for shard in list(self._shards.values()) for member in list(shard.members.values())]
 
     def member_of(self, ws: WebSocket | None) -> Member | None:
-        """What `ws` is in this room; None when it is not in it."""
+        """The member that `ws` is in this room; None when it is not in it."""
         if ws is None:
             return None
         link = _link_of(ws)
-        section = self._sections.get(link.hub)
-        seat = section.seats.get(link) if section is not None else None
-        return seat.member if seat is not None else None
+        shard = self._shards.get(link.hub)
+        return None if shard is None else shard.members.get(link)
 
     def __contains__(self, ws: WebSocket) -> bool:
         return self.member_of(ws) is not None
@@ -147,7 +144,7 @@ class Room:
     @property
     def local_size(self) -> int:
         """How many members this process has in it."""
-        return sum(len(section.seats) for section in list(self._sections.values()))
+        return sum(len(shard.members) for shard in list(self._shards.values()))
 
     # -- speaking
 
@@ -161,21 +158,22 @@ class Room:
         member gets the broadcasts of one caller in their order. Other processes get it too, unless `local`.
 
         In a green thread this returns when all members here have it, so that what is sent to one of them afterwards
-        comes afterwards; with more than some hundreds, others run meanwhile. A callback of the hub never waits, nor
-        does another OS thread, unless it is far ahead; then the number is that of the members. Raises TypeError.
+        comes afterwards; with more than some hundreds of members, other green threads run meanwhile. A callback of the
+        hub never waits, nor does another OS thread, unless it is far ahead; then the number is that of the members.
+        Raises TypeError.
         """
         excluded = _links_of(exclude)
         frames = Frames(message)
         if not local:
-            self._house.broadcast(self, message)
-        return self._deliver(frames, excluded)
+            self._registry.broadcast(self, message)
+        return self._broadcast(frames, excluded)
 
-    def deliver(self, message: str | bytes) -> int:
-        """`broadcast` to this process's members."""
-        return self._deliver(Frames(message), NOBODY)
+    def deliver(self, message: str | bytes) -> None:
+        """Hand a message of another process to this process's members."""
+        self._broadcast(Frames(message), NO_LINKS)
 
-    def _deliver(self, frames: Frames, excluded: Set[Any]) -> int:
-        return sum(section.deliver(frames, excluded) for section in list(self._sections.values()))
+    def _broadcast(self, frames: Frames, excluded: Set[Any]) -> int:
+        return sum(shard.broadcast(frames, excluded) for shard in list(self._shards.values()))
 
 
 def _link_of(ws: WebSocket) -> Link:
@@ -189,7 +187,7 @@ def _link_of(ws: WebSocket) -> Link:
 
 def _links_of(exclude: WebSocket | Iterable[WebSocket] | None) -> Set[Any]:
     if exclude is None:
-        return NOBODY
+        return NO_LINKS
     if isinstance(exclude, Iterable) and not hasattr(exclude, "link"):  # a WebSocket is iterable as well
         return frozenset(_link_of(ws) for ws in exclude)
     return frozenset((_link_of(exclude),))  # type: ignore[arg-type]  # it is not an iterable, or it is a WebSocket

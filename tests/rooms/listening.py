@@ -1,4 +1,4 @@
-"""Listeners that keep what they hear, for buses on real sockets."""
+"""Subscribers that keep what they hear, for buses on real sockets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PATIENCE = 15.0  # seconds
 
 
 class Recorder:
-    """Whom a bus tells, and what it has told."""
+    """A bus, its subscriber, and what that has heard."""
 
     def __init__(self, bus: Bus) -> None:
         self.bus = bus

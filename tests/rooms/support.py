@@ -1,4 +1,4 @@
-"""Processes, buses and WebSockets that are none: what rooms need of each, and no socket."""
+"""Stand-ins for processes, buses and WebSockets: what rooms need of each, and no socket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 from greenserve.hub.hub import Hub, current_hub
-from greenserve.rooms.bus import Listener
+from greenserve.rooms.bus import Subscriber
 from greenserve.rooms.registry import Rooms
 from greenserve.websocket.link import Stage
 from greenserve.websocket.protocol.deflate import DeflateParameters
@@ -79,13 +79,13 @@ class FakeBroker:
         self.said.append((channel, payload))
         for bus in list(self.buses):
             if bus.connected and channel in bus.channels:
-                bus.listener.on_message(channel, payload)
+                bus.subscriber.on_message(channel, payload)
 
 
 class FakeBus:
-    """lose: how many of the next payloads are lost on their way, without anybody noticing."""
+    """lose: how many of the next payloads are lost on their way, without a sign."""
 
-    listener: Listener
+    subscriber: Subscriber
 
     def __init__(self, broker: FakeBroker) -> None:
         self.broker = broker
@@ -94,14 +94,14 @@ class FakeBus:
         self.lose = 0
         self.calls: dict[str, int] = defaultdict(int)
 
-    def open(self, listener: Listener, will: tuple[str, bytes]) -> None:
-        self.listener = listener
+    def open(self, subscriber: Subscriber, will: tuple[str, bytes]) -> None:
+        self.subscriber = subscriber
         self.broker.buses.append(self)
 
     def subscribe(self, channel: str) -> None:
         self.channels.add(channel)
         if self.connected:
-            current_hub().call_soon(self.listener.on_subscribed, channel)
+            current_hub().call_soon(self.subscriber.on_subscribed, channel)
 
     def unsubscribe(self, channel: str) -> None:
         self.channels.discard(channel)
@@ -118,7 +118,7 @@ class FakeBus:
     def reconnect(self) -> None:
         self.connected = True
         for channel in list(self.channels):
-            self.listener.on_subscribed(channel)
+            self.subscriber.on_subscribed(channel)
 
     def close(self) -> None:
         self.calls["close"] += 1
@@ -133,9 +133,9 @@ class Process:
     """The rooms of a process of its own, and its bus."""
 
     def __init__(self, broker: FakeBroker) -> None:
-        self.rooms = Rooms()
         self.bus = FakeBus(broker)
-        self.rooms.attach(current_hub(), ADDRESS, lambda _: self.bus)
+        self.rooms = Rooms(lambda _: self.bus)
+        self.rooms.attach(current_hub(), ADDRESS)
 
     def end(self) -> None:
-        self.rooms.detach(current_hub(), lambda _: self.bus)
+        self.rooms.detach(current_hub())

@@ -16,9 +16,8 @@ from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import Hub, current_hub, use_hub
 from greenserve.rooms import sync
 from greenserve.rooms.bus import Bus
-from greenserve.rooms.buses import make_bus
-from greenserve.rooms.envelope import Kind, encode, encode_value
-from greenserve.rooms.registry import Rooms
+from greenserve.rooms.envelope import MessageKind, encode, encode_value
+from greenserve.rooms.registry import Rooms, make_bus
 from greenserve.rooms.unix.framing import Op, frame
 from tests.rooms.listening import until
 from tests.rooms.redis_server import RedisServer
@@ -64,10 +63,12 @@ def settle() -> None:
         greenserve.sleep(0)
 
 
-@pytest.mark.parametrize("kind", [Kind.JOIN, Kind.LEAVE, Kind.ROSTER, Kind.TEXT], ids=lambda kind: kind.name)
+@pytest.mark.parametrize(
+    "kind", [MessageKind.JOIN, MessageKind.LEAVE, MessageKind.ROSTER, MessageKind.TEXT], ids=lambda kind: kind.name
+)
 @pytest.mark.parametrize("body", BODIES)
 def test_a_message_that_makes_no_sense_changes_nothing(
-    here: Process, there: Process, broker: FakeBroker, kind: Kind, body: str, caplog: pytest.LogCaptureFixture
+    here: Process, there: Process, broker: FakeBroker, kind: MessageKind, body: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     ours, theirs = websocket(), websocket()
     here.rooms.get("a").join(ours, "Ada")
@@ -76,14 +77,14 @@ def test_a_message_that_makes_no_sense_changes_nothing(
     with caplog.at_level(logging.INFO, "greenserve.rooms"):
         broker.pass_on("a", encode(kind, THEM, BODIES[body]))
         broker.pass_on(sync.CONTROL, encode(kind, THEM, BODIES[body]))
-    if kind is not Kind.TEXT:
+    if kind is not MessageKind.TEXT:
         assert [record.levelname for record in caplog.records] == ["INFO", "INFO"]  # in both processes
     settle()
     assert [member.info for member in here.rooms.get("a").members] == ["Ada", "Grace"]
     # A process that speaks sense goes on where it was.
-    broker.pass_on("a", encode_value(Kind.ROSTER, THEM, [7, {"m": "Alan"}, True, True, False]))
+    broker.pass_on("a", encode_value(MessageKind.ROSTER, THEM, [7, {"m": "Alan"}, True, True, False]))
     broker.pass_on("a", encode(kind, THEM, BODIES[body]))
-    broker.pass_on("a", encode_value(Kind.JOIN, THEM, [8, "n", "Edith"]))
+    broker.pass_on("a", encode_value(MessageKind.JOIN, THEM, [8, "n", "Edith"]))
     assert [member.info for member in here.rooms.get("a").members] == ["Ada", "Grace", "Alan", "Edith"]
     there.rooms.get("a").broadcast("on")
     assert heard(ours)[-1] == "on"
@@ -136,16 +137,16 @@ class RealProcess:
     """Rooms over a bus with real sockets."""
 
     def __init__(self, address: str) -> None:
-        self.rooms, self.address = Rooms(), address
         self.buses: list[Bus] = []
-        self.rooms.attach(current_hub(), address, self._make)
+        self.rooms = Rooms(self._make)
+        self.rooms.attach(current_hub(), address)
 
     def _make(self, address: str) -> Bus:
         self.buses.append(make_bus(address))
         return self.buses[-1]
 
     def end(self) -> None:
-        self.rooms.detach(current_hub(), self._make)
+        self.rooms.detach(current_hub())
 
 
 def send_nonsense_between(address: str, publish: Any) -> None:
@@ -156,7 +157,7 @@ def send_nonsense_between(address: str, publish: Any) -> None:
     two.rooms.get("a").join(theirs, 2)
     until(lambda: len(one.rooms.get("a")) == len(two.rooms.get("a")) == 2)
     for number, body in enumerate(BODIES.values()):
-        for kind in (Kind.JOIN, Kind.ROSTER, Kind.TEXT):
+        for kind in (MessageKind.JOIN, MessageKind.ROSTER, MessageKind.TEXT):
             publish(encode(kind, THEM, body))
         one.rooms.get("a").broadcast(f"on {number}")
         until(lambda: f"on {number}" in heard(theirs))  # noqa: B023 - called at once

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import pytest
 from greenlet import GreenletExit
 
 import greenserve
-from greenserve.rooms.bus import Reconnecting
+from greenserve.rooms.bus import ReconnectingBus
 from greenserve.testing import VirtualClock
 
 
-class Stumbling(Reconnecting):
+class Stumbling(ReconnectingBus):
     """Serves until it is disconnected, and then raises an error that is nobody's failure."""
 
     def __init__(self) -> None:
@@ -37,11 +39,11 @@ def test_what_a_library_says_of_the_connection_that_was_stopped_is_of_no_interes
     clock: VirtualClock, capfd: pytest.CaptureFixture[str]
 ) -> None:
     bus = Stumbling()
-    bus.start()
+    bus.open(Mock(), ("", b""))
     thread = bus._thread
     assert thread is not None
     greenserve.sleep(0)
-    bus.stop()
+    bus.close()
     thread.wait()
     assert (bus.served, capfd.readouterr().err) == (1, "")
 
@@ -57,10 +59,10 @@ def test_an_error_that_is_no_failure_of_the_connection_is_told_as_a_defect_and_t
             greenserve.Event().wait(timeout=1000)
 
     bus = Defective()
-    bus.start()
+    bus.open(Mock(), ("", b""))
     greenserve.sleep(10)
     assert bus.served == 3
     assert bus.connected
     told = [record for record in caplog.records if record.levelname == "ERROR"]
     assert [record.exc_info[0] for record in told if record.exc_info] == [RecursionError] * 2
-    bus.stop()
+    bus.close()

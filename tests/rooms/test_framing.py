@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.rooms.envelope import ORIGIN_SIZE, Kind, decode, encode, encode_value
+from greenserve.rooms.envelope import ORIGIN_SIZE, MessageKind, decode, encode, encode_value
 from greenserve.rooms.unix.framing import MAX_FRAME, Frame, Op, Parser, frame
 
 ORIGIN = bytes(range(ORIGIN_SIZE))
@@ -44,15 +44,15 @@ def test_what_is_no_frame_ends_the_stream_before_it_fills_the_memory(head: bytes
         list(Parser().feed(head))
 
 
-@given(st.sampled_from(Kind), st.binary(max_size=50))
-def test_an_envelope_comes_back(kind: Kind, body: bytes) -> None:
+@given(st.sampled_from(MessageKind), st.binary(max_size=50))
+def test_an_envelope_comes_back(kind: MessageKind, body: bytes) -> None:
     said = decode(encode(kind, ORIGIN, body))
     assert said is not None
     assert (said.kind, said.origin, said.body) == (kind, ORIGIN, body)
 
 
 def test_a_value_comes_back() -> None:
-    said = decode(encode_value(Kind.JOIN, ORIGIN, [1, "é", {"name": "Ada"}]))
+    said = decode(encode_value(MessageKind.JOIN, ORIGIN, [1, "é", {"name": "Ada"}]))
     assert said is not None
     assert said.value == [1, "é", {"name": "Ada"}]
 

@@ -1,4 +1,4 @@
-"""Presence: words in, changes out; and whatever is lost on the way is mended by the next word that comes."""
+"""Presence: messages in, changes out; and what is lost on the way is made up for with the next message that comes."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.rooms.presence import ASK_AGAIN, PART, Heard, Presence
+from greenserve.rooms.envelope import Envelope, MessageKind
+from greenserve.rooms.presence import ASK_AGAIN, PART, Change, Presence
 
-US, THEM = b"usususus", b"themthem"
-
-
-def heard(presence: Presence, kind: str, body: Any, now: float = 0.0) -> Heard:
-    body = json.loads(json.dumps(body))
-    if kind == "roster":
-        return presence.hear_roster(THEM, body)
-    return (presence.hear_join if kind == "join" else presence.hear_leave)(THEM, body, now)
+THEM = b"themthem"
+JOIN, LEAVE, ROSTER = MessageKind.JOIN, MessageKind.LEAVE, MessageKind.ROSTER
 
 
-def told(speaker: Presence, listener: Presence) -> Heard:
+def heard(presence: Presence, kind: MessageKind, body: Any, now: float = 0.0) -> Change:
+    return presence.receive(Envelope(kind, THEM, json.dumps(body).encode()), now)
+
+
+def told(speaker: Presence, listener: Presence) -> Change:
     """The whole list, told to a listener."""
     for body in speaker.rosters(ask=False):
-        last = heard(listener, "roster", body)
+        last = heard(listener, ROSTER, body)
     return last
 
 
@@ -35,27 +34,27 @@ def test_a_list_then_changes() -> None:
     them, us = Presence(), Presence()
     them.join("1", "Ada")
     assert told(them, us).joined == {"1": "Ada"}
-    assert heard(us, "join", them.join("2", None)).joined == {"2": None}
-    assert heard(us, "leave", them.leave("1")).left == ["1"]
+    assert heard(us, JOIN, them.join("2", None)).joined == {"2": None}
+    assert heard(us, LEAVE, them.leave("1")).left == ["1"]
     assert known(us) == {"2": None} == them.local
 
 
 def test_a_change_of_somebody_whose_list_is_unknown_asks_for_it_once_in_a_while() -> None:
     them, us = Presence(), Presence()
     them.join("0", None)
-    assert heard(us, "join", them.join("1", None), 10.0).missing
-    assert not heard(us, "join", them.join("2", None), 10.0 + ASK_AGAIN / 2).missing
-    assert heard(us, "join", them.join("3", None), 10.0 + ASK_AGAIN).missing
+    assert heard(us, JOIN, them.join("1", None), 10.0).missing
+    assert not heard(us, JOIN, them.join("2", None), 10.0 + ASK_AGAIN / 2).missing
+    assert heard(us, JOIN, them.join("3", None), 10.0 + ASK_AGAIN).missing
     assert known(us) == {}
     assert set(told(them, us).joined) == {"0", "1", "2", "3"}
-    assert heard(us, "leave", them.leave("0"), 11.0).left == ["0"]
+    assert heard(us, LEAVE, them.leave("0"), 11.0).left == ["0"]
 
 
 def test_a_lost_change_is_noticed_with_the_next() -> None:
     them, us = Presence(), Presence()
     told(them, us)
     them.join("lost", None)
-    assert heard(us, "join", them.join("2", None)) == Heard(missing=True)
+    assert heard(us, JOIN, them.join("2", None)) == Change(missing=True)
     assert told(them, us).joined == {"lost": None, "2": None}
 
 
@@ -76,7 +75,7 @@ def test_a_process_that_left_the_room_and_came_back_does_not_seem_to_go_on() -> 
     told(before, us)
     for _ in range(100):
         again = Presence()
-        assert heard(us, "join", again.join("1", None), 1e9).missing or again.version == before.version + 1
+        assert heard(us, JOIN, again.join("1", None), 1e9).missing or again.version == before.version + 1
         us.forget(THEM)
         told(before, us)
 
@@ -90,8 +89,9 @@ def test_a_long_list_comes_in_parts_and_changes_nothing_before_the_last() -> Non
     assert [part[-1] for part in parts] == [False, False]
     assert last[-1] is True
     for part in parts:
-        assert heard(us, "roster", part) == Heard()
-    assert len(heard(us, "roster", last).joined) == 2 * PART + 1
+        assert heard(us, ROSTER, part) == Change()
+    change = heard(us, ROSTER, last)
+    assert (len(change.joined), change.asked) == (2 * PART + 1, True)
 
 
 def test_the_members_of_a_process_that_is_gone_are_gone() -> None:
@@ -99,7 +99,7 @@ def test_the_members_of_a_process_that_is_gone_are_gone() -> None:
     them.join("1", None)
     told(them, us)
     assert us.forget(THEM).left == ["1"]
-    assert us.forget(THEM) == Heard()
+    assert us.forget(THEM) == Change()
     assert us.peers == {}
 
 
@@ -111,7 +111,7 @@ def test_whatever_is_lost_the_members_agree_once_a_word_and_its_answer_have_come
     told(them, us)
     seen: dict[str, Any] = {}
 
-    def apply(found: Heard) -> None:
+    def apply(found: Change) -> None:
         for name in found.left:
             del seen[name]
         seen.update(found.joined)
@@ -120,7 +120,7 @@ def test_whatever_is_lost_the_members_agree_once_a_word_and_its_answer_have_come
     for number, lost in [*steps, (6, False)]:
         now += ASK_AGAIN
         name = str(number)
-        kind, body = ("leave", them.leave(name)) if name in them.local else ("join", them.join(name, number))
+        kind, body = (LEAVE, them.leave(name)) if name in them.local else (JOIN, them.join(name, number))
         if lost:
             continue
         found = heard(us, kind, body, now)

@@ -11,8 +11,8 @@ import greenserve
 from greenserve.errors import ConfigurationError
 from greenserve.green.monkey import is_monkey_patched
 from greenserve.hub.hub import Hub, use_hub
-from greenserve.rooms.buses import make_bus
-from greenserve.rooms.redis import Outbox
+from greenserve.rooms.bus import Outbox
+from greenserve.rooms.registry import make_bus
 from tests.conftest import REPOSITORY
 from tests.rooms.listening import Recorder, until
 from tests.rooms.redis_server import RedisServer
@@ -160,7 +160,7 @@ def test_a_peer_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -
         listener.listen()
         bus = make_bus(f"redis://127.0.0.1:{listener.getsockname()[1]}/0")
         recorder = Recorder(bus)
-        until(lambda: bus._told)  # type: ignore[attr-defined]
+        until(lambda: bus._lost)  # type: ignore[attr-defined]
         assert not bus.connected  # type: ignore[attr-defined]
         recorder.bus.close()
     greenserve.sleep(0)
@@ -191,5 +191,5 @@ def test_the_end_of_a_connection_that_was_given_up_is_no_failure_of_the_next(
     outbox = Outbox()
     outbox.put(b"something")
     before = bus.failure
-    bus._speak(Gone(), Gone(), outbox)
+    bus._publish_all(Gone(), Gone(), outbox)
     assert bus.failure is before

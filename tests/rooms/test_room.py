@@ -65,7 +65,7 @@ def test_a_member_that_closes_leaves_every_room_by_itself(rooms: Rooms) -> None:
     one.join(ws)
     two.join(ws)
     ws.link.end()
-    assert (len(one), len(two), rooms.occupied) == (0, 0, [])
+    assert (len(one), len(two), rooms.occupied()) == (0, 0, [])
 
 
 def test_a_closed_websocket_cannot_join(rooms: Rooms) -> None:
@@ -73,7 +73,7 @@ def test_a_closed_websocket_cannot_join(rooms: Rooms) -> None:
     ws.link.end()
     with pytest.raises(ConnectionClosed):
         rooms.get("a").join(ws)
-    assert rooms.occupied == []
+    assert rooms.occupied() == []
 
 
 def test_joined_joins_for_a_block_and_leaves_also_after_an_error(rooms: Rooms) -> None:
@@ -108,7 +108,7 @@ def test_what_is_no_websocket_of_ours_is_refused_in_a_clear_sentence(rooms: Room
 def test_an_info_that_other_processes_could_not_be_told_is_refused(rooms: Rooms) -> None:
     with pytest.raises(TypeError):
         rooms.get("a").join(websocket(), object())
-    assert rooms.occupied == []
+    assert rooms.occupied() == []
 
 
 @pytest.mark.parametrize("name", ["", "x" * 256, "ü" * 128])
@@ -154,7 +154,7 @@ def test_a_great_many_room_names_leave_nothing_behind(rooms: Rooms) -> None:
         grown, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert rooms.occupied == []
+    assert rooms.occupied() == []
     assert grown < 100_000  # bytes; five for each name
 
 
@@ -358,6 +358,6 @@ def test_a_forked_child_begins_without_members(rooms: Rooms) -> None:
     room.join(ws)
     origin = rooms.new_id()
     rooms.start_afresh()  # what the child does
-    assert (room.members, rooms.occupied) == ([], [])
+    assert (room.members, rooms.occupied()) == ([], [])
     assert rooms.get("a") is room
     assert rooms.new_id().partition("-")[0] != origin.partition("-")[0]

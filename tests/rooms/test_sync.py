@@ -11,9 +11,9 @@ from greenserve.errors import ConfigurationError
 from greenserve.hub.hub import current_hub
 from greenserve.rooms import broadcast, sync
 from greenserve.rooms import bus as buses
-from greenserve.rooms.envelope import Kind, decode
+from greenserve.rooms.envelope import MessageKind, decode
 from greenserve.testing import VirtualClock
-from tests.rooms.support import FakeBroker, Process, websocket
+from tests.rooms.support import ADDRESS, FakeBroker, Process, websocket
 
 
 def settle() -> None:
@@ -212,11 +212,11 @@ def test_what_makes_no_sense_is_ignored_and_logged(
     settle()
     origin = b"strange!"
     for kind, body in [
-        (Kind.JOIN, b"{"),
-        (Kind.JOIN, b"[1]"),
-        (Kind.LEAVE, b"7"),
-        (Kind.ROSTER, b"[1, 7, true, true, false]"),
-        (Kind.TEXT, b"\xff"),
+        (MessageKind.JOIN, b"{"),
+        (MessageKind.JOIN, b"[1]"),
+        (MessageKind.LEAVE, b"7"),
+        (MessageKind.ROSTER, b"[1, 7, true, true, false]"),
+        (MessageKind.TEXT, b"\xff"),
     ]:
         broker.pass_on("a", bytes((1, kind)) + origin + body)
     broker.pass_on("a", b"\x63\x01" + origin)
@@ -231,7 +231,9 @@ def test_the_first_member_is_told_with_the_list_and_not_before(here: Process, br
     assert [channel for channel, _ in broker.said] == []
     settle()
     said = [decode(payload) for channel, payload in broker.said if channel == "a"]
-    assert [(envelope.kind, envelope.value[1].popitem()[1]) for envelope in said if envelope] == [(Kind.ROSTER, "Ada")]
+    assert [(envelope.kind, envelope.value[1].popitem()[1]) for envelope in said if envelope] == [
+        (MessageKind.ROSTER, "Ada")
+    ]
 
 
 def test_a_message_that_no_bus_carries_is_refused(here: Process, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,9 +243,10 @@ def test_a_message_that_no_bus_carries_is_refused(here: Process, monkeypatch: py
 
 
 def test_the_servers_of_a_process_share_one_bus(here: Process, broker: FakeBroker) -> None:
-    here.rooms.attach(current_hub(), "fake:", lambda _: pytest.fail("a second bus"))
+    here.rooms.attach(current_hub(), ADDRESS)
+    assert broker.buses == [here.bus]
     with pytest.raises(ConfigurationError, match="the same `rooms`"):
-        here.rooms.attach(current_hub(), "other:", lambda _: here.bus)
+        here.rooms.attach(current_hub(), "other:")
 
 
 def test_a_forked_child_leaves_its_parents_connection_alone(here: Process) -> None:

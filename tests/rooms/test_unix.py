@@ -17,7 +17,7 @@ from greenserve.errors import ConfigurationError
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import Hub, use_hub
 from greenserve.rooms import bus as buses
-from greenserve.rooms.buses import make_bus
+from greenserve.rooms.registry import make_bus
 from greenserve.rooms.unix import broker as brokers
 from greenserve.rooms.unix.bus import UnixBus
 from tests.rooms.listening import Recorder, until
@@ -235,7 +235,7 @@ def remove_lock(path: str) -> None:
 def remove_directory(path: str) -> None:
     remove_both(path)
     Path(path).parent.rmdir()
-    greenserve.sleep(3 * brokers.LOOK_SECONDS)
+    greenserve.sleep(3 * brokers.CHECK_SECONDS)
     Path(path).parent.mkdir()
 
 
@@ -254,7 +254,7 @@ def test_members_and_newcomers_get_together_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removal: Callable[[str], None], newcomer: str
 ) -> None:
     """A newcomer at once may be quicker than the broker, and become one itself: then the broker steps down."""
-    monkeypatch.setattr(brokers, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(brokers, "CHECK_SECONDS", 0.05)
     directory = tmp_path / "run"
     directory.mkdir()
     path = str(directory / "rooms.sock")
@@ -279,7 +279,7 @@ def test_members_and_newcomers_get_together_again(
 def test_a_file_in_the_place_of_the_socket_is_left_as_it_is_and_members_go_on(
     path: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(brokers, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(brokers, "CHECK_SECONDS", 0.05)
     one = Recorder(UnixBus(path))
     until(lambda: one.bus.connected)
     two = Recorder(UnixBus(path))

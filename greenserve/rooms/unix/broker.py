@@ -1,7 +1,7 @@
-"""The broker of a Unix socket: in one of the processes that share rooms, it passes on what each says to the others.
+"""The broker of a Unix socket: in one of the processes that share rooms, it passes on the messages of each.
 
-Invariants. The process that holds the lock beside the socket is the broker: the system gives it back when that process
-dies, however that happens, so no socket file left behind by a dead one can mislead the others. The files may be removed
+Invariants. The process that holds the lock beside the socket is the broker: the system releases it when that process
+dies, however that happens, so a socket file left behind by a dead process misleads no other. The files may be removed
 while the broker lives: it makes them again, or, where another process was quicker, steps down, so that all meet there.
 A process that does not read what it is sent is cut off, so that it delays no other; it connects again by itself.
 """
@@ -19,7 +19,7 @@ from typing import Self
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
 from greenserve.net import unix_socket
-from greenserve.rooms.bus import MAX_BACKLOG, Outbox
+from greenserve.rooms.bus import MAX_BACKLOG, Outbox, shut
 from greenserve.rooms.unix.framing import Op, Parser, frame
 
 logger = logging.getLogger("greenserve.rooms")
@@ -27,7 +27,7 @@ logger = logging.getLogger("greenserve.rooms")
 READ_SIZE = 65536  # bytes
 LISTEN_BACKLOG = 128
 ACCEPT_PAUSE = 0.1  # seconds, when the system has no more descriptors
-LOOK_SECONDS = 1.0  # between two looks at the files: so long newcomers may be on their own
+CHECK_SECONDS = 1.0  # between two checks of the files: so long newcomers may be on their own
 
 
 class Client:
@@ -38,11 +38,7 @@ class Client:
         self.outbox = Outbox(MAX_BACKLOG)
         self.channels: set[bytes] = set()
         self.will: tuple[bytes, bytes] | None = None
-        self.writer = spawn(write_all, sock, self.outbox)
-
-    def cut_off(self) -> None:
-        """End the connection; its reader notices, and closes."""
-        shut(self.socket)
+        self.writer = spawn(self.outbox.send_all, sock)
 
 
 class Broker:
@@ -56,7 +52,7 @@ class Broker:
         self.closed = False
         self._listen()
         self._accepting = spawn(self._accept)
-        self._looking = spawn(self._look_after_the_files)
+        self._checking = spawn(self._check_files)
         self._threads: set[GreenThread[None]] = set()  # one for each client
 
     @classmethod
@@ -80,7 +76,7 @@ class Broker:
         for thread in (self._accepting, *self._threads):
             thread.kill(block=False)
         self.abandon()
-        self._looking.kill(block=False)  # last, for it may be the one that closes
+        self._checking.kill(block=False)  # last, for it may be the one that closes
 
     def abandon(self) -> None:
         """Close all descriptors. In a forked child the parent keeps its own, and with them the lock."""
@@ -104,10 +100,10 @@ class Broker:
             self._socket.close()
             raise
 
-    def _look_after_the_files(self) -> None:
-        told = False
+    def _check_files(self) -> None:
+        warned = False
         while True:
-            sleep(LOOK_SECONDS)
+            sleep(CHECK_SECONDS)
             if self.closed:
                 return
             try:
@@ -116,14 +112,14 @@ class Broker:
                     self.close()
                 elif not unix_socket.is_there(self._path, self._made):
                     self._listen_again()
-                told = False
+                warned = False
             except OSError as error:
-                if not told:
+                if not warned:
                     logger.warning("rooms: no further process can join those at %s: %s", self._path, error)
-                told = True
+                warned = True
 
     def _still_locked(self) -> bool:
-        """Whether this process holds the lock, in the file that others would try; takes it anew where that was removed.
+        """Whether this process holds the lock of the file that is there; takes it anew where that was removed.
 
         Raises OSError.
         """
@@ -170,21 +166,21 @@ class Broker:
         try:
             while data := client.socket.recv(READ_SIZE):
                 for op, channel, payload in parser.feed(data):
-                    self._obey(client, op, channel, payload)
-        except OSError:  # it is gone
-            pass
+                    self._handle(client, op, channel, payload)
+        except OSError:
+            pass  # it is gone
         except ValueError as error:
             logger.warning("rooms: the broker at %s closed a connection: %s", self._path, error)
         finally:
             self._forget(client)
 
-    def _obey(self, client: Client, op: Op, channel: bytes, payload: bytes) -> None:
+    def _handle(self, client: Client, op: Op, channel: bytes, payload: bytes) -> None:
         if op is Op.MESSAGE:
             self._pass_on(client, channel, frame(op, channel, payload))
         elif op is Op.SUBSCRIBE:
             client.channels.add(channel)
             self._subscribers.setdefault(channel, set()).add(client)
-            client.outbox.put(frame(op, channel))  # so that it knows: from now on it hears everything
+            client.outbox.put(frame(op, channel))  # from now on it receives everything
         elif op is Op.WILL:
             client.will = channel, payload
         else:
@@ -195,7 +191,7 @@ class Broker:
         for client in self._subscribers.get(channel, ()):
             if client is not sender and not client.outbox.put(data):
                 logger.warning("rooms: a process that shares %s does not read what it is sent: cut off", self._path)
-                client.cut_off()
+                shut(client.socket)  # its reader notices, and closes
 
     def _unsubscribe(self, client: Client, channel: bytes) -> None:
         subscribers = self._subscribers.get(channel)
@@ -213,21 +209,6 @@ class Broker:
         if client.will is not None:
             channel, payload = client.will
             self._pass_on(client, channel, frame(Op.MESSAGE, channel, payload))
-
-
-def write_all(sock: GreenSocket, outbox: Outbox) -> None:
-    """Send what is put into `outbox`, until the connection ends. For a green thread of its own."""
-    try:
-        while True:
-            sock.sendall(b"".join(outbox.take()))
-    except Exception:  # whatever it was: a connection that is not written to any more is none
-        shut(sock)  # the thread that reads from it learns that way
-
-
-def shut(sock: GreenSocket) -> None:
-    """Shut both sides; harmless when it is shut or closed."""
-    with contextlib.suppress(OSError):
-        sock.shutdown(_socket.SHUT_RDWR)
 
 
 def _lock_path(path: str) -> Path:

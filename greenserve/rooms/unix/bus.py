@@ -1,8 +1,7 @@
 """A bus between the processes of one machine, without any other program: the first of them is the broker.
 
-Strategy. Every process connects to the socket. If no process listens, the lock beside it decides which one does
-(broker.py), and when the broker dies the others notice by the end of their connections, and elect another in the same
-way.
+Strategy. Every process connects to the socket. If none listens, the lock beside it decides which one does (broker.py);
+when the broker dies, the other processes notice by the end of their connections, and elect another in the same way.
 """
 
 from __future__ import annotations
@@ -14,15 +13,15 @@ from pathlib import Path
 
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
-from greenserve.rooms.bus import MAX_BACKLOG, Listener, Outbox, Reconnecting
-from greenserve.rooms.unix.broker import READ_SIZE, Broker, shut, write_all
+from greenserve.rooms.bus import MAX_BACKLOG, Outbox, ReconnectingBus, Subscriber, shut
+from greenserve.rooms.unix.broker import READ_SIZE, Broker
 from greenserve.rooms.unix.framing import Op, Parser, frame
 
 CONNECT_SECONDS = 5.0
 
 
-class UnixBus(Reconnecting):
-    """See bus.Bus. path: of the socket; its directory must be one in which other users cannot put files."""
+class UnixBus(ReconnectingBus):
+    """See Bus. path: of the socket; its directory must be one in which other users cannot put files."""
 
     failures = (OSError, ValueError)
 
@@ -35,68 +34,53 @@ class UnixBus(Reconnecting):
         self._will = b""
         self._writer: GreenThread[None] | None = None
 
-    # -- Bus
-
-    def open(self, listener: Listener, will: tuple[str, bytes]) -> None:
-        """See bus.Bus."""
-        self._listener = listener
+    def open(self, subscriber: Subscriber, will: tuple[str, bytes]) -> None:
+        """See Bus."""
         channel, payload = will
         self._will = frame(Op.WILL, channel.encode(), payload)
-        self.start()
+        super().open(subscriber, will)
 
-    def subscribe(self, channel: str) -> None:
-        """See bus.Bus."""
-        self.channels.add(channel)
-        if self.connected:
-            self._outbox.put(frame(Op.SUBSCRIBE, channel.encode()))
-
-    def unsubscribe(self, channel: str) -> None:
-        """See bus.Bus."""
-        self.channels.discard(channel)
-        if self.connected:
-            self._outbox.put(frame(Op.UNSUBSCRIBE, channel.encode()))
+    def request(self, channel: str, *, subscribe: bool) -> None:
+        """See ReconnectingBus."""
+        self._outbox.put(frame(Op.SUBSCRIBE if subscribe else Op.UNSUBSCRIBE, channel.encode()))
 
     def publish(self, channel: str, payload: bytes) -> bool:
-        """See bus.Bus."""
+        """See Bus."""
         return self.connected and self._outbox.put(frame(Op.MESSAGE, channel.encode(), payload))
 
     def close(self) -> None:
-        """See bus.Bus."""
-        if self.connected:
-            sleep(0)  # for the writer
-        self.stop()
+        """See Bus."""
+        super().close()
         if self._broker is not None:
-            sleep(0)  # for the broker: others may still be told
+            sleep(0)  # for the broker: it may still have messages for other processes
             self._broker.close()
             self._broker = None
 
     def abandon(self) -> None:
-        """See bus.Bus."""
+        """See Bus."""
         if self._socket is not None:
             self._socket.close()
         if self._broker is not None:
             self._broker.abandon()
 
-    # -- Reconnecting
-
     def connect(self) -> None:
-        """Connect to the broker; be it, where there is none."""
+        """Connect to the broker; become it, where there is none."""
         try:
-            self._dial()
+            sock = self._dial()
         except (FileNotFoundError, ConnectionRefusedError):
             if self._broker is None or self._broker.closed:
                 self._broker = Broker.elect(self._path)
             if self._broker is None:  # another process has the lock, and will listen in a moment
                 raise
-            self._dial()
-        assert self._socket is not None
+            sock = self._dial()
+        self._socket = sock
         self._outbox = Outbox(MAX_BACKLOG)
         self._outbox.put(self._will)
         for channel in self.channels:
-            self._outbox.put(frame(Op.SUBSCRIBE, channel.encode()))
-        self._writer = spawn(write_all, self._socket, self._outbox)
+            self.request(channel, subscribe=True)
+        self._writer = spawn(self._outbox.send_all, sock)
 
-    def _dial(self) -> None:
+    def _dial(self) -> GreenSocket:
         there = Path(self._path).stat()
         if not stat.S_ISSOCK(there.st_mode):
             raise FileExistsError(f"{self._path} is not a socket, and is left as it is: name another path")
@@ -110,20 +94,20 @@ class UnixBus(Reconnecting):
         except BaseException:
             sock.close()
             raise
-        self._socket = sock
+        return sock
 
     def serve(self) -> None:
-        """Hear the others."""
-        sock = self._socket
+        """Receive from the broker."""
+        sock, subscriber, parser = self._socket, self.subscriber, Parser()
         assert sock is not None
-        parser = Parser()
+        assert subscriber is not None
         while data := sock.recv(READ_SIZE):
             for op, name, payload in parser.feed(data):
                 channel = name.decode()
                 if op is Op.MESSAGE:
-                    self._listener.on_message(channel, payload)
+                    subscriber.on_message(channel, payload)
                 elif channel in self.channels:
-                    self._listener.on_subscribed(channel)
+                    subscriber.on_subscribed(channel)
 
     def disconnect(self) -> None:
         """Close the connection."""

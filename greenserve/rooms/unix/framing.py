@@ -1,6 +1,6 @@
-"""How processes speak with the broker of a Unix socket: frames on a stream. No I/O in this file.
+"""What processes and the broker of a Unix socket send each other: frames on a stream. No I/O in this file.
 
-A frame is `!IBH` (the length of all that follows, what it is, the length of the channel), the channel, the payload.
+A frame is `!IBH` (the length of all that follows, the `Op`, the length of the channel), the channel, the payload.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ MAX_FRAME: Final = MAX_PAYLOAD + 1024  # bytes; a room's name has 255 at most
 
 
 class Op(IntEnum):
-    """What a frame says. The broker sends a SUBSCRIBE back when it is done."""
+    """What a frame is for. The broker sends a SUBSCRIBE back when the subscription holds."""
 
     SUBSCRIBE = 1
     UNSUBSCRIBE = 2
