@@ -10,7 +10,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from greenserve.green.monkey import import_patched, is_monkey_patched, monkey_patch, original
 from greenserve.hub import (
     AsyncResult,
     Barrier,
@@ -56,6 +55,8 @@ from greenserve.hub import (
     with_timeout,
 )
 from greenserve.hub.threadpool import ThreadPool
+from greenserve.patching.import_patched import import_patched
+from greenserve.patching.monkey import is_monkey_patched, monkey_patch, original
 from greenserve.version import VERSION as __version__
 
 if TYPE_CHECKING:  # what __getattr__ gives; tests/test_public.py holds this and _HOMES together

@@ -1,17 +1,12 @@
-"""`python -m greenserve.monkey program.py`, which is `greenserve run program.py`; greenserve.green.monkey patches."""
+"""`python -m greenserve.monkey program.py`, which is `greenserve run program.py` (patching/run.py)."""
 
 from __future__ import annotations
 
 import sys
 
-from greenserve.green.monkey import (
-    LatePatchWarning,
-    import_patched,
-    is_monkey_patched,
-    monkey_patch,
-    original,
-)
-from greenserve.green.program import main, run_module, run_script
+from greenserve.patching.import_patched import import_patched
+from greenserve.patching.monkey import LatePatchWarning, is_monkey_patched, monkey_patch, original
+from greenserve.patching.run import main, run_module, run_script
 
 __all__ = [
     "LatePatchWarning",

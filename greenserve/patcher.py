@@ -1,5 +1,6 @@
 """Eventlet's place for patching."""
 
-from greenserve.green.monkey import import_patched, is_monkey_patched, monkey_patch, original
+from greenserve.patching.import_patched import import_patched
+from greenserve.patching.monkey import is_monkey_patched, monkey_patch, original
 
 __all__ = ["import_patched", "is_monkey_patched", "monkey_patch", "original"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,8 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 # Each room, and the rooms that it may import. "" is the package's root with its public names.
 BASE = {"errors", "settings", "version"}
 PROTOCOLS = {"http", "wsgi", "websocket"}
-SERVER = BASE | PROTOCOLS | {"hub", "green", "net", "rooms"}
+TWIN_MAKING = {"patching.polling", "patching.rebind", "patching.reimport"}  # what patching and its twins are made with
+SERVER = BASE | PROTOCOLS | {"hub", "green", "net", "patching", "rooms"} | TWIN_MAKING
 # Modules that only give names of the hub and the green twins another place to be found at, most of them Eventlet's.
 NAMES = {
     "debug",
@@ -38,22 +40,27 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loading": {"errors"},
     "hub": {"errors"},
     "testing": {"errors", "hub", "green"},
-    "green": {"errors", "hub"},
+    **{name: {"hub"} for name in TWIN_MAKING},
+    "green": {"errors", "hub"} | TWIN_MAKING,
+    "patching": {"errors", "hub", "green"} | TWIN_MAKING,
     "net": {"errors", "settings", "hub", "green"},
     "http": {"errors"},
     "wsgi": BASE | {"http"},
     "websocket": BASE | {"http", "hub", "green", "net"},
-    "rooms": BASE | {"hub", "green", "net", "websocket"},
+    "rooms": BASE | {"hub", "green", "net", "patching.rebind", "websocket"},
     "server": SERVER,
+    "compat": SERVER | {"server"},
     "admin": SERVER | {"server"},
     "supervisor": SERVER | {"server", "admin", "loading"},
     "cli": SERVER | {"server", "admin", "supervisor", "loading", ""},
     "demo": {"version", "", "rooms", "websocket"},  # an application like any other: public names only
-    "__init__": SERVER | {"server", "supervisor", "loading", "testing"} | NAMES,
+    "__init__": SERVER | {"", "server", "supervisor", "loading", "testing"} | NAMES,
     "__main__": {"cli"},
-    "monkey": {"green"},
-    **{name: {"hub", "green"} for name in NAMES},
+    "monkey": {"patching"},
+    **{name: {"hub", "green", "patching"} for name in NAMES},
 }
+# Public names above their own room: imported when they are first asked for.
+FACES: dict[Path, set[str]] = {Path("wsgi/__init__.py"): {"compat"}}
 
 # Sans-IO: bytes and events in, bytes and events out.
 CLOCK = {"sched", "time"}
@@ -140,7 +147,12 @@ PUBLIC = {
 
 
 def room(module: Path) -> str:
-    return module.parts[0].removesuffix(".py")
+    return room_of(list(module.with_suffix("").parts))
+
+
+def room_of(names: list[str]) -> str:
+    """The innermost room that a dotted name leads to; "" for a public name of the root."""
+    return next((".".join(names[:n]) for n in range(len(names), 0, -1) if ".".join(names[:n]) in MAY_IMPORT), "")
 
 
 def is_pure(module: Path) -> bool:
@@ -161,6 +173,8 @@ def imports(node: ast.AST, module: Path) -> Iterator[str]:
             base = package[: len(package) - child.level + 1] if child.level else []
             origin = ".".join([*base, child.module] if child.module else base)
             yield from (f"{origin}.{alias.name}" for alias in child.names)
+        elif isinstance(child, ast.Call) and ast.unparse(child.func).endswith(("import_module", "__import__")):
+            yield ast.unparse(child.args[0]).strip("f'\"")
 
 
 def rooms(node: ast.AST, module: Path) -> set[str]:
@@ -169,7 +183,7 @@ def rooms(node: ast.AST, module: Path) -> set[str]:
     for name in imports(node, module):
         first, *rest = name.split(".")
         if first == "greenserve":
-            found.add(rest[0] if rest and rest[0] in MAY_IMPORT else "")
+            found.add(room_of(rest))
     return found
 
 
@@ -183,6 +197,9 @@ def rooms(node: ast.AST, module: Path) -> set[str]:
         ("from .. import server", "server"),
         ("from . import head", "http"),
         ("def late():\n    from greenserve import serve", ""),
+        ("def late():\n    importlib.import_module('greenserve.server.server')", "server"),
+        ("import_module(f'greenserve.server.{name}')", "server"),
+        ("from greenserve.patching.rebind import complete", "patching.rebind"),
     ],
 )
 def test_every_way_to_import_a_room_is_seen(source: str, room: str) -> None:
@@ -191,7 +208,7 @@ def test_every_way_to_import_a_room_is_seen(source: str, room: str) -> None:
 
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_a_module_imports_only_the_rooms_below_its_own(module: Path) -> None:
-    allowed = MAY_IMPORT[room(module)] | {room(module)}
+    allowed = MAY_IMPORT[room(module)] | {room(module)} | FACES.get(module, set())
     assert rooms(tree(module), module) <= allowed
 
 
@@ -211,8 +228,25 @@ def test_a_protocol_touches_no_socket_no_clock_and_no_green_thread(module: Path)
 def test_no_import_cycle_is_hidden_under_type_checking(module: Path) -> None:
     for node in ast.walk(tree(module)):
         # The package's root says there what it imports when it is first asked for, which nobody below it does.
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test) and module != Path("__init__.py"):
+        if module in {Path("__init__.py"), *FACES}:
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             assert not rooms(node, module), f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_an_import_inside_a_function_says_why(module: Path) -> None:
+    lines = (PACKAGE / module).read_text().splitlines()
+    for function in ast.walk(tree(module)):
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            for node in ast.walk(function):
+                if isinstance(node, ast.Import | ast.ImportFrom):
+                    assert re.search(r"# noqa: PLC0415 - \w", lines[node.lineno - 1]), f"line {node.lineno}"
+
+
+def test_green_holds_twins_of_standard_modules_and_nothing_else() -> None:
+    names = {module.stem for module in MODULES if module.parts[0] == "green"}
+    assert names - {"__init__"} <= sys.stdlib_module_names
 
 
 def test_the_public_names_are_those_that_somebody_wrote_down() -> None:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from greenserve.green.drivers import DRIVERS, Waits
+from greenserve.patching.drivers import DRIVERS, Waits
 
 PAGE = """\
 # Database drivers and other clients
 
-This page is generated from `greenserve/green/drivers.py` by `make docs`; `greenserve check APP` shows the same for the
-drivers that an application has imported.
+This page is generated from `greenserve/patching/drivers.py` by `make docs`; `greenserve check APP` shows the same for
+the drivers that an application has imported.
 
 While a request waits for its database, other requests go on if the driver waits in calls that have been patched. The
 command patches them before it imports the application; a program calls `greenserve.monkey_patch()`, or is started with

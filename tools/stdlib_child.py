@@ -75,7 +75,7 @@ def main(module: str, patch: str, fd: int) -> None:
     reporter = Reporter(fd)
     if patch == "greenserve":
         sys.path.insert(0, str(ROOT))
-        importlib.import_module("greenserve.green.monkey").monkey_patch()
+        importlib.import_module("greenserve.patching.monkey").monkey_patch()
     elif patch == "gevent":
         importlib.import_module("gevent.monkey").patch_all()
     support: Any = importlib.import_module("test.support")

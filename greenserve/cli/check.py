@@ -18,8 +18,9 @@ from wsgiref.types import WSGIApplication
 
 from greenserve.cli.startup import load, prepare, without_our_arguments
 from greenserve.errors import LoadError
-from greenserve.green import drivers, monkey, other_hubs
 from greenserve.net.bind_errors import who_listens
+from greenserve.patching import drivers, monkey, other_hubs
+from greenserve.patching.table import STAYS_BLOCKING, TABLE
 from greenserve.settings import OPTIONS, Resolution, TcpAddress
 from greenserve.version import VERSION
 
@@ -163,14 +164,14 @@ def _patching(subject: Subject) -> Section:
                 *other_hubs.warnings,
             ),
         )
-    groups = ", ".join(group for group in monkey.TABLE if monkey.is_monkey_patched(group))
+    groups = ", ".join(group for group in TABLE if monkey.is_monkey_patched(group))
     locks = monkey.real_locks()
     lines = [
         Line("standard library", "patched before the application was imported", groups),
         Line("imported before that", ", ".join(monkey.report.early) or "nothing"),
         Line("still blocking", ", ".join(monkey.report.held) or "nothing"),
         Line("locks that stayed real", ", ".join(locks) or "none"),
-        Line("cannot be patched", ", ".join(monkey.STAYS_BLOCKING)),
+        Line("cannot be patched", ", ".join(STAYS_BLOCKING)),
     ]
     warnings = [f"{name} was imported before the patch and still blocks" for name in monkey.report.held]
     warnings += [f"{name} is not a green lock: a request that waits for it stops all others" for name in locks]

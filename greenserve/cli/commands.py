@@ -18,8 +18,9 @@ from greenserve.cli.health import Unhealthy, ask, server_of
 from greenserve.cli.logs import detach_streams
 from greenserve.cli.options import given_options, resolve_options, settings_options
 from greenserve.cli.startup import load, prepare, serve, warn, without_our_arguments
-from greenserve.green import program
 from greenserve.loading import FORMS
+from greenserve.patching.run import NoProgram
+from greenserve.patching.run import run as run_patched
 from greenserve.settings import Source, conceal, instead
 from greenserve.version import VERSION
 
@@ -167,8 +168,8 @@ class ProgramCommand(click.Command):
 def run_command(arguments: tuple[str, ...]) -> None:
     """Run any program with the standard library patched from its first line."""
     try:
-        program.run(arguments)
-    except program.NoProgram as error:
+        run_patched(arguments)
+    except NoProgram as error:
         hint = f"; an application is served by `greenserve {arguments[0]}`" if ":" in "".join(arguments[:1]) else ""
         click.echo(f"greenserve run: {error}{hint}", err=True)
         sys.exit(error.code)

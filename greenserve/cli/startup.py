@@ -20,8 +20,8 @@ import greenserve
 from greenserve import server
 from greenserve.cli.logs import configure_logging, enable_loggers
 from greenserve.errors import ConfigurationError
-from greenserve.green import other_hubs
 from greenserve.loading import load_application
+from greenserve.patching import other_hubs
 from greenserve.settings import Resolution, Settings
 from greenserve.version import VERSION
 from greenserve.websocket.compat import engineio_warning

@@ -23,7 +23,6 @@ from weakref import WeakSet as _WeakSet
 from greenlet import GreenletExit as _GreenletExit
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.green._twin import complete
 from greenserve.hub import logwriter as _logwriter
 from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.event import Flag as _Flag
@@ -38,6 +37,7 @@ from greenserve.hub.parking import Loop as _Loop
 from greenserve.hub.parking import Visitor as _Visitor
 from greenserve.hub.rlock import RLock as _GreenRLock
 from greenserve.hub.threadpool import thread_count as _thread_count
+from greenserve.patching.rebind import complete
 
 _local = _green_local
 

@@ -10,10 +10,10 @@ import fcntl as _real
 from collections.abc import Callable as _Callable
 from typing import Any
 
-from greenserve.green._asking import ask_until_answered as _ask_until_answered
-from greenserve.green._twin import complete
 from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import hub_here as _hub_here
+from greenserve.patching.polling import ask_until_answered as _ask_until_answered
+from greenserve.patching.rebind import complete
 
 _flock = _real.flock
 _lockf = _real.lockf

@@ -18,7 +18,6 @@ from typing import Any
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
-from greenserve.green._twin import complete
 from greenserve.green.fcntl import ask_once as _ask_once
 from greenserve.green.fcntl import wait_for as _wait_for
 from greenserve.hub import threadpool as _threadpool
@@ -26,6 +25,7 @@ from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import hub_here as _hub_here
 from greenserve.hub.hub import running as _running
 from greenserve.hub.parking import Loop as _Loop
+from greenserve.patching.rebind import complete
 
 _read = _real.read
 _write = _real.write

@@ -6,9 +6,9 @@ import queue as _real
 from typing import Any
 
 from greenserve.green import threading
-from greenserve.green._copies import Copies
-from greenserve.green._relaxing import relax_queues as _relax_queues
 from greenserve.hub import queue as _queue
+from greenserve.patching.polling import relax_questions as _relax_questions
+from greenserve.patching.reimport import Copies
 
 
 class SimpleQueue(_queue.SimpleQueue[Any]):
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
     if not _copies.modules:
         made = _copies.get("queue")
         vars(made).update(SimpleQueue=SimpleQueue, Empty=_real.Empty, Full=_real.Full)
-        _relax_queues(made)
+        _relax_questions(made)
     return getattr(_copies.modules["queue"], name)
 
 

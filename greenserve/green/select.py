@@ -16,11 +16,11 @@ import select as _real
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
-from greenserve.green._twin import complete
 from greenserve.hub import threadpool as _threadpool
 from greenserve.hub.greenthread import sleep as _sleep
 from greenserve.hub.hub import current_hub as _current_hub
 from greenserve.hub.hub import running as _running
+from greenserve.patching.rebind import complete
 
 _T = TypeVar("_T")
 

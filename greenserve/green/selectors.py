@@ -6,7 +6,7 @@ import selectors as _real
 from typing import Any
 
 from greenserve.green import select as _select
-from greenserve.green._twin import complete
+from greenserve.patching.rebind import complete
 
 
 class SelectSelector(_real.SelectSelector):

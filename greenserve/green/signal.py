@@ -12,10 +12,10 @@ import contextlib
 import signal as _real
 from typing import Any
 
-from greenserve.green._asking import ask_until_answered as _ask_until_answered
-from greenserve.green._twin import complete
 from greenserve.hub import interrupt as _interrupt
 from greenserve.hub.hub import hub_here as _hub_here
+from greenserve.patching.polling import ask_until_answered as _ask_until_answered
+from greenserve.patching.rebind import complete
 
 _real_pause: Any = getattr(_real, "pause", None)
 _sigtimedwait: Any = getattr(_real, "sigtimedwait", None)

@@ -15,19 +15,19 @@ import socket as _real
 from math import isnan as _isnan
 from typing import Any
 
-from greenserve.green import dns as _dns
 from greenserve.green import selectors  # noqa: F401 - for sendfile, built again over these globals
-from greenserve.green._twin import complete, rebind
+from greenserve.hub import resolver as _resolver
 from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.greenthread import sleep as _sleep
 from greenserve.hub.hub import Descriptor, Hub, current_hub, running
 from greenserve.hub.native import get_ident as _get_ident
+from greenserve.patching.rebind import complete, rebind
 
-getaddrinfo = _dns.getaddrinfo
-gethostbyname = _dns.gethostbyname
-gethostbyname_ex = _dns.gethostbyname_ex
-gethostbyaddr = _dns.gethostbyaddr
-getnameinfo = _dns.getnameinfo
+getaddrinfo = _resolver.getaddrinfo
+gethostbyname = _resolver.gethostbyname
+gethostbyname_ex = _resolver.gethostbyname_ex
+gethostbyaddr = _resolver.gethostbyaddr
+getnameinfo = _resolver.getnameinfo
 
 _NONBLOCK = getattr(_real, "SOCK_NONBLOCK", 0)
 _DONTWAIT = getattr(_real, "MSG_DONTWAIT", 0)
@@ -279,7 +279,7 @@ class socket(_real.socket):
     def sendto(self, data: Any, *flags_and_address: Any) -> int:
         """`sendto(data, [flags,] address)`: one datagram. Returns its length."""
         if flags_and_address:
-            address = _dns.resolved(_family_of(self), _type_of(self), flags_and_address[-1])
+            address = _resolver.resolved(_family_of(self), _type_of(self), flags_and_address[-1])
             flags_and_address = (*flags_and_address[:-1], address)
         try:
             return _sendto(self, data, *flags_and_address)
@@ -306,7 +306,7 @@ class socket(_real.socket):
 
     def bind(self, address: Any, /) -> None:
         """Bind to a local address; a name in it is looked up without blocking others."""
-        _bind(self, _dns.resolved(_family_of(self), _type_of(self), address))
+        _bind(self, _resolver.resolved(_family_of(self), _type_of(self), address))
 
     def connect(self, address: Any, /) -> None:
         """Connect. Raises TimeoutError, OSError (ConnectionRefusedError and its like)."""
@@ -322,7 +322,7 @@ class socket(_real.socket):
             return _errno.EAGAIN
 
     def _connect(self, address: Any) -> int:
-        address = _dns.resolved(_family_of(self), _type_of(self), address)
+        address = _resolver.resolved(_family_of(self), _type_of(self), address)
         error = _connect_ex(self, address)
         if error not in _IN_PROGRESS:
             return error

@@ -15,12 +15,12 @@ from typing import Any
 
 from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
 from greenserve.green import socket as _socket
-from greenserve.green._twin import complete, rebind
 from greenserve.green.socket import create_connection, socket
 from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import TIMED_OUT as _TIMED_OUT
 from greenserve.hub.hub import running as _running
 from greenserve.hub.hub import wake as _wake
+from greenserve.patching.rebind import complete, rebind
 
 _RealSocket: Any = _real.SSLSocket
 _READ, _WRITE = "read", "write"

@@ -22,9 +22,9 @@ from greenserve.green import os as _os
 from greenserve.green import selectors as _selectors
 from greenserve.green import threading as _threading
 from greenserve.green import time as _time
-from greenserve.green._twin import complete, rebind
 from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import running as _running
+from greenserve.patching.rebind import complete, rebind
 
 
 class _Pipe(_io.FileIO):

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys as _real
 from typing import Any
 
-from greenserve.green._twin import complete
 from greenserve.hub.carried import ASYNCGEN_HOOKS as _ASYNCGEN_HOOKS
 from greenserve.hub.carried import ORIGIN_TRACKING as _ORIGIN_TRACKING
 from greenserve.hub.carried import note as _note
+from greenserve.patching.rebind import complete
 
 _set_hooks = _real.set_asyncgen_hooks
 _set_depth = _real.set_coroutine_origin_tracking_depth

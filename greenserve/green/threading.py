@@ -15,12 +15,12 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.green import _thread
-from greenserve.green._copies import Copies
-from greenserve.green._relaxing import relax_threads as _relax_threads
 from greenserve.hub import condition as _condition
 from greenserve.hub import event as _event
 from greenserve.hub import lock as _lock
 from greenserve.hub.local import local
+from greenserve.patching.polling import relax_questions as _relax_questions
+from greenserve.patching.reimport import Copies
 
 Lock = _thread.lock
 RLock = _thread.RLock
@@ -120,9 +120,9 @@ def __getattr__(name: str) -> Any:
 def _copy() -> ModuleType:
     if not _copies.modules:
         made = _copies.get("threading")
+        _relax_questions(made)
         ours = {name: value for name, value in globals().items() if name in vars(made) and name not in _NOT_THE_COPYS}
         vars(made).update(ours)
-        _relax_threads(made)
         _real._register_atexit(made._shutdown)  # type: ignore[attr-defined]  # it alone is told of the exit
     return _copies.modules["threading"]
 

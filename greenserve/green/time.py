@@ -5,8 +5,8 @@ from __future__ import annotations
 import time as _real
 from math import isnan as _isnan
 
-from greenserve.green._twin import complete
 from greenserve.hub.greenthread import sleep as _sleep
+from greenserve.patching.rebind import complete
 
 
 def sleep(seconds: float, /) -> None:

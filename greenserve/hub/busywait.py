@@ -24,7 +24,7 @@ from greenserve.hub.parking import Parking
 
 _HUB = __name__.rpartition(".")[0] + "."
 _PACKAGE = _HUB.partition(".")[0] + "."
-_OPERATIONS = (_HUB, _PACKAGE + "green.")  # the modules whose functions call `relax`
+_OPERATIONS = (_HUB, _PACKAGE + "green.", _PACKAGE + "patching.")  # the modules whose functions call `relax`
 _CALLERS = frozenset({"GreenThread.run", "GreenThread._finish", "Call.run", "run_dag.<locals>.run"})
 """The hub's functions that call the user's, as function(*args, **kwargs). Elsewhere in them switching is not safe."""
 _CALLERS_OF_CALLERS = frozenset({"Carrier.run", "ThreadPool._work"})

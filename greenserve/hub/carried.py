@@ -1,9 +1,10 @@
 """What a green thread carries: states that C keeps for each OS thread, and that each green thread must have for itself.
 
-Strategy. Whatever sets such a state says so here, by `note` (the setters are in green/sys.py and green/loops.py). As
-long as any green thread of an OS thread has one, the greenlet library calls `Carried.switched` after each switch: it
-puts aside what belongs to the green thread that was left, and puts back what belongs to the one that runs now. While no
-green thread has any, nothing is called: only programs with a running event loop pay for it.
+Strategy. Whatever sets such a state says so here, by `note` (the setters are in green/sys.py and
+patching/adapters/asyncio.py). As long as any green thread of an OS thread has one, the greenlet library calls
+`Carried.switched` after each switch: it puts aside what belongs to the green thread that was left, and puts back what
+belongs to the one that runs now. While no green thread has any, nothing is called: only programs with a running event
+loop pay for it.
 
 `RUNNING_LOOP`, `ASYNCGEN_HOOKS` and `ORIGIN_TRACKING` are all that must be carried by us. The rest needs nothing:
 

@@ -23,8 +23,8 @@ import redis.retry
 from greenserve.errors import ConfigurationError
 from greenserve.green import socket as green_socket
 from greenserve.green import ssl as green_ssl
-from greenserve.green._twin import rebind
 from greenserve.hub.greenthread import GreenThread, spawn
+from greenserve.patching.rebind import rebind
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox, ReconnectingBus, logger, shut
 
 CONNECT_SECONDS = 5.0

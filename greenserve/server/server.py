@@ -16,7 +16,6 @@ from typing import Any, Self, overload
 
 from greenserve import rooms
 from greenserve.errors import HubError
-from greenserve.green import monkey, other_hubs
 from greenserve.hub import idle, interrupt
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
@@ -24,6 +23,7 @@ from greenserve.hub.timers import Token
 from greenserve.net.listener import bound_address, open_listener, remove_path
 from greenserve.net.streamserver import serve as serve_sockets
 from greenserve.net.unix_socket import Access
+from greenserve.patching import monkey, other_hubs
 from greenserve.server import lastresort
 from greenserve.server.accesslog import AccessLog
 from greenserve.server.service import Service, State

@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from tests.green.test_monkey import run
+from tests.patching.test_monkey import run
 
 
 def test_threads_are_green_and_know_themselves():
     run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import threading
         main = threading.current_thread()
@@ -37,7 +37,7 @@ def test_threads_are_green_and_know_themselves():
 
 def test_several_may_join_one_thread_and_the_main_thread():
     stdout, _ = run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import threading, time
         one = threading.Thread(target=time.sleep, args=(0.01,))
@@ -57,7 +57,7 @@ def test_several_may_join_one_thread_and_the_main_thread():
 
 def test_the_exit_waits_for_threads_that_are_no_daemons():
     stdout, _ = run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import threading, time
         threading.Thread(target=lambda: (time.sleep(0.05), print("done"))).start()
@@ -69,7 +69,7 @@ def test_the_exit_waits_for_threads_that_are_no_daemons():
 
 def test_a_dummy_thread_is_forgotten_with_its_green_thread():
     run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import threading
         from greenserve.hub import spawn
@@ -82,7 +82,7 @@ def test_a_dummy_thread_is_forgotten_with_its_green_thread():
 
 def test_an_uncaught_error_goes_to_the_excepthook_and_a_kill_does_not():
     _, stderr = run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import threading
         from greenserve.hub import getcurrent, sleep
@@ -106,7 +106,7 @@ def test_an_uncaught_error_goes_to_the_excepthook_and_a_kill_does_not():
 
 def test_locks_are_shared_by_green_threads_and_os_threads():
     run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import threading, time
         lock, order = threading.Lock(), []
@@ -127,7 +127,7 @@ def test_locks_are_shared_by_green_threads_and_os_threads():
 
 def test_queues_and_executors_are_green():
     run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import concurrent.futures, queue, threading, time
         for made in (queue.Queue(), queue.SimpleQueue(), queue.LifoQueue(), queue.PriorityQueue()):
@@ -149,7 +149,7 @@ def test_loggings_locks_are_upgraded():
     run("""
         import logging
         handler = logging.StreamHandler()
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import threading
         kind = type(threading.RLock())
@@ -167,7 +167,7 @@ def test_a_held_rlock_goes_over_to_its_successor():
         holder.condition = threading.Condition(holder.lock)
         holder.lock.acquire()
         holder.lock.acquire()
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         assert type(holder.lock) is type(threading.RLock())
         holder.condition.notify_all()
@@ -188,7 +188,7 @@ def test_an_rlock_entered_by_with_is_left_by_with():
         class Holder: pass
         holder = Holder()
         holder.lock = threading.RLock()
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         with holder.lock:
             monkey.monkey_patch()
         assert holder.lock.acquire(False)
@@ -205,7 +205,7 @@ def test_a_held_lock_is_left_and_named():
         holder = Holder()
         holder.lock = threading.Lock()
         holder.lock.acquire()
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         holder.lock.release()
     """)
@@ -214,7 +214,7 @@ def test_a_held_lock_is_left_and_named():
 
 def test_asyncio_keeps_real_primitives():
     run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import asyncio, threading, time
         here = monkey.original("_thread").get_ident()
@@ -232,7 +232,7 @@ def test_asyncio_keeps_real_primitives():
 def test_asyncio_imported_before_the_patch_keeps_them_too():
     run("""
         import asyncio, warnings
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         with warnings.catch_warnings(action="error"):
             monkey.monkey_patch()  # the threads that asyncio's own copy of threading knows are no reason for a warning
         async def main():
@@ -245,10 +245,10 @@ def test_asyncio_imported_before_the_patch_keeps_them_too():
 @pytest.mark.parametrize("name", ["threading", "queue", "time", "select", "selectors", "socket", "os", "subprocess"])
 def test_an_original_is_not_green(name):
     run(f"""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         module = monkey.original({name!r})
-        for attribute, value in monkey._natives.originals[{name!r}].items():
+        for attribute, value in monkey.originals.originals[{name!r}].items():
             home = getattr(getattr(module, attribute, None), "__module__", None) or ""
             assert not home.startswith("greenserve"), attribute
     """)
@@ -257,9 +257,11 @@ def test_an_original_is_not_green(name):
 def test_modules_are_imported_afresh_without_patching():
     run("""
         import threading, urllib.request
-        from greenserve.green import monkey, socketserver, threading as green_threading
-        request = monkey.import_patched("urllib.request")
-        assert request is not urllib.request and monkey.import_patched("urllib.request") is request
+        from greenserve.green import socketserver, threading as green_threading
+        from greenserve.patching import monkey
+        from greenserve.patching.import_patched import import_patched
+        request = import_patched("urllib.request")
+        assert request is not urllib.request and import_patched("urllib.request") is request
         assert green_threading.Thread is not threading.Thread
         class Handler(socketserver.BaseRequestHandler):
             def handle(self):
@@ -270,7 +272,7 @@ def test_modules_are_imported_afresh_without_patching():
             thread.start()
             url = "http://localhost:%d/" % server.server_address[1]
             assert request.urlopen(url).read() == b"hello"
-            assert monkey.import_patched("requests").get(url).text == "hello"
+            assert import_patched("requests").get(url).text == "hello"
             server.shutdown()
             thread.join()
         assert not monkey.is_monkey_patched("socket")
@@ -280,7 +282,7 @@ def test_modules_are_imported_afresh_without_patching():
 
 def test_multiprocessing_works():
     run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import multiprocessing, threading
         context = multiprocessing.get_context("spawn")
@@ -298,7 +300,7 @@ def test_an_error_of_a_plain_thread_is_reported_as_the_interpreter_does():
     program = """
         import _thread, sys
         if {patched}:
-            from greenserve.green import monkey
+            from greenserve.patching import monkey
             monkey.monkey_patch()
         def fail(): raise ValueError("it has failed")
         def hook(args):
@@ -316,7 +318,7 @@ def test_an_error_of_a_plain_thread_is_reported_as_the_interpreter_does():
 
 def test_asyncio_cancels_its_task_on_an_interrupt_and_the_hub_has_its_handler_again():
     out, error = run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import asyncio, greenserve, os, signal, time
         time.sleep(0)  # a hub, which has SIGINT now

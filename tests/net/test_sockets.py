@@ -11,8 +11,8 @@ import pytest
 
 from greenserve import net
 from greenserve.errors import BindError
-from greenserve.green import dns, socket
-from greenserve.hub import sleep, spawn
+from greenserve.green import socket
+from greenserve.hub import resolver, sleep, spawn
 from greenserve.hub.event import Flag
 from greenserve.hub.threadpool import ThreadPool
 from greenserve.net import sockets
@@ -158,7 +158,7 @@ def test_wrap_ssl_is_green_with_a_real_context():
 @pytest.fixture
 def slow_lookup(monkeypatch):
     """A resolver that does not answer before the test ends."""
-    go_on, real = threading.Event(), dns._getaddrinfo
+    go_on, real = threading.Event(), resolver._getaddrinfo
 
     def look_up(host, *args):
         if args[-1] & socket.AI_NUMERICHOST:
@@ -166,8 +166,8 @@ def slow_lookup(monkeypatch):
         go_on.wait(30)
         return real("127.0.0.1", *args)
 
-    monkeypatch.setattr(dns, "_getaddrinfo", look_up)
-    monkeypatch.setattr(dns, "_lookups", dns.Lookups(ThreadPool(4)))
+    monkeypatch.setattr(resolver, "_getaddrinfo", look_up)
+    monkeypatch.setattr(resolver, "_lookups", resolver.Lookups(ThreadPool(4)))
     yield
     go_on.set()
 

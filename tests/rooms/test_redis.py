@@ -9,8 +9,8 @@ import pytest
 
 import greenserve
 from greenserve.errors import ConfigurationError
-from greenserve.green.monkey import is_monkey_patched
 from greenserve.hub.hub import Hub, use_hub
+from greenserve.patching.monkey import is_monkey_patched
 from greenserve.rooms.bus import Outbox
 from greenserve.rooms.registry import make_bus
 from tests.conftest import REPOSITORY

@@ -25,10 +25,10 @@ from types import (
 )
 from typing import Any, TypeAlias
 
-from greenserve.green import _natives
 from greenserve.green import _thread as green_thread
 from greenserve.hub import native
 from greenserve.hub.lock import Lock
+from greenserve.patching import originals
 
 RealLock: Any = type(native.allocate_lock())
 RealRLock: Any = native.RLock
@@ -229,10 +229,10 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes written in Python, and few o
 def _kept(holder: Any) -> bool:
     kind = type(holder)
     if issubclass(kind, ModuleType):
-        return _natives.is_copy(holder) or _is_keepers(_name_of_module(holder), KEEPERS)
+        return originals.is_copy(holder) or _is_keepers(_name_of_module(holder), KEEPERS)
     if issubclass(kind, type):
         kind = holder
-    return _natives.is_native(kind) or _is_keepers(_module_of_class(kind), KEEPERS)
+    return originals.is_native(kind) or _is_keepers(_module_of_class(kind), KEEPERS)
 
 
 def _is_keepers(module: Any, keepers: Iterable[str]) -> bool:
@@ -299,7 +299,7 @@ def upgrade_holders(replaced: dict[int, tuple[str, Any]]) -> list[str]:
 def _upgrade_class(kind: type, replaced: dict[int, tuple[str, Any]]) -> list[str]:
     left: list[str] = []
     module = _module_of_class(kind)
-    if module is None or _is_settled(module) or _natives.is_native(kind):
+    if module is None or _is_settled(module) or originals.is_native(kind):
         return left
     for name, value in list(_dict_of_class(kind).items()):
         if id(value) not in replaced:
@@ -337,7 +337,7 @@ def _is_settled(module: str) -> bool:
     """Whether a module keeps what is real, or has been dealt with: those that are patched hold the originals."""
     if module.partition(".")[0] in KEEPERS and not module.startswith("multiprocessing"):
         return True
-    return module in _SOURCES or module in _natives.originals or _natives.keeps(module)
+    return module in _SOURCES or module in originals.originals or originals.keeps(module)
 
 
 _SOURCES = frozenset({"posix", "nt", "_socket", "_ssl", "_queue", "_thread", "select"})

@@ -17,11 +17,11 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
-from greenserve.green import loops
 from greenserve.green import signal as green_signal
 from greenserve.green import threading as green_threading
-from greenserve.green._copies import Copies, Overlay
-from greenserve.green._imports import ImportHook
+from greenserve.patching.adapters import asyncio
+from greenserve.patching.import_hooks import ImportHook
+from greenserve.patching.reimport import Copies, Overlay
 
 KEEPERS = frozenset(
     {
@@ -114,7 +114,7 @@ def _substitute(name: str) -> ModuleType | None:
 @functools.cache
 def _selectors() -> ModuleType:
     real = native("selectors")
-    return Overlay(real, loops.selectors_for_loops(real))
+    return Overlay(real, asyncio.selectors_for_loops(real))
 
 
 @functools.cache
@@ -127,7 +127,7 @@ def _signal() -> ModuleType:
 @functools.cache
 def _threading() -> ModuleType:
     real = native("threading")
-    return Overlay(real, loops.threading_for_loops(real))
+    return Overlay(real, asyncio.threading_for_loops(real))
 
 
 _for_loops: dict[str, Callable[[], ModuleType]] = {"selectors": _selectors, "signal": _signal, "threading": _threading}

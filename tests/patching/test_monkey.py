@@ -23,7 +23,7 @@ def test_importing_greenserve_patches_nothing():
     run("""
         import select, selectors, socket, time
         before = [dict(vars(m)) for m in (select, selectors, socket, time)]
-        import greenserve, greenserve.green.monkey as monkey
+        import greenserve, greenserve.patching.monkey as monkey
         assert before == [dict(vars(m)) for m in (select, selectors, socket, time)]
         assert not monkey.is_monkey_patched("socket")
     """)
@@ -31,7 +31,7 @@ def test_importing_greenserve_patches_nothing():
 
 def test_patching_makes_blocking_code_concurrent():
     run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import socket, time
         from greenserve.hub import spawn
@@ -56,7 +56,7 @@ def test_twice_is_harmless_and_the_originals_stay_at_hand():
     run("""
         import socket, time
         real = socket.socket, time.sleep
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         green = socket.socket, time.sleep
         monkey.monkey_patch()
@@ -68,7 +68,7 @@ def test_twice_is_harmless_and_the_originals_stay_at_hand():
 
 def test_one_may_choose():
     run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch(time=True)
         assert monkey.is_monkey_patched("time") and not monkey.is_monkey_patched("socket")
         monkey.monkey_patch(socket=False)
@@ -88,7 +88,7 @@ def test_patching_late_warns_and_names_the_holder():
         module = types.ModuleType("early")
         exec("from time import sleep", vars(module))
         sys.modules["early"] = module
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
     """)
     assert "LatePatchWarning" in stderr
@@ -97,7 +97,7 @@ def test_patching_late_warns_and_names_the_holder():
 
 def test_patching_in_time_does_not_warn():
     _, stderr = run("""
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
     """)
     assert stderr == ""
@@ -108,7 +108,7 @@ def test_patched_tls_is_green_for_contexts_that_exist_already():
         import ssl
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain({LOCALHOST!r})
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         import http.client, socket
         from greenserve.hub import spawn
@@ -142,7 +142,7 @@ def test_what_raises_when_it_is_looked_at_does_not_stop_a_late_patch():
             pass
         proxy, holder = Proxy(), Holder()
         holder.lock = threading.Lock()
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         assert type(holder.lock) is threading.Lock
         assert monkey.real_locks() == []
@@ -200,7 +200,7 @@ def test_no_object_of_the_programs_is_asked_anything_by_a_late_patch():
     _, stderr = run(
         NASTY
         + """
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         lock = type(threading.Lock())
         assert type(object.__getattribute__(keep[6], "__dict__")["lock"]) is lock
@@ -220,7 +220,7 @@ def test_a_real_lock_in_a_slot_that_is_held_is_named():
         slotted = Slotted()
         slotted.lock = threading.Lock()
         slotted.lock.acquire()
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         assert monkey.real_locks() == ["__main__.Slotted.lock"]
     """)
@@ -239,7 +239,7 @@ def test_attributes_of_classes_and_defaults_of_functions_are_found_late_too():
                 sleep(seconds)
                 again(seconds)''', vars(early))
         sys.modules["early"] = early
-        from greenserve.green import monkey
+        from greenserve.patching import monkey
         monkey.monkey_patch()
         from greenserve.hub import spawn
         assert multiprocessing.connection.Connection._read is os.read

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.green.test_monkey import run
+from tests.patching.test_monkey import run
 
 PATCHED = """
-from greenserve.green import monkey
+from greenserve.patching import monkey
 monkey.monkey_patch()
 import multiprocessing, threading, time
 context = multiprocessing.get_context("spawn")

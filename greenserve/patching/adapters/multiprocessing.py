@@ -12,11 +12,10 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from greenserve.green._asking import ask_until_answered
-from greenserve.green._relaxing import relaxing
 from greenserve.hub.busywait import relax
 from greenserve.hub.hub import hub_here
 from greenserve.hub.rlock import RLock
+from greenserve.patching.polling import ask_until_answered, relax_questions
 
 _RECURSIVE_MUTEX = 0  # the kind of an RLock, as _multiprocessing.SemLock has it
 _FOREVER = -1
@@ -51,7 +50,7 @@ def green_locks(synchronize: Any) -> None:
 
     lock_class = synchronize.SemLock
     lock_class._make_methods, lock_class.__enter__, lock_class.__exit__ = make_methods, enter, leave
-    relaxing(synchronize.Event, "is_set")
+    relax_questions(synchronize)
 
 
 def _acquire_of(semlock: Any) -> Callable[..., bool]:

@@ -15,8 +15,8 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.green._imports import adapt
 from greenserve.hub import native
+from greenserve.patching.import_hooks import adapt
 
 # Module -> how the names of its functions that patch begin.
 _PATCHING = {

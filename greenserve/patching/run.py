@@ -20,7 +20,7 @@ from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
 
-from greenserve.green.monkey import monkey_patch
+from greenserve.patching.monkey import monkey_patch
 
 USAGE = "(program.py | -m module) [arguments]"
 NO_FILE = 2  # exit codes: the interpreter's own

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from greenserve.green import dns, socket
-from greenserve.hub import sleep, spawn
+from greenserve.green import socket
+from greenserve.hub import resolver, sleep, spawn
 from greenserve.hub.threadpool import ThreadPool
 from tests.hub.support import run
 
@@ -21,7 +21,7 @@ def clock():
 @pytest.fixture
 def lookups(clock):
     pool = ThreadPool(2, "lookups")
-    yield dns.Lookups(pool, clock=lambda: clock[0])
+    yield resolver.Lookups(pool, clock=lambda: clock[0])
     pool.close()
 
 
@@ -42,16 +42,16 @@ class Resolver:
 
 
 def test_a_numeric_address_needs_no_lookup(monkeypatch):
-    monkeypatch.setattr(dns, "_lookups", None)
-    assert dns.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)[0][4] == ("127.0.0.1", 80)
-    assert dns.getaddrinfo("::1", 80)[0][0] == socket.AF_INET6
-    assert dns.getaddrinfo(None, 80)
-    assert dns.gethostbyname("127.0.0.1") == "127.0.0.1"
-    assert dns.gethostbyname_ex("127.0.0.1")[2] == ["127.0.0.1"]
+    monkeypatch.setattr(resolver, "_lookups", None)
+    assert resolver.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)[0][4] == ("127.0.0.1", 80)
+    assert resolver.getaddrinfo("::1", 80)[0][0] == socket.AF_INET6
+    assert resolver.getaddrinfo(None, 80)
+    assert resolver.gethostbyname("127.0.0.1") == "127.0.0.1"
+    assert resolver.gethostbyname_ex("127.0.0.1")[2] == ["127.0.0.1"]
     flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
-    assert dns.getnameinfo(("127.0.0.1", 80), flags) == ("127.0.0.1", "80")
-    assert dns.resolved(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 1)) == ("127.0.0.1", 1)
-    assert dns.resolved(socket.AF_INET6, socket.SOCK_STREAM, ("fe80::1%lo", 1, 0, 2))[0] == "fe80::1%lo"
+    assert resolver.getnameinfo(("127.0.0.1", 80), flags) == ("127.0.0.1", "80")
+    assert resolver.resolved(socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 1)) == ("127.0.0.1", 1)
+    assert resolver.resolved(socket.AF_INET6, socket.SOCK_STREAM, ("fe80::1%lo", 1, 0, 2))[0] == "fe80::1%lo"
 
 
 def test_the_hosts_file_counts():
@@ -69,43 +69,43 @@ def test_an_error_is_the_real_one():
 
 
 def test_a_slow_lookup_blocks_nobody(lookups):
-    resolver = Resolver()
-    asking = spawn(lookups.ask, resolver, "slow")
+    libc = Resolver()
+    asking = spawn(lookups.ask, libc, "slow")
     sleep(0)
     assert not asking.dead
-    resolver.allowed.release()
+    libc.allowed.release()
     assert asking.wait() == "slow:1"
 
 
 def test_equal_questions_at_one_time_are_one_lookup(lookups):
-    resolver = Resolver()
-    asking = [spawn(lookups.ask, resolver, "name") for _ in range(5)]
+    libc = Resolver()
+    asking = [spawn(lookups.ask, libc, "name") for _ in range(5)]
     sleep(0)
-    resolver.allowed.release()
+    libc.allowed.release()
     assert {asker.wait() for asker in asking} == {"name:1"}
 
 
 def test_an_answer_serves_for_some_seconds_and_no_longer(lookups, clock):
-    resolver = Resolver()
+    libc = Resolver()
     for _ in range(2):
-        resolver.allowed.release()
-    assert lookups.ask(resolver, "name") == "name:1"
-    assert lookups.ask(resolver, "name") == "name:1"
-    clock[0] += dns.CACHE_SECONDS
-    assert lookups.ask(resolver, "name") == "name:2"
+        libc.allowed.release()
+    assert lookups.ask(libc, "name") == "name:1"
+    assert lookups.ask(libc, "name") == "name:1"
+    clock[0] += resolver.CACHE_SECONDS
+    assert lookups.ask(libc, "name") == "name:2"
 
 
 def test_an_error_is_not_kept(lookups):
-    resolver = Resolver(real_socket.gaierror(-3, "try again"))
+    libc = Resolver(real_socket.gaierror(-3, "try again"))
     for _ in range(2):
-        resolver.allowed.release()
+        libc.allowed.release()
         with pytest.raises(real_socket.gaierror, match="try again"):
-            lookups.ask(resolver, "name")
-    assert resolver.calls == 2
+            lookups.ask(libc, "name")
+    assert libc.calls == 2
 
 
 def test_the_answers_are_bounded(lookups, monkeypatch):
-    monkeypatch.setattr(dns, "CACHE_ENTRIES", 4)
+    monkeypatch.setattr(resolver, "CACHE_ENTRIES", 4)
     for number in range(20):
         lookups.ask(str, number)
     assert len(lookups._calls) <= 4
@@ -123,8 +123,9 @@ def test_a_forked_child_looks_up_for_itself_what_its_parent_was_looking_up():
         import os, threading, warnings
         warnings.simplefilter("ignore")
         import greenserve
-        from greenserve.green import dns, socket
-        asked, go_on, real = threading.Event(), threading.Event(), dns._getaddrinfo
+        from greenserve.green import socket
+        from greenserve.hub import resolver
+        asked, go_on, real = threading.Event(), threading.Event(), resolver._getaddrinfo
         parent = os.getpid()
         def slow(host, *args):
             if args[-1] & socket.AI_NUMERICHOST:
@@ -133,7 +134,7 @@ def test_a_forked_child_looks_up_for_itself_what_its_parent_was_looking_up():
                 asked.set()
                 go_on.wait()
             return real("127.0.0.1", *args)
-        dns._getaddrinfo = slow
+        resolver._getaddrinfo = slow
         thread = greenserve.spawn(socket.getaddrinfo, "a.name", 80)
         while not asked.is_set():
             greenserve.sleep(0.001)

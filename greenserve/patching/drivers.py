@@ -10,9 +10,6 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
-
-from greenserve.hub.hub import running
 
 
 class Waits(Enum):
@@ -72,35 +69,3 @@ DRIVERS = (
 def imported() -> list[Driver]:
     """The drivers that this process has imported, in the order of the table."""
     return [driver for driver in DRIVERS if driver.module in sys.modules]
-
-
-# -- psycopg2
-
-
-def set_wait_callback(extensions: Any) -> None:
-    """Have psycopg2 wait in the hub (psycopg2.extensions.set_wait_callback)."""
-    extensions.set_wait_callback(wait_for_psycopg2)
-
-
-def wait_for_psycopg2(connection: Any) -> None:
-    """Park until what the connection is doing is done.
-
-    What is raised here, a Timeout or a kill, ends the connection: psycopg2 closes it, for the answer that is under way
-    would be taken for that of the next query.
-    """
-    hub = running().hub
-    while (state := connection.poll()) != 0:  # POLL_OK
-        if state == 1:  # POLL_READ
-            hub.wait_readable(connection.fileno())
-        elif state == 2:  # POLL_WRITE
-            hub.wait_writable(connection.fileno())
-        else:
-            raise sys.modules["psycopg2"].OperationalError(f"psycopg2's connection.poll() says {state!r}")
-
-
-# -- psycopg 3
-
-
-def wait_by_poll(waiting: Any) -> None:
-    """Have psycopg wait by `select.poll`, which is green; its faster function waits in C (psycopg.waiting)."""
-    waiting.wait = getattr(waiting, "wait_poll", waiting.wait_selector)

@@ -1,0 +1,1 @@
+"""Other libraries' names and ways, on greenserve: one module for each library."""

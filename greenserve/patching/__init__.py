@@ -1,0 +1,1 @@
+"""Monkey-patching: what replaces what in the standard library (monkey.py), and what that takes."""

@@ -1,0 +1,1 @@
+"""Libraries that patching adapts to green threads: one module for each, of its name."""
