@@ -24,7 +24,7 @@ from greenserve.patching.table import STAYS_BLOCKING, TABLE
 from greenserve.settings import OPTIONS, Resolution, TcpAddress
 from greenserve.version import VERSION
 
-_DEPENDENCIES = ("greenlet", "h11", "click")
+_DEPENDENCIES = ("greenlet", "h11", "wsproto", "click")
 # Descriptors beside those of the requests: standard streams, hub, listeners, logs, and what an application holds open.
 _RESERVED_FILES = 64
 

@@ -18,23 +18,12 @@ from greenserve.green import ssl as green_ssl
 from greenserve.hub.hub import current_hub
 from greenserve.websocket import protocol as protocols
 from greenserve.websocket.opening import open_link
-from greenserve.websocket.protocol.answer import Answer, AnswerBody, read_head
-from greenserve.websocket.protocol.errors import HandshakeFailed
-from greenserve.websocket.protocol.handshake import (
-    CLIENT_DEFLATE,
-    Agreement,
-    ClientRequest,
-    check_acceptance,
-    new_key,
-    upgrade_request,
-)
+from greenserve.websocket.protocol.handshake import CLIENT_DEFLATE, Agreement, ClientHandshake
 from greenserve.websocket.session import WebSocket
 
 RECEIVE_SIZE: Final = 16384  # bytes
 BODY_SECONDS: Final = 2.0  # a refusal is known by its head: what it says besides is not worth a long wait
 _PORTS: Final = {"ws": 80, "wss": 443}
-_SWITCHING: Final = 101
-_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 class Target(NamedTuple):
@@ -88,10 +77,9 @@ def connect(  # noqa: PLR0913 - options, each by its name
     target = parse_url(url)
     if ssl is not None and not target.secure:
         raise ValueError(f"{url!r} is not encrypted, but an ssl context was given: write wss://")
-    request = upgrade_request(
+    handshake = ClientHandshake(
         target.authority,
         target.path,
-        key=new_key(),
         origin=origin,
         subprotocols=subprotocols,
         deflate=CLIENT_DEFLATE if compression else None,
@@ -104,7 +92,7 @@ def connect(  # noqa: PLR0913 - options, each by its name
         if target.secure:
             stopwatch.limit(sock)
             sock = _encrypted(sock, ssl, server_hostname or target.host)
-        agreement, early = _shake_hands(sock, request, stopwatch)
+        agreement = _shake_hands(sock, handshake, stopwatch)
         sock = _given_up(sock)
         limits = protocols.Limits(max_message=max_message)
         state = protocols.Protocol(protocols.Role.CLIENT, limits=limits, deflate=agreement.deflate)
@@ -121,7 +109,7 @@ def connect(  # noqa: PLR0913 - options, each by its name
         with contextlib.suppress(OSError):
             sock.close()
         raise
-    link.start(early=early)
+    link.start(early=handshake.early)
     return WebSocket(link, path=target.path, origin=origin, subprotocol=agreement.subprotocol)
 
 
@@ -185,45 +173,18 @@ def _given_up(sock: Any) -> Any:
     return raw
 
 
-def _shake_hands(sock: Any, request: ClientRequest, stopwatch: _Stopwatch) -> tuple[Agreement, bytes]:
-    """Send the request; what was agreed, and the bytes behind the answer's head. Raises HandshakeFailed, OSError."""
+def _shake_hands(sock: Any, handshake: ClientHandshake, stopwatch: _Stopwatch) -> Agreement:
+    """Send the request; what was agreed. Raises HandshakeFailed, OSError."""
     stopwatch.limit(sock)
-    sock.sendall(request.data)
-    answer, rest = _read_head(sock, stopwatch)
-    body = b"" if answer.status == _SWITCHING else _read_body(sock, answer, rest, stopwatch)
-    if answer.status in _REDIRECTS:
-        raise HandshakeFailed(
-            f"the server redirects ({answer.status}) to {dict(answer.headers).get('location', 'nowhere')!a:.500}: "
-            "redirects are not followed, since they could lead a program's credentials elsewhere; connect to that URL "
-            "if you trust it",
-            answer.status,
-            answer.headers,
-            body,
-        )
-    return check_acceptance(request, answer.status, answer.headers, body), rest
-
-
-def _read_head(sock: Any, stopwatch: _Stopwatch) -> tuple[Answer, bytes]:
-    data = b""
-    while True:
+    sock.sendall(handshake.request)
+    while handshake.outcome is None:
         stopwatch.limit(sock)
-        piece = sock.recv(RECEIVE_SIZE)
-        if not piece:
-            raise HandshakeFailed("the server closed the connection instead of answering the handshake", 0)
-        data += piece
-        found = read_head(data)
-        if found is not None:
-            return found
-
-
-def _read_body(sock: Any, answer: Answer, first: bytes, stopwatch: _Stopwatch) -> bytes:
-    """What a refusal says, as far as it comes soon."""
-    body = AnswerBody(answer)
-    if first:
-        body.feed(first)
+        handshake.receive(sock.recv(RECEIVE_SIZE))
+    if isinstance(handshake.outcome, Agreement):
+        return handshake.outcome
     patience = stopwatch.within(BODY_SECONDS)
     with contextlib.suppress(OSError):
-        while not body.complete:
+        while not handshake.complete:
             patience.limit(sock)
-            body.feed(sock.recv(RECEIVE_SIZE))
-    return body.data
+            handshake.receive(sock.recv(RECEIVE_SIZE))
+    raise handshake.outcome

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 from websockets.sync.server import serve
+from wsproto.utilities import generate_accept_token
 
 import greenserve
 from greenserve.green.socket import create_server
 from greenserve.websocket import ConnectionClosed, HandshakeFailed, connect, handler
 from greenserve.websocket.connect import parse_url
 from greenserve.websocket.link import Stage
-from greenserve.websocket.protocol.handshake import accept_key
 from tests.server.live import serving
 
 pytestmark = pytest.mark.usefixtures("hub")
@@ -231,7 +231,9 @@ def test_interim_responses_before_the_answer_are_passed_over():
             request = connection.recv(65536).decode()
             key = request.partition("Sec-WebSocket-Key: ")[2].split("\r\n")[0]
             lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
-            answer = "\r\n".join([*lines, f"Sec-WebSocket-Accept: {accept_key(key)}", "", ""])
+            answer = "\r\n".join(
+                [*lines, f"Sec-WebSocket-Accept: {generate_accept_token(key.encode()).decode()}", "", ""]
+            )
             interim = "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
             for octet in (interim + answer).encode():
                 connection.sendall(bytes([octet]))
@@ -251,7 +253,10 @@ def test_what_comes_after_the_end_of_a_client_is_thrown_away_up_to_a_bound():
         with connection:
             key = connection.recv(65536).decode().partition("Sec-WebSocket-Key: ")[2].split("\r\n")[0]
             head = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            connection.sendall(f"{head}Sec-WebSocket-Accept: {accept_key(key)}\r\n\r\n".encode() + b"\x88\x00")
+            connection.sendall(
+                f"{head}Sec-WebSocket-Accept: {generate_accept_token(key.encode()).decode()}\r\n\r\n".encode()
+                + b"\x88\x00"
+            )
             with contextlib.suppress(OSError):
                 while len(sent) < 10_000:
                     connection.sendall(bytes(65536))
@@ -277,13 +282,13 @@ def test_a_redirect_is_refused_and_says_where_it_led():
     [
         (b"", "closed the connection"),
         (b"HTTP/1.1 101 Switching", "closed the connection"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "does not speak HTTP"),
-        (b"HTTP/1.1 101 Switching Protocols\r\nno colon\r\n\r\n", "malformed header"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "opens no WebSocket: illegal status line"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nno colon\r\n\r\n", "opens no WebSocket: illegal header line"),
         (b"HTTP/1.1 101 Switching Protocols\r\nX: " + b"x" * 70_000, "longer than 65536"),
         (b"HTTP/1.1 103 Early Hints\r\n\r\n" * 3000, "longer than 65536"),
         (b"HTTP/1.1 103 Early Hints\r\n\r\n", "closed the connection"),
         (b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 403 Forbidden\r\n\r\n", "status 403"),
-        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", "Accept"),
+        (b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n", "accept token"),
     ],
 )
 def test_what_is_no_acceptance_is_refused_with_a_reason(answer, why):

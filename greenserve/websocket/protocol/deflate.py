@@ -1,4 +1,4 @@
-"""permessage-deflate (RFC 7692): its parameters, and the two zlib contexts of a connection, made when first needed.
+"""permessage-deflate (RFC 7692): its negotiation, and the two zlib contexts of a connection, made when first needed.
 
 Compression can be turned into a weapon: a kilobyte may inflate to a megabyte. So inflating stops AT the limit (zlib's
 max_length), not when memory has run out, and goes in small steps, between which others run.
@@ -6,11 +6,16 @@ max_length), not when memory has run out, and goes in small steps, between which
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection, Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, Final
+
+from wsproto.extensions import Extension
+from wsproto.handshake import server_extensions_handshake
 
 from greenserve.websocket.protocol.errors import InvalidPayload, MessageTooBig
 
@@ -65,6 +70,103 @@ class DeflateParameters:
         if server:
             return Inflater(self.server_max_window_bits, takeover=not self.server_no_context_takeover)
         return Inflater(self.client_max_window_bits, takeover=not self.client_no_context_takeover)
+
+
+SERVER_BITS: Final = "server_max_window_bits"
+CLIENT_BITS: Final = "client_max_window_bits"
+_FLAGS: Final = ("server_no_context_takeover", "client_no_context_takeover")
+# RFC 7692 §7.1; §7.1.2: no leading zeros. Groups: a name without a value; a name and its value, perhaps in quotes.
+_PARAMETER: Final = re.compile(
+    r"((?:server|client)_no_context_takeover|client_max_window_bits)"
+    r'|((?:server|client)_max_window_bits)[ \t]*=[ \t]*(?:([89]|1[0-5])|"([89]|1[0-5])")'
+)
+
+
+class PerMessageDeflate(Extension):
+    """One negotiation (RFC 7692 §7.1) in a handshake of wsproto's. agreed: its outcome, None as long as there is none.
+
+    wsproto's own PerMessageDeflate takes unknown and repeated parameters, and fails on a value that is not a number.
+    Here an offer that cannot be accepted as it stands is declined, never bent: the next one is tried, and without any
+    the connection goes on uncompressed.
+    """
+
+    name = "permessage-deflate"
+
+    def __init__(self, wanted: DeflateParameters) -> None:
+        self._wanted = wanted
+        self.agreed: DeflateParameters | None = None
+
+    def offer(self) -> str:
+        """As a client, the parameters that ask for what is wanted."""
+        offer = _format(self._wanted, ())
+        # Without a value it tells the server that it may name one.
+        return offer if CLIENT_BITS in offer else f"{offer}; {CLIENT_BITS}".removeprefix("; ")
+
+    def accept(self, offer: str) -> str | None:
+        """As a server, the parameters of the answer to the first acceptable offer; None declines this one."""
+        given = _parameters(offer)
+        if given is None or self.agreed is not None:
+            return None
+        wanted = self._wanted
+        # §7.1.1 and §7.1.2.1 let a server name the first three unasked; the client's window only to a client that did.
+        self.agreed = replace(
+            wanted,
+            **{flag: getattr(wanted, flag) or flag in given for flag in _FLAGS},
+            server_max_window_bits=min(wanted.server_max_window_bits, given.get(SERVER_BITS, MAX_WINDOW_BITS)),
+            client_max_window_bits=min(wanted.client_max_window_bits, given[CLIENT_BITS] or MAX_WINDOW_BITS)
+            if CLIENT_BITS in given
+            else MAX_WINDOW_BITS,
+        )
+        return _format(self.agreed, given)
+
+    def finalize(self, answer: str) -> None:
+        """As a client, take the server's answer. Raises ValueError when it is not one that the offer allows."""
+        given = _parameters(answer)
+        wanted = self._wanted
+        if (
+            given is None
+            or self.agreed is not None
+            or given.get(CLIENT_BITS) == 0
+            or (wanted.server_no_context_takeover and _FLAGS[0] not in given)
+            or given.get(SERVER_BITS, MAX_WINDOW_BITS) > wanted.server_max_window_bits
+            or given.get(CLIENT_BITS, 0) > wanted.client_max_window_bits
+        ):
+            raise ValueError(f"the offer of {self.name} does not allow the answer {answer!r:.200}")
+        self.agreed = replace(
+            wanted,
+            server_no_context_takeover=_FLAGS[0] in given,
+            client_no_context_takeover=wanted.client_no_context_takeover or _FLAGS[1] in given,
+            server_max_window_bits=given.get(SERVER_BITS, MAX_WINDOW_BITS),
+            client_max_window_bits=given.get(CLIENT_BITS, wanted.client_max_window_bits),
+        )
+
+
+def _parameters(text: str) -> dict[str, int] | None:
+    """The parameters of an offer or an answer, 0 for one without a value; None when one is invalid, or there twice."""
+    found: dict[str, int] = {}
+    for parameter in text.split(";")[1:]:
+        match = _PARAMETER.fullmatch(parameter.strip(" \t"))
+        if match is None or (name := match[1] or match[2]) in found:
+            return None
+        found[name] = int(match[3] or match[4] or 0)
+    return found
+
+
+def _format(parameters: DeflateParameters, asked: Collection[str]) -> str:
+    parts = [flag for flag in _FLAGS if getattr(parameters, flag)]
+    if SERVER_BITS in asked or parameters.server_max_window_bits < MAX_WINDOW_BITS:
+        parts.append(f"{SERVER_BITS}={parameters.server_max_window_bits}")
+    if parameters.client_max_window_bits < MAX_WINDOW_BITS:
+        parts.append(f"{CLIENT_BITS}={parameters.client_max_window_bits}")
+    return "; ".join(parts)
+
+
+@lru_cache(maxsize=64)  # a browser makes the same offers with every WebSocket, and few programs others
+def accept_offers(offers: tuple[str, ...], wanted: DeflateParameters) -> tuple[DeflateParameters | None, str]:
+    """As a server, what is agreed of the extensions that a client offers, and the answer's field value; (None, "")."""
+    deflate = PerMessageDeflate(wanted)
+    answer = server_extensions_handshake(offers, [deflate])
+    return deflate.agreed, (answer or b"").decode()
 
 
 class Deflater:

@@ -1,38 +1,48 @@
-"""The opening handshake (RFC 6455 §4), both sides, on requests and responses whose HTTP has been parsed already.
+"""The opening handshake (RFC 6455 §4), both sides: no socket, no clock.
 
-Pure functions: no socket, no clock. A server calls `read_upgrade`, `check_origin`, `accept_upgrade`; a client calls
-`upgrade_request` and `check_acceptance`. Header names are lower-case `str`, values `str`, as `http` gives them.
+A server, which has parsed the request already, calls `read_upgrade`, `check_origin`, `accept_upgrade`; header names are
+lower-case `str`, values `str`, as `http` gives them. A client makes a `ClientHandshake`. wsproto negotiates extensions
+on both sides, and reads the server's answer; it takes keys that are not base64 and fields that stand there twice, and
+fails on what is not ASCII, so rules of our own stand in front of it.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from hashlib import sha1
 from typing import Final
 
-from greenserve.websocket.protocol.deflate import MAX_WINDOW_BITS, DeflateParameters
-from greenserve.websocket.protocol.errors import HandshakeFailed, HandshakeRejected
-from greenserve.websocket.protocol.extensions import (
-    TOKEN,
-    Extension,
-    accept_deflate,
-    check_answer,
-    offer_deflate,
-    parse_extensions,
+from h11 import LocalProtocolError
+from wsproto.connection import ConnectionType
+from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import RemoteProtocolError, generate_accept_token
+
+from greenserve.http.grammar import FIELD_NAME, FIELD_VALUE
+from greenserve.http.grammar import METHOD as TOKEN
+from greenserve.websocket.protocol.deflate import (
+    MAX_WINDOW_BITS,
+    DeflateParameters,
+    PerMessageDeflate,
+    accept_offers,
 )
+from greenserve.websocket.protocol.errors import HandshakeFailed, HandshakeRejected
 
 Headers = Iterable[tuple[str, str]]
 
 VERSION: Final = "13"
 MAX_EXTENSIONS: Final = 1024  # characters of the field; browsers send 60, and parsing each costs half a microsecond
 MAX_SUBPROTOCOLS: Final = 16384  # the same; some clients put a token of several KiB there
-_GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 §1.3
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64; the last digit carries two bits
-_NOT_IN_A_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# extension = token *( OWS ";" OWS token [ OWS "=" OWS ( token / quoted-string ) ] ); RFC 6455 §9.1: what is quoted must
+# be a token as well, so no comma can stand there.
+_EXTENSION: Final = re.compile(
+    rf"""{TOKEN.pattern}(?:[ \t]*+;[ \t]*+{TOKEN.pattern}
+         (?:[ \t]*+=[ \t]*+(?:{TOKEN.pattern}|"(?:\\?[!#$%&'*+\-.^_`|~0-9A-Za-z])++"))?+)*+""".replace(
+        "\n         ", ""
+    )
+)
 # RFC 6454 §6.2, and RFC 3986 §3.2.2 for the host
 _ORIGIN: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]]+)(?::(?P<port>[0-9]{0,5}))?"
@@ -46,6 +56,10 @@ CLIENT_DEFLATE: Final = DeflateParameters(
     server_max_window_bits=MAX_WINDOW_BITS,
 )
 
+MAX_HEAD: Final = 65536  # bytes of a server's answer, its interim responses included; as of a request's head
+MAX_BODY: Final = 65536  # bytes of a refusal's body that are kept: an error page, not a download
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+
 ANY_ORIGIN: Final = "*"
 SAME_ORIGIN: Final = "same-origin"
 
@@ -58,7 +72,7 @@ class UpgradeRequest:
     host: str | None
     origin: str | None
     subprotocols: tuple[str, ...]
-    extensions: tuple[Extension, ...]
+    extensions: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,29 +119,27 @@ def read_upgrade(method: str, http_version: str, headers: Sequence[tuple[str, st
     if len(origins) > 1:
         raise HandshakeRejected(400, "there is more than one Origin")
     hosts = _values(headers, "host")
+    subprotocols = _offers(headers, "sec-websocket-protocol", MAX_SUBPROTOCOLS, TOKEN)
+    if len(set(subprotocols)) < len(subprotocols):
+        raise HandshakeRejected(400, "sec-websocket-protocol names a subprotocol twice")
     return UpgradeRequest(
         key=keys[0],
         host=hosts[0] if len(hosts) == 1 else None,
         origin=origins[0] if origins else None,
-        subprotocols=_offered_subprotocols(headers),
-        extensions=_offered_extensions(headers),
+        subprotocols=subprotocols,
+        extensions=_offers(headers, "sec-websocket-extensions", MAX_EXTENSIONS, _EXTENSION),
     )
 
 
-def _offered_subprotocols(headers: Headers) -> tuple[str, ...]:
-    offered = [
-        name for value in _bounded(headers, "sec-websocket-protocol", MAX_SUBPROTOCOLS) for name in _elements(value)
-    ]
-    if len(set(offered)) < len(offered) or not all(TOKEN.fullmatch(name) for name in offered):
-        raise HandshakeRejected(400, "Sec-WebSocket-Protocol must list different tokens")
-    return tuple(offered)
-
-
-def _offered_extensions(headers: Headers) -> tuple[Extension, ...]:
-    try:
-        return tuple(parse_extensions(_bounded(headers, "sec-websocket-extensions", MAX_EXTENSIONS)))
-    except ValueError as error:
-        raise HandshakeRejected(400, str(error)) from error
+def _offers(headers: Headers, name: str, limit: int, form: re.Pattern[str]) -> tuple[str, ...]:
+    values = _values(headers, name)
+    if sum(map(len, values)) > limit:
+        raise HandshakeRejected(400, f"{name} is longer than {limit} characters")
+    offers = tuple(element for value in values for element in _elements(value))
+    for offer in offers:
+        if not form.fullmatch(offer):
+            raise HandshakeRejected(400, f"{name} is malformed near {offer!a:.60}")
+    return offers
 
 
 def check_origin(request: UpgradeRequest, allowed: Sequence[str], scheme: str) -> None:
@@ -191,100 +203,123 @@ def accept_upgrade(
         "HTTP/1.1 101 Switching Protocols",
         "Upgrade: websocket",
         "Connection: Upgrade",
-        f"Sec-WebSocket-Accept: {accept_key(request.key)}",
+        f"Sec-WebSocket-Accept: {generate_accept_token(request.key.encode()).decode()}",
     ]
     if subprotocol is not None:
         lines.append(f"Sec-WebSocket-Protocol: {str.__str__(subprotocol)}")  # it may be the member of an Enum
-    agreed = accept_deflate(request.extensions, deflate) if deflate is not None else None
-    if agreed is not None:
-        lines.append(f"Sec-WebSocket-Extensions: {agreed[1]}")
-    return Agreement(subprotocol, agreed[0] if agreed else None, _head(lines, headers))
+    agreed, answer = accept_offers(request.extensions, deflate) if deflate is not None else (None, "")
+    if answer:
+        lines.append(f"Sec-WebSocket-Extensions: {answer}")
+    for name, value in headers:
+        if not FIELD_NAME.fullmatch(name) or not FIELD_VALUE.fullmatch(value):
+            raise ValueError(f"the header {name!r} has an invalid name or value")
+        lines.append(f"{str.__str__(name)}: {str.__str__(value)}")  # the text, whatever a subclass of str looks like
+    return Agreement(subprotocol, agreed, "\r\n".join([*lines, "", ""]).encode("latin-1"))
 
 
-def accept_key(key: str) -> str:
-    """The Sec-WebSocket-Accept that answers a Sec-WebSocket-Key."""
-    return b64encode(sha1(key.encode("ascii") + _GUID, usedforsecurity=False).digest()).decode("ascii")
+class ClientHandshake:
+    """A client's handshake (RFC 6455 §4.1): send `request`, give `receive` what the server says until there is an
+    `outcome`; on to `complete`, when that is a HandshakeFailed, for the refusal's body.
 
-
-@dataclass(frozen=True, slots=True)
-class ClientRequest:
-    """An upgrade request of ours: its bytes, and what the answer will be checked against."""
-
-    data: bytes
-    key: str
-    subprotocols: tuple[str, ...]
-    deflate: DeflateParameters | None
-
-
-def new_key() -> str:
-    """A fresh Sec-WebSocket-Key: 16 random bytes in base64."""
-    return b64encode(os.urandom(16)).decode("ascii")
-
-
-def upgrade_request(
-    host: str,
-    target: str,
-    *,
-    key: str,
-    origin: str | None = None,
-    subprotocols: Sequence[str] = (),
-    deflate: DeflateParameters | None = CLIENT_DEFLATE,
-    headers: Headers = (),
-) -> ClientRequest:
-    """A client's request (RFC 6455 §4.1).
-
-    host: for the Host field, with the port unless it is the default. target: path and query, encoded. key: `new_key()`.
-    deflate: the compression offered, None for none. Raises ValueError for what cannot stand in a request.
+    host: for the Host field, with the port unless it is the default. target: path and query, encoded. deflate: the
+    compression offered, None for none. Raises ValueError for what cannot stand in a request.
     """
-    if not target.startswith("/") or not target.isascii() or re.search(r"[\x00-\x20\x7f]", target):
-        raise ValueError(f"the request target must be an encoded path, not {target!r}")
-    if len(b64decode(key)) != 16:
-        raise ValueError("the key must be 16 bytes in base64")
-    if not all(TOKEN.fullmatch(name) for name in subprotocols) or len(set(subprotocols)) < len(subprotocols):
-        raise ValueError(f"the subprotocols must be different tokens, not {subprotocols!r}")
-    fields = [
-        ("Host", host),
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Key", key),
-        ("Sec-WebSocket-Version", VERSION),
-    ]
-    if origin is not None:
-        fields.append(("Origin", origin))
-    if subprotocols:
-        fields.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
-    if deflate is not None:
-        fields.append(("Sec-WebSocket-Extensions", offer_deflate(deflate)))
-    data = _head([f"GET {target} HTTP/1.1"], [*fields, *headers])
-    return ClientRequest(data, key, tuple(subprotocols), deflate)
+
+    def __init__(
+        self,
+        host: str,
+        target: str,
+        *,
+        origin: str | None = None,
+        subprotocols: Sequence[str] = (),
+        deflate: DeflateParameters | None = CLIENT_DEFLATE,
+        headers: Headers = (),
+    ) -> None:
+        if not all(map(TOKEN.fullmatch, subprotocols)) or len(set(subprotocols)) < len(subprotocols):
+            raise ValueError(f"the subprotocols must be different tokens, not {subprotocols!r}")
+        self.outcome: Agreement | HandshakeFailed | None = None
+        self.early = b""  # what came right behind the answer
+        self.complete = False
+        self._deflate = None if deflate is None else PerMessageDeflate(deflate)
+        self._wsproto = H11Handshake(ConnectionType.CLIENT)
+        self._head_left = MAX_HEAD
+        fields = headers if origin is None else [("Origin", origin), *headers]
+        try:
+            self.request = self._wsproto.send(
+                Request(
+                    host=host,
+                    target=target,
+                    subprotocols=list(subprotocols),
+                    extensions=[] if self._deflate is None else [self._deflate],
+                    extra_headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in fields],
+                )
+            )
+        except (LocalProtocolError, UnicodeError) as error:
+            raise ValueError(
+                f"no request can be made for {target!r} on {host!r} with these headers: {error}"
+            ) from error
+
+    def receive(self, data: bytes) -> None:
+        """Take what the server sends, b"" at its end. Raises HandshakeFailed when that is no answer at all."""
+        self.early += data
+        while self.outcome is None:
+            # wsproto is given whole heads alone: what comes behind a 101 it would keep, and a head has our own bound.
+            head, end, rest = self.early.partition(b"\r\n\r\n")
+            if len(head) > self._head_left:
+                raise HandshakeFailed(f"the head of the server's answer is longer than {MAX_HEAD} bytes", 0)
+            if not end:
+                if not data:
+                    raise HandshakeFailed("the server closed the connection instead of answering the handshake", 0)
+                return
+            self._head_left -= len(head)
+            self.early = rest
+            self._receive_head(head + end)
+        if isinstance(self.outcome, HandshakeFailed) and (self.early or not data):
+            self._receive_body(self.outcome, self.early)
+            self.early = b""
+
+    def _receive_head(self, head: bytes) -> None:
+        lines = [line.partition(":") for line in head.decode("latin-1").split("\r\n")[1:-2]]
+        headers = [(name.lower(), value.strip(" \t")) for name, _, value in lines]
+        status = int(head[9:12]) if head[9:12].isdigit() else 0
+        try:
+            for name in ("sec-websocket-accept", "sec-websocket-protocol", "sec-websocket-extensions"):
+                if len(_values(headers, name)) > 1:
+                    raise ValueError(f"{name} is there twice")
+            self._wsproto.receive_data(head)
+        except (RemoteProtocolError, ValueError) as error:
+            reason = error.__context__ or error  # h11 says more than "bad HTTP message"
+            raise HandshakeFailed(
+                f"the server's answer opens no WebSocket: {reason!s:.200}", status, headers
+            ) from error
+        for event in self._wsproto.events():
+            if isinstance(event, AcceptConnection):
+                deflate = None if self._deflate is None else self._deflate.agreed
+                self.outcome = Agreement(event.subprotocol, deflate)
+            elif isinstance(event, RejectConnection) and event.has_body:  # the others are interim: RFC 9110 §15.2
+                self.outcome = _refusal(event.status_code, headers)
+            elif isinstance(event, RejectData):
+                self.complete = True
+
+    def _receive_body(self, refusal: HandshakeFailed, data: bytes) -> None:
+        try:
+            self._wsproto.receive_data(data)
+        except RemoteProtocolError:  # what came before it is as good as any
+            self.complete = True
+        for event in self._wsproto.events():
+            if isinstance(event, RejectData):
+                refusal.body = (refusal.body + event.data)[:MAX_BODY]
+                self.complete = self.complete or event.body_finished or len(refusal.body) == MAX_BODY
 
 
-def check_acceptance(
-    request: ClientRequest, status: int, headers: Sequence[tuple[str, str]], body: bytes = b""
-) -> Agreement:
-    """Check a server's response to `request` (RFC 6455 §4.1). Raises HandshakeFailed, which names what is wrong."""
-    if status != 101:
-        raise HandshakeFailed(f"the server refused the WebSocket with status {status}", status, headers, body)
-    if "websocket" not in _tokens(headers, "upgrade") or "upgrade" not in _tokens(headers, "connection"):
-        raise HandshakeFailed("the server's 101 lacks Upgrade: websocket or Connection: Upgrade", status, headers)
-    if _values(headers, "sec-websocket-accept") != [accept_key(request.key)]:
-        raise HandshakeFailed("the server's Sec-WebSocket-Accept does not match the key it was sent", status, headers)
-    chosen = _values(headers, "sec-websocket-protocol")
-    if chosen and (len(chosen) > 1 or chosen[0] not in request.subprotocols):
-        raise HandshakeFailed(f"the server chose the subprotocol {chosen}, which was not offered", status, headers)
-    try:
-        extensions = parse_extensions(_values(headers, "sec-websocket-extensions"))
-        deflate = check_answer(extensions, request.deflate)
-    except ValueError as error:
-        raise HandshakeFailed(str(error), status, headers) from error
-    return Agreement(chosen[0] if chosen else None, deflate)
-
-
-def _bounded(headers: Headers, name: str, limit: int) -> list[str]:
-    values = _values(headers, name)
-    if sum(map(len, values)) > limit:
-        raise HandshakeRejected(400, f"{name} is longer than {limit} characters")
-    return values
+def _refusal(status: int, headers: Sequence[tuple[str, str]]) -> HandshakeFailed:
+    detail = f"the server refused the WebSocket with status {status}"
+    if status in _REDIRECTS:
+        detail = (
+            f"the server redirects ({status}) to {dict(headers).get('location', 'nowhere')!a:.500}: redirects are not "
+            "followed, since they could lead a program's credentials elsewhere; connect to that URL if you trust it"
+        )
+    return HandshakeFailed(detail, status, headers)
 
 
 def _values(headers: Headers, name: str) -> list[str]:
@@ -297,11 +332,3 @@ def _elements(value: str) -> list[str]:
 
 def _tokens(headers: Headers, name: str) -> set[str]:
     return {element.lower() for value in _values(headers, name) for element in _elements(value)}
-
-
-def _head(lines: list[str], headers: Headers) -> bytes:
-    for name, value in headers:
-        if not TOKEN.fullmatch(name) or _NOT_IN_A_VALUE.search(value):
-            raise ValueError(f"the header {name!r} has an invalid name or value")
-        lines.append(f"{str.__str__(name)}: {str.__str__(value)}")  # the text, whatever a subclass of str looks like
-    return "\r\n".join([*lines, "", ""]).encode("latin-1")

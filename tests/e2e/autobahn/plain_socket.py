@@ -13,11 +13,10 @@ from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.errors import ProtocolViolation
 from greenserve.websocket.protocol.handshake import (
     CLIENT_DEFLATE,
+    Agreement,
+    ClientHandshake,
     accept_upgrade,
-    check_acceptance,
-    new_key,
     read_upgrade,
-    upgrade_request,
 )
 
 SIZE = 65536
@@ -74,11 +73,13 @@ def echo_client(url: str) -> list[str | bytes]:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
         deflate = replace(CLIENT_DEFLATE, threshold=0)
-        request = upgrade_request(parts.netloc, target, key=new_key(), deflate=deflate)
-        connection.sendall(request.data)
-        line, headers, rest = read_head(connection)
-        agreed = check_acceptance(request, int(line.split(" ")[1]), headers)
-        messages = echo(connection, Protocol(Role.CLIENT, limits=LIMITS, deflate=agreed.deflate), rest)
+        handshake = ClientHandshake(parts.netloc, target, deflate=deflate)
+        connection.sendall(handshake.request)
+        while handshake.outcome is None:
+            handshake.receive(connection.recv(SIZE))
+        assert isinstance(handshake.outcome, Agreement)
+        protocol = Protocol(Role.CLIENT, limits=LIMITS, deflate=handshake.outcome.deflate)
+        messages = echo(connection, protocol, handshake.early)
         with suppress(OSError):
             while connection.recv(SIZE):
                 pass
