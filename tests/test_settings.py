@@ -23,7 +23,7 @@ from greenserve.settings import (
     parse_address,
     resolve,
 )
-from greenserve.settings.elsewhere import WORDS
+from greenserve.settings.other_servers import WORDS
 from tests.conftest import REPOSITORY
 
 # Addresses

@@ -8,7 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from greenserve.settings import OPTIONS, Option, Source, instead
-from greenserve.settings.elsewhere import WORDS
+from greenserve.settings.other_servers import WORDS
 
 INTRODUCTION = """\
 # Settings

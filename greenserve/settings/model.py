@@ -15,7 +15,6 @@ from typing import Any, Self
 
 from greenserve.errors import ConfigurationError
 from greenserve.settings.addresses import Address, TcpAddress
-from greenserve.settings.elsewhere import advice
 from greenserve.settings.kinds import (
     ADDRESSES,
     MODE,
@@ -31,6 +30,7 @@ from greenserve.settings.kinds import (
     duration,
     optional,
 )
+from greenserve.settings.other_servers import advice
 from greenserve.settings.secrets import conceal
 
 ENVIRONMENT_PREFIX = "GREENSERVE_"
