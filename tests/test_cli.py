@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+import greenserve
 from greenserve import server
 from greenserve.cli import check, main, startup
 from greenserve.cli.exits import EXIT_CODES, ExitCode
@@ -63,7 +64,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
             return record.code
 
     monkeypatch.setattr(server, "Server", StandIn, raising=False)
-    monkeypatch.setattr(startup, "patch_standard_library", lambda: record.steps.append("patch"))
+    monkeypatch.setattr(greenserve, "monkey_patch", lambda: record.steps.append("patch"))
     return record
 
 

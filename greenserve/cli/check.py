@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from wsgiref.types import WSGIApplication
 
-from greenserve.cli.startup import load, prepare, without_our_arguments
+from greenserve.cli.startup import load, prepare, without_arguments
 from greenserve.errors import LoadError
 from greenserve.net.bind_errors import who_listens
 from greenserve.patching import drivers, monkey, other_hubs
@@ -25,7 +25,7 @@ from greenserve.settings import OPTIONS, Resolution, TcpAddress
 from greenserve.version import VERSION
 
 _DEPENDENCIES = ("greenlet", "h11", "wsproto", "click")
-# Descriptors beside those of the requests: standard streams, hub, listeners, logs, and what an application holds open.
+# Descriptors beside those of the requests: standard streams, hub, listeners, logs, and the application's own.
 _RESERVED_FILES = 64
 
 
@@ -81,12 +81,12 @@ class Report:
 
 
 def examine(reference: str | None, resolution: Resolution) -> Report:
-    """Prepare and load as `serve` would, then examine. Raises ConfigurationError for a bad directory."""
+    """Prepare and load as `serve` would, then report. Raises ConfigurationError for a bad directory."""
     prepare(resolution)
     application = error = None
     if reference is not None:
         try:
-            with without_our_arguments():
+            with without_arguments():
                 application = load(reference)
         except LoadError as failure:
             error = failure
@@ -96,13 +96,11 @@ def examine(reference: str | None, resolution: Resolution) -> Report:
 
 def _application(subject: Subject) -> Section:
     lines = [Line("APP", subject.reference or "none"), Line("directory", os.getcwd())]  # noqa: PTH109 - a text is wanted
-    if subject.reference is None:
-        return Section("application", tuple(lines))
     if subject.application is not None:
         lines.append(Line("loaded", _describe(subject.application)))
-        return Section("application", tuple(lines))
-    details = f"\n{subject.error.details.rstrip()}" if subject.error and subject.error.details else ""
-    return Section("application", tuple(lines), errors=(f"{subject.error}{details}",))
+    error = subject.error
+    errors = () if error is None else (f"{error}\n{error.details}".rstrip(),)
+    return Section("application", tuple(lines), errors=errors)
 
 
 def _describe(application: WSGIApplication) -> str:
@@ -127,7 +125,7 @@ def _addresses(subject: Subject) -> Section:
             holder = who_listens(address.host, address.port)
         lines.append(Line(str(address), f"in use by {holder}" if holder else "free as far as can be told"))
         if holder:
-            # No error: this very server may be the one that runs there.
+            # Not an error: the server that runs there may be this application's own.
             warnings.append(f"{address} is in use by {holder}; greenserve cannot listen there as well")
     return Section("addresses", tuple(lines), tuple(warnings))
 

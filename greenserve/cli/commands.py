@@ -17,7 +17,7 @@ from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
 from greenserve.cli.health import Unhealthy, ask, server_of
 from greenserve.cli.logs import detach_streams
 from greenserve.cli.options import given_options, resolve_options, settings_options
-from greenserve.cli.startup import load, prepare, serve, warn, without_our_arguments
+from greenserve.cli.startup import load, prepare, serve, warn, without_arguments
 from greenserve.loading import FORMS
 from greenserve.patching.run import NoProgram
 from greenserve.patching.run import run as run_patched
@@ -36,7 +36,7 @@ _EPILOG = (
 
 
 class DefaultCommand(click.Group):
-    """A group that takes what begins with none of its commands as arguments of `serve`."""
+    """A group for which arguments that begin with none of its commands are those of `serve`."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Put `serve` in front where no command is named; `greenserve serve check` reaches a module named check."""
@@ -146,14 +146,14 @@ def health_command(context: click.Context, /, pid: int, **_: object) -> None:
         except Unhealthy as error:
             click.echo(f"greenserve: {error}", err=True)
             sys.exit(ExitCode.FORCED)
-        # An application need not have a page at /, so anything but a server error will do.
+        # An application need not have a page at /, so every answer but a server error is healthy.
         click.echo(f"{address} answers with {status}", err=status >= 500)
         if status >= 500:
             sys.exit(ExitCode.FORCED)
 
 
 class ProgramCommand(click.Command):
-    """A command whose arguments are a program's: only a leading -h or --help is ours."""
+    """A command whose arguments are a program's: only a leading -h or --help is the command's own."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep all arguments as they are."""
@@ -181,6 +181,6 @@ def _run(context: click.Context, reference: str) -> NoReturn:
         detach_streams(resolution.settings.log_buffer)
         prepare(resolution)
         warn(resolution)
-        with without_our_arguments():
+        with without_arguments():
             code = serve(load(reference), resolution.settings)
     sys.exit(code)

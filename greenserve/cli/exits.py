@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import NoReturn
 
 import click
 
@@ -32,26 +31,25 @@ EXIT_CODES = {
     ExitCode.NOT_BOUND: "an address could not be listened on",
 }
 
+# The first that fits: a LoadError is a ConfigurationError.
+_CODES: dict[type[Exception], ExitCode] = {
+    LoadError: ExitCode.NOT_LOADED,
+    ConfigurationError: ExitCode.USAGE,
+    BindError: ExitCode.NOT_BOUND,
+}
+
 
 @contextmanager
 def failures() -> Iterator[None]:
     """End the command with a sentence and a code where a setting, the application or an address is wrong.
 
-    All else passes: it is a defect of ours, and its traceback is wanted.
+    Other exceptions pass: they are defects of greenserve, and their tracebacks are wanted.
     """
     try:
         yield
-    except LoadError as error:
-        _end(str(error), ExitCode.NOT_LOADED, error.details)
-    except ConfigurationError as error:
-        _end(str(error), ExitCode.USAGE)
-    except BindError as error:
-        _end(str(error), ExitCode.NOT_BOUND)
-
-
-def _end(message: str, code: ExitCode, details: str = "") -> NoReturn:
-    # Not click.ClickException: that has one code for each class. The sentence comes last: that is where people look.
-    if details:
-        click.echo(details.rstrip(), err=True)
-    click.echo(f"greenserve: {conceal(message)}", err=True)
-    sys.exit(code)
+    except tuple(_CODES) as error:
+        # Not click.ClickException: that has one code for each class. The sentence comes last: people look there.
+        if isinstance(error, LoadError) and error.details:
+            click.echo(error.details.rstrip(), err=True)
+        click.echo(f"greenserve: {conceal(str(error))}", err=True)
+        sys.exit(next(code for kind, code in _CODES.items() if isinstance(error, kind)))

@@ -1,7 +1,7 @@
 """`greenserve health`: whether the server of a container answers, for Docker's HEALTHCHECK and its like.
 
-Where the server listens is what it was told, by its command line, its environment or its file; so the same is resolved
-from what process 1 was started with (proc(5)), and if that is not greenserve, from this process's own environment.
+Where it listens follows from the command line, the environment and the file that process 1 was started with (proc(5));
+if process 1 is not greenserve, from this process's own environment.
 """
 
 from __future__ import annotations
@@ -73,5 +73,5 @@ class _UnixConnection(http.client.HTTPConnection):
 def _words(pid: int, file: str) -> list[str]:
     try:
         return [os.fsdecode(word) for word in Path(f"/proc/{pid}/{file}").read_bytes().split(b"\0") if word]
-    except OSError:  # no Linux, or another user's
+    except OSError:  # not on Linux, or another user's process
         return []

@@ -1,8 +1,8 @@
 """Where the server's own log lines go: to standard error, through the logger `greenserve` alone.
 
-The root logger stays the application's: to configure it here would print every line of an application twice that does.
+The root logger stays the application's: if both configured it, every line would be printed twice.
 
-What the application prints and logs goes the same way as our own lines: a terminal that is stopped, or a pipe that
+What the application prints and logs goes the same way as the server's lines: a terminal that is stopped, or a pipe that
 is not read, would otherwise hold up every request with the first `print`.
 """
 
@@ -27,7 +27,7 @@ def configure_logging(level: str) -> None:
     """Send what is at least as severe as `level`, a name such as info, to standard error. Twice is harmless."""
     logger = logging.getLogger(_ROOT)
     logger.setLevel(level.upper())
-    if logger.propagate:  # not configured by us yet
+    if logger.propagate:  # not configured yet
         handler = logging.StreamHandler()
         handler.setFormatter(_Formatter(FORMAT))
         logger.addHandler(handler)
@@ -39,7 +39,7 @@ _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 class _Formatter(logging.Formatter):
-    """Lets no text that came from a client command a terminal, or look like a line of ours."""
+    """Lets no text that came from a client command a terminal, or look like a line of the server's."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line; should it be several, the further ones are indented."""
@@ -72,15 +72,15 @@ class _RawStream(io.RawIOBase):
         self._fd = fd
 
     def fileno(self) -> int:
-        """Of the stream."""
+        """The stream's descriptor."""
         return self._fd
 
     def isatty(self) -> bool:
-        """Of the descriptor."""
+        """Whether it is a terminal."""
         return os.isatty(self._fd)
 
     def writable(self) -> bool:
-        """It is."""
+        """True."""
         return True
 
     def write(self, data: Any, /) -> int:
@@ -95,7 +95,7 @@ def detach_streams(limit: int) -> None:
 
     Only where they are the process's own: a program that has put others in their place has its reasons.
     """
-    for fd in (0, 1, 2):  # closed by our parent process: otherwise a client's connection would get the number
+    for fd in (0, 1, 2):  # closed by the parent process: otherwise a client's connection would get the number
         with contextlib.suppress(OSError):
             os.fstat(fd)
             continue

@@ -40,26 +40,21 @@ def prepare(resolution: Resolution) -> None:
             raise ConfigurationError(f"chdir = {settings.chdir!r} (from {origin}): {error.strerror}") from error
     other_hubs.disarm()
     if settings.patch:
-        patch_standard_library()
+        greenserve.monkey_patch()
     configure_logging(settings.log_level)
 
 
 def warn(resolution: Resolution) -> None:
-    """Log what looked wrong in the settings; before anything can fail: a misspelt variable may be why it does."""
+    """Log what looked wrong in the settings; before anything can fail: a misspelt variable may be the cause."""
     for warning in resolution.warnings:
         _logger.warning(warning)
 
 
-def patch_standard_library() -> None:
-    """Make the blocking calls of the standard library green. The only place where the command does so."""
-    greenserve.monkey_patch()
-
-
 @contextmanager
-def without_our_arguments() -> Iterator[None]:
-    """For the application's life: what it finds in sys.argv are its own arguments, of which there are none.
+def without_arguments() -> Iterator[None]:
+    """For the application's life: sys.argv holds its own arguments, of which there are none.
 
-    Some parse them at import (oslo.config, absl), and would take the command's for theirs.
+    Some applications parse them at import (oslo.config, absl), and would take the command's for theirs.
     """
     before = sys.argv[1:]
     del sys.argv[1:]
@@ -80,7 +75,7 @@ def load(reference: str) -> WSGIApplication:
 
 
 def serve(application: WSGIApplication, settings: Settings) -> int:
-    """Listen, say so, and serve until told to stop. Returns the exit code. Raises BindError."""
+    """Listen, announce the addresses, and serve until told to stop. Returns the exit code. Raises BindError."""
     raise_file_limit()
     running = server.Server(application, settings)
     return running.serve_forever(lambda: _announce(settings, [address.url for address in running.addresses]))
@@ -102,13 +97,12 @@ def raise_file_limit() -> None:
 
 def _announce(settings: Settings, urls: list[str]) -> None:
     first, *others = urls
-    patched = "patched" if settings.patch else "not patched"
     _logger.info(
         "greenserve %s (pid %d, Python %s, standard library %s) listening on %s",
         VERSION,
         os.getpid(),
         platform.python_version(),
-        patched,
+        "patched" if settings.patch else "not patched",
         first,
     )
     for url in others:

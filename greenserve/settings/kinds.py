@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from greenserve.errors import ConfigurationError
@@ -50,7 +50,7 @@ def duration(*, zero: bool = False) -> Kind:
     """Seconds, as a float; `zero` says whether 0 is a duration that makes sense for the option."""
 
     def parse(value: object) -> float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if isinstance(value, float) or _is_int(value):
             seconds = float(value)
         else:
             match = _DURATION.fullmatch(_text(value))
@@ -96,9 +96,8 @@ def optional(kind: Kind) -> Kind:
     """The same kind, or nothing at all: `none` in text, None from Python."""
 
     def parse(value: object) -> Any:
-        return (
-            None if value is None or (isinstance(value, str) and value.strip().lower() == "none") else kind.parse(value)
-        )
+        nothing = value is None or (isinstance(value, str) and value.strip().lower() == "none")
+        return None if nothing else kind.parse(value)
 
     def show(value: Any) -> str:
         return "none" if value is None else kind.show(value)
@@ -107,7 +106,7 @@ def optional(kind: Kind) -> Kind:
 
 
 def _parse_size(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if _is_int(value):
         size = value
     else:
         match = _SIZE.fullmatch(_text(value))
@@ -120,7 +119,7 @@ def _parse_size(value: object) -> int:
 
 
 def _parse_mode(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if _is_int(value):
         mode = value
     else:
         match = re.fullmatch(r"(?:0o)?([0-7]{1,4})", _text(value))
@@ -133,7 +132,7 @@ def _parse_mode(value: object) -> int:
 
 
 def _parse_name(value: object) -> str:
-    name = str(value) if isinstance(value, int) and not isinstance(value, bool) else _text(value)
+    name = str(value) if _is_int(value) else _text(value)
     if not re.fullmatch(r"[^\s:/]+", name) or name.startswith("-"):
         raise ConfigurationError("it is not a name")
     return name
@@ -156,9 +155,8 @@ def _parse_path(value: object) -> str:
 
 
 def _parse_addresses(value: object) -> tuple[Address, ...]:
-    given = list(value) if isinstance(value, (list, tuple)) else [value]
-    parts = [part for each in given for part in (each.split(",") if isinstance(each, str) else [each])]
-    addresses = tuple(_parse_one_address(part) for part in parts)
+    parts = [part for each in _items(value) for part in (each.split(",") if isinstance(each, str) else [each])]
+    addresses = tuple(map(_parse_one_address, parts))
     if not addresses:
         raise ConfigurationError("it contains no address")
     # Port 0 twice is two listeners on two ports; anything else twice could only fail at the second bind.
@@ -172,9 +170,15 @@ def _parse_addresses(value: object) -> tuple[Address, ...]:
 def _parse_one_address(value: object) -> Address:
     if isinstance(value, (TcpAddress, UnixAddress, FdAddress)):
         return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        return parse_address(str(value))
-    return parse_address(_text(value))
+    return parse_address(str(value) if _is_int(value) else _text(value))
+
+
+def _is_int(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _items(value: object) -> list[object]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def _text(value: object) -> str:
@@ -184,7 +188,7 @@ def _text(value: object) -> str:
 
 
 def _whole(value: object) -> int:
-    if isinstance(value, int) and not isinstance(value, bool):
+    if _is_int(value):
         return value
     text = _text(value)
     if not re.fullmatch(r"-?[0-9]{1,15}", text):
@@ -203,16 +207,11 @@ def _show_size(size: int) -> str:
     return str(size)
 
 
-def _show_addresses(addresses: tuple[Address, ...]) -> str:
-    return ",".join(map(str, addresses))
-
-
 _ORIGIN = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s/?#@]+")
 
 
 def _parse_origins(value: object) -> tuple[str, ...]:
-    given = list(value) if isinstance(value, (list, tuple)) else [value]
-    origins = tuple(word for each in given for word in _text(each).replace(",", " ").split())
+    origins = tuple(word for each in _items(value) for word in _text(each).replace(",", " ").split())
     for origin in origins:
         if origin not in ("*", "same-origin", "null") and not _ORIGIN.fullmatch(origin):
             raise ConfigurationError(f"{origin!r} is not an origin")
@@ -241,10 +240,6 @@ def _parse_rooms(value: object) -> str:
     return SecretUrl(parts.scheme + text[len(parts.scheme) :])
 
 
-def _show_rooms(text: str) -> str:
-    return text if text.startswith("unix:") else conceal_url(text)
-
-
 def _quote_rooms(value: object) -> str:
     """As an error quotes it: in a mistyped URL it is unknown which part is the password."""
     text = value.strip() if isinstance(value, str) else ""
@@ -258,13 +253,13 @@ MODE = Kind(
 NAME = Kind("NAME", "the name of a user or group of this machine, or its number", _parse_name)
 SWITCH = Kind("BOOL", "true or false", _parse_switch, lambda on: "true" if on else "false", is_flag=True)
 PATH = Kind("PATH", "a path", _parse_path)
-ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, _show_addresses, is_list=True)
+ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, lambda each: ",".join(map(str, each)), is_list=True)
 ROOMS = Kind(
     "BUS",
     "unix:PATH of a socket that processes of this machine share, or redis://HOST[:PORT][/DB], with [USER]:PASSWORD@ "
     "before HOST if it asks for them (rediss:// with TLS)",
     _parse_rooms,
-    _show_rooms,
+    lambda text: text if text.startswith("unix:") else conceal_url(text),
     quote=_quote_rooms,
 )
 ORIGINS = Kind(

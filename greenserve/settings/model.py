@@ -237,9 +237,8 @@ class Settings:
         for name, value in kwargs.items():
             option = OPTIONS.get(name)
             if option is None:
-                raise unknown_option(
-                    name, f"the keyword {name}", {each: each for each in _names(in_call=True)}, Source.CALL
-                )
+                known = {each.name: each.name for each in OPTIONS.values() if each.in_call}
+                raise unknown_option(name, f"the keyword {name}", known, Source.CALL)
             if not option.in_call:
                 raise ConfigurationError(f"{name} is an option of the command alone; a program does that by itself")
             values[name] = option.parse(value, Origin(Source.CALL, f"{name}="))
@@ -260,18 +259,14 @@ def unknown_option(name: str, what: str, known: Mapping[str, str], source: Sourc
 
 
 def instead(name: str, source: Source) -> str | None:
-    """What to write in `source` for an option of another server; None when none calls one so."""
+    """What to write in `source` for an option of another server; None when none has that name."""
     return advice(name, lambda option, value: OPTIONS[option].written(source, value))
 
 
 def near_match(name: str, known: Mapping[str, str]) -> str | None:
-    """What the known name most like `name` is called, or None when none is near."""
+    """The text for the known name most like `name`; None when none is near."""
     matches = difflib.get_close_matches(name, known, n=1, cutoff=0.7)
     return known[matches[0]] if matches else None
-
-
-def _names(*, in_call: bool) -> list[str]:
-    return [option.name for option in OPTIONS.values() if option.in_call or not in_call]
 
 
 OPTIONS: dict[str, Option] = {

@@ -1,5 +1,5 @@
 """What gunicorn, uvicorn, hypercorn, granian, waitress, uWSGI, Flask and Django call their settings, and what to write
-here instead: a user who knows one of them writes its names more often than misspelt ones of ours.
+here instead: users who know one of them write its names more often than misspelt ones of greenserve.
 """
 
 from __future__ import annotations
@@ -44,7 +44,6 @@ _HEADERS = Instead(note="set header fields in the application or in the proxy; t
 _BUFFERS = Instead(note="greenserve needs no tuning of its buffers and loops: leave it out")
 _STATIC = Instead(note="serve files by the proxy, or by the application, e.g. with WhiteNoise")
 _METRICS = Instead(note="greenserve does not export figures: leave it out")
-_UNIX = Instead("bind", "unix:PATH")
 _HEAD = Instead("max_head", "SIZE")
 _NO_WHOLE_TIMEOUT = Instead(
     note="a whole request has no limit, because a slow one does not hold up others; header_timeout, body_timeout and "
@@ -52,73 +51,70 @@ _NO_WHOLE_TIMEOUT = Instead(
 )
 
 
-def _each(instead: Instead, *names: str) -> dict[str, Instead]:
-    return dict.fromkeys(names, instead)
+def _each(instead: Instead, names: str) -> dict[str, Instead]:
+    return dict.fromkeys(names.split(), instead)
 
 
 WORDS: dict[str, Instead] = {
-    **_each(Instead("bind", "HOST:PORT"), "host", "port", "listen", "http_socket", "address", "addr", "insecure_bind"),
-    **_each(_UNIX, "uds", "unix_socket", "socket"),
+    **_each(Instead("bind", "HOST:PORT"), "host port listen http_socket address addr insecure_bind"),
+    **_each(Instead("bind", "unix:PATH"), "uds unix_socket socket"),
     **_each(Instead("bind", "fd://N"), "fd"),
-    **_each(Instead("socket_mode", "660"), "unix_socket_perms", "uds_permissions", "umask", "m", "chmod_socket"),
+    **_each(Instead("socket_mode", "660"), "unix_socket_perms uds_permissions umask m chmod_socket"),
     **_each(Instead("socket_user", "NAME"), "chown_socket"),
-    **_each(_CONCURRENCY, "threads", "worker_connections", "limit_concurrency", "connection_limit"),
-    **_each(_CONCURRENCY, "blocking_threads", "runtime_threads", "runtime_blocking_threads", "backpressure", "gevent"),
+    **_each(_CONCURRENCY, "threads worker_connections limit_concurrency connection_limit blocking_threads"),
+    **_each(_CONCURRENCY, "runtime_threads runtime_blocking_threads backpressure gevent"),
     **_each(Instead("bind", "HOST:PORT", "if a port is meant; a pid file is the supervisor's to write"), "p"),
-    **_each(_ONE_PROCESS, "w", "workers", "processes", "reuse_port", "web_concurrency"),
-    **_each(_RELOAD, "reload", "py_autoreload", "debugger"),
-    **_each(_TLS, "certfile", "keyfile", "keyfile_password", "ca_certs", "cert_reqs", "ciphers", "verify_mode"),
-    **_each(_TLS, "ssl", "ssl_certfile", "ssl_keyfile", "cert", "key", "https", "quic_bind"),
-    **_each(_TLS, "do_handshake_on_connect", "suppress_ragged_eofs"),
-    **_each(_ONE_KIND, "k", "worker_class", "loop", "asgi_loop", "runtime_mode", "task_impl", "preload", "preload_app"),
-    **_each(_ONE_KIND, "master", "enable_threads", "single_interpreter", "lazy_apps"),
-    **_each(_ONE_PROTOCOL, "http", "ws", "interface", "wsgi", "asgi", "lifespan", "asgi_lifespan", "protocol"),
-    **_each(_ONE_PROTOCOL, "http2", "http_protocols", "http_parser", "websockets", "http1_keep_alive"),
-    **_each(_NO_RECYCLING, "max_requests", "max_requests_jitter", "limit_max_requests", "limit_max_requests_jitter"),
-    **_each(_NO_RECYCLING, "workers_lifetime", "workers_max_rss", "respawn_failed_workers", "respawn_interval"),
-    **_each(_SUPERVISOR, "daemon", "d", "daemonize", "pid", "pidfile", "pid_file", "u", "user", "uid", "g", "group"),
-    **_each(_SUPERVISOR, "gid", "initgroups", "n", "name", "proc_name", "process_name"),
-    **_each(_ENVIRONMENT, "e", "env", "raw_env", "env_file", "env_files"),
-    **_each(_PYTHONPATH, "pythonpath", "app_dir", "working_dir"),
-    **_each(_FACTORY, "factory", "call"),
-    **_each(Instead(note="write it as APP: module:attribute"), "app", "module", "wsgi_file", "wsgi_app", "callable"),
-    **_each(_PROXIES, "proxy_headers", "forwarded_allow_ips", "proxy_protocol", "proxy_allow_from", "proxy_allow_ips"),
-    **_each(_PROXIES, "trusted_proxy", "trusted_proxy_count", "trusted_proxy_headers", "url_scheme"),
-    **_each(_PROXIES, "clear_untrusted_proxy_headers", "forwarder_headers", "secure_scheme_headers"),
-    **_each(_PREFIX, "root_path", "url_prefix", "url_path_prefix", "mount", "script_name"),
-    **_each(Instead("access_log", "FILE"), "access_logfile", "accesslog"),
-    **_each(Instead("access_log_format", "json"), "access_logformat", "access_log_fmt"),
+    **_each(_ONE_PROCESS, "w workers processes reuse_port web_concurrency"),
+    **_each(_RELOAD, "reload py_autoreload debugger"),
+    **_each(_TLS, "certfile keyfile keyfile_password ca_certs cert_reqs ciphers verify_mode ssl ssl_certfile"),
+    **_each(_TLS, "ssl_keyfile cert key https quic_bind do_handshake_on_connect suppress_ragged_eofs"),
+    **_each(_ONE_KIND, "k worker_class loop asgi_loop runtime_mode task_impl preload preload_app master"),
+    **_each(_ONE_KIND, "enable_threads single_interpreter lazy_apps"),
+    **_each(_ONE_PROTOCOL, "http ws interface wsgi asgi lifespan asgi_lifespan protocol http2 http_protocols"),
+    **_each(_ONE_PROTOCOL, "http_parser websockets http1_keep_alive"),
+    **_each(_NO_RECYCLING, "max_requests max_requests_jitter limit_max_requests limit_max_requests_jitter"),
+    **_each(_NO_RECYCLING, "workers_lifetime workers_max_rss respawn_failed_workers respawn_interval"),
+    **_each(_SUPERVISOR, "daemon d daemonize pid pidfile pid_file u user uid g group gid initgroups n name proc_name"),
+    **_each(_SUPERVISOR, "process_name"),
+    **_each(_ENVIRONMENT, "e env raw_env env_file env_files"),
+    **_each(_PYTHONPATH, "pythonpath app_dir working_dir"),
+    **_each(_FACTORY, "factory call"),
+    **_each(Instead(note="write it as APP: module:attribute"), "app module wsgi_file wsgi_app callable"),
+    **_each(_PROXIES, "proxy_headers forwarded_allow_ips proxy_protocol proxy_allow_from proxy_allow_ips"),
+    **_each(_PROXIES, "trusted_proxy trusted_proxy_count trusted_proxy_headers url_scheme"),
+    **_each(_PROXIES, "clear_untrusted_proxy_headers forwarder_headers secure_scheme_headers"),
+    **_each(_PREFIX, "root_path url_prefix url_path_prefix mount script_name"),
+    **_each(Instead("access_log", "FILE"), "access_logfile accesslog"),
+    **_each(Instead("access_log_format", "json"), "access_logformat access_log_fmt"),
     **_each(Instead(note="there is no access log unless --access-log names a file: leave it out"), "no_access_log"),
-    **_each(_OWN_LOG, "error_logfile", "error_log", "errorlog", "log_file", "logto", "log_syslog", "log_syslog_to"),
-    **_each(_LOGGING, "log_config", "log_config_json", "logconfig", "logger_class", "log", "use_colors"),
-    **_each(_LOGGING, "capture_output", "enable_stdio_inheritance", "r"),
-    **_each(Instead("log_level", "debug"), "debug", "verbose", "spew"),
-    **_each(_HEADERS, "server_header", "date_header", "header", "ident", "server_name", "server_names"),
-    **_each(_STATIC, "static_path_mount", "static_path_route", "static_map", "insecure", "nostatic"),
-    **_each(_METRICS, "statsd_host", "statsd_prefix", "dogstatsd_tags", "metrics", "stats"),
-    **_each(_BUFFERS, "worker_tmp_dir", "sendfile", "recv_bytes", "send_bytes", "outbuf_overflow", "inbuf_overflow"),
-    **_each(_BUFFERS, "outbuf_high_watermark", "http1_buffer_size", "ws_max_queue", "buffer_size", "cleanup_interval"),
-    **_each(_BUFFERS, "asyncore_loop_timeout", "asyncore_use_poll", "channel_request_lookahead"),
-    **_each(_NO_WHOLE_TIMEOUT, "t", "timeout", "harakiri", "request_timeout"),
-    **_each(Instead("keepalive_timeout", "SECONDS"), "keep_alive", "keepalive", "timeout_keep_alive"),
-    **_each(Instead("graceful_timeout", "SECONDS"), "timeout_graceful_shutdown", "shutdown_timeout"),
-    **_each(Instead("graceful_timeout", "SECONDS"), "workers_kill_timeout"),
+    **_each(_OWN_LOG, "error_logfile error_log errorlog log_file logto log_syslog log_syslog_to"),
+    **_each(_LOGGING, "log_config log_config_json logconfig logger_class log use_colors capture_output"),
+    **_each(_LOGGING, "enable_stdio_inheritance r"),
+    **_each(Instead("log_level", "debug"), "debug verbose spew"),
+    **_each(_HEADERS, "server_header date_header header ident server_name server_names"),
+    **_each(_STATIC, "static_path_mount static_path_route static_map insecure nostatic"),
+    **_each(_METRICS, "statsd_host statsd_prefix dogstatsd_tags metrics stats"),
+    **_each(_BUFFERS, "worker_tmp_dir sendfile recv_bytes send_bytes outbuf_overflow inbuf_overflow"),
+    **_each(_BUFFERS, "outbuf_high_watermark http1_buffer_size ws_max_queue buffer_size cleanup_interval"),
+    **_each(_BUFFERS, "asyncore_loop_timeout asyncore_use_poll channel_request_lookahead"),
+    **_each(_NO_WHOLE_TIMEOUT, "t timeout harakiri request_timeout"),
+    **_each(Instead("keepalive_timeout", "SECONDS"), "keep_alive keepalive timeout_keep_alive"),
+    **_each(Instead("graceful_timeout", "SECONDS"), "timeout_graceful_shutdown shutdown_timeout workers_kill_timeout"),
     **_each(Instead("header_timeout", "SECONDS"), "http1_header_read_timeout"),
     **_each(Instead("body_timeout", "SECONDS"), "read_timeout"),
-    **_each(Instead("write_timeout", "SECONDS"), "channel_timeout", "socket_timeout"),
+    **_each(Instead("write_timeout", "SECONDS"), "channel_timeout socket_timeout"),
     **_each(Instead("max_target", "SIZE"), "limit_request_line"),
     **_each(Instead("max_header_count", "N"), "limit_request_fields"),
-    **_each(_HEAD, "limit_request_field", "limit_request_field_size", "h11_max_incomplete_size"),
-    **_each(_HEAD, "h11_max_incomplete_event_size", "max_request_header_size"),
-    **_each(Instead("max_body", "SIZE"), "max_request_body_size", "limit_request_body", "limit_post"),
-    **_each(Instead("ws_max_message", "SIZE"), "ws_max_size", "websocket_max_message_size"),
+    **_each(_HEAD, "limit_request_field limit_request_field_size h11_max_incomplete_size"),
+    **_each(_HEAD, "h11_max_incomplete_event_size max_request_header_size"),
+    **_each(Instead("max_body", "SIZE"), "max_request_body_size limit_request_body limit_post"),
+    **_each(Instead("ws_max_message", "SIZE"), "ws_max_size websocket_max_message_size"),
     **_each(Instead("ws_ping_interval", "SECONDS"), "websocket_ping_interval"),
     **_each(Instead("ws_compression", "true"), "ws_per_message_deflate"),
-    **_each(Instead(note="`greenserve check APP` reports them"), "check_config", "print_config"),
-    **_each(Instead(note="`greenserve --version` prints it"), "version", "v"),
+    **_each(Instead(note="`greenserve check APP` reports them"), "check_config print_config"),
+    **_each(Instead(note="`greenserve --version` prints it"), "version v"),
 }
-"""By name, with `_` for `-`: what to write here. Short options are here under their letter, in lower case."""
-
+"""By name, with `_` for `-`: what to write here. Short options stand under their letter, in lower case."""
 
 _FAMILIES = {
     "http2_": _ONE_PROTOCOL,
@@ -133,14 +129,14 @@ _FAMILIES = {
 
 
 def advice(name: str, write: Callable[[str, str], str]) -> str | None:
-    """What to tell a user who gives `name`, an option of another server; None when none has it.
+    """What to write instead of `name`, an option of another server; None when none has it.
 
-    write: how an option and a value are written where the user has written `name`.
+    write: how an option and a value are written in the place where `name` was found.
     """
     word = name.lstrip("-").replace("-", "_").lower()
-    instead = WORDS.get(word) or WORDS.get(word.removeprefix("no_"))
-    if instead is None:
-        instead = next((each for start, each in _FAMILIES.items() if word.removeprefix("no_").startswith(start)), None)
+    positive = word.removeprefix("no_")
+    family = next((each for start, each in _FAMILIES.items() if positive.startswith(start)), None)
+    instead = WORDS.get(word) or WORDS.get(positive) or family
     if instead is None:
         return None
     if not instead.option:

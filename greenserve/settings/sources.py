@@ -128,7 +128,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
         if variable.startswith(ENVIRONMENT_PREFIX) and variable not in known:
             name = variable.removeprefix(ENVIRONMENT_PREFIX)
             near = near_match(name, names)
-            # Kubernetes' GREENSERVE_PORT is a URL: that one is not meant for us.
+            # Kubernetes' GREENSERVE_PORT is a URL: that one is not meant for greenserve.
             hint = instead(name, Source.ENVIRONMENT) if "://" not in environ[variable] else None
             hint = f"; {hint}" if hint else f"; did you mean {near}?" if near else ""
             warnings.append(f"the environment variable {variable} is not an option of greenserve and is ignored{hint}")
