@@ -2,7 +2,7 @@
 
 ::
 
-with greenserve.testing.virtual_time(seed=7) as clock:
+    with greenserve.testing.virtual_time(seed=7) as clock:
         thread = greenserve.spawn(program)     # an hour of its sleeps and timeouts takes no time
         thread.wait()
         assert clock() == 3600.0
@@ -26,18 +26,18 @@ from greenserve.hub.starting import Start
 
 __all__ = ["VirtualClock", "virtual_time"]
 
-GRACE = 0.001  # real seconds in which something may come from descriptors that are waited for, before the clock jumps
+GRACE = 0.001  # real seconds in which an event may come from descriptors that are waited for, before the clock jumps
 PATIENCE = 5.0  # real seconds in which an operation in an OS thread may end, before the clock jumps all the same
 
 
 class VirtualClock:
-    """The time that the hub goes by, in seconds. Called, it says what time it is."""
+    """The time that the hub goes by, in seconds. A call returns it."""
 
     def __init__(self, start: float = 0.0) -> None:
         self._now = start
 
     def __call__(self) -> float:
-        """What time it is."""
+        """The time."""
         return self._now
 
     def advance(self, seconds: float) -> None:
@@ -119,9 +119,8 @@ def virtual_time(seed: int | None = None, start: float = 0.0) -> Iterator[Virtua
     """A hub of its own for the block, in virtual time: its sleeps, timeouts and deadlines take no real time.
 
     seed: run what is ready in an order that it decides; None: in the order in which it became ready. start: the
-    time at the beginning, in seconds. Yields the clock. What still runs at the end of the block is killed. The hub
-    of before is there again afterwards. Other OS threads are not seen, apart from the hub's own: time does not
-    wait for them.
+    time at the beginning, in seconds. Yields the clock. Green threads that still run at the end of the block are
+    killed, and the former hub is there again. Time does not wait for OS threads other than the hub's own.
 
     To be used in an OS thread's own code, not in a green thread: raises HubError there.
 

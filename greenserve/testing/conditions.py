@@ -1,7 +1,8 @@
-"""What a connection of the network in memory is like. No hub here, only values."""
+"""The conditions of a connection of the network in memory. No hub here, only values."""
 
 from __future__ import annotations
 
+import random
 from dataclasses import dataclass, fields
 
 
@@ -36,6 +37,10 @@ class Conditions:
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise ValueError(f"{name} must be at least {least}, not {value!r}")
+
+    def delay(self, chance: random.Random) -> float:
+        """Seconds that the next delivery takes."""
+        return self.latency + (chance.uniform(0, self.jitter) if self.jitter else 0.0)
 
 
 NAMES = frozenset(field.name for field in fields(Conditions))

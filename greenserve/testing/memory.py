@@ -37,7 +37,7 @@ class MemorySocket(socket.socket):
         state = "closed" if self._closed else "listening" if self.listening else f"to {self._peer}"
         return f"<MemorySocket {self._address}, {state}>"
 
-    # -- what it is
+    # -- its properties
 
     @property
     def family(self) -> Any:
@@ -55,7 +55,7 @@ class MemorySocket(socket.socket):
         return 0
 
     def fileno(self) -> int:
-        """-1: there is no descriptor."""
+        """-1: it has no descriptor."""
         return -1
 
     def getsockname(self) -> Any:
@@ -69,11 +69,11 @@ class MemorySocket(socket.socket):
         return self._peer
 
     def setsockopt(self, level: int, name: int, value: Any, length: int | None = None) -> None:
-        """Remember it."""
+        """Keep the option for `getsockopt`."""
         self._options[level, name] = value
 
     def getsockopt(self, level: int, name: int, length: int | None = None) -> Any:
-        """What was remembered, or 0."""
+        """The option's value, or 0."""
         return self._options.get((level, name), 0)
 
     # -- receiving
@@ -81,16 +81,12 @@ class MemorySocket(socket.socket):
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """As a socket's; MSG_PEEK is the only flag that means something."""
         stream = self._end(self._in)
-        if not stream.received:
-            self._await_data(stream)
-        return stream.take(bufsize, peek=bool(flags & socket.MSG_PEEK))
-
-    def _await_data(self, stream: Stream) -> None:
         deadline = self._deadline()
         while not stream.received and not stream.ended:
             if stream.error:
                 raise failure(stream.error)
             self._wait_at(stream.readable, deadline)
+        return stream.take(bufsize, peek=bool(flags & socket.MSG_PEEK))
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """As a socket's."""
@@ -106,7 +102,7 @@ class MemorySocket(socket.socket):
     # -- sending
 
     def send(self, data: Any, flags: int = 0, /) -> int:
-        """What there is room for, at least a byte."""
+        """Send as much as there is room for, at least a byte."""
         with memoryview(data) as view:
             return self._send(view.cast("B").tobytes(), self._deadline())
 
@@ -128,7 +124,7 @@ class MemorySocket(socket.socket):
         return len(taken)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
-        """Everything; the timeout is the whole call's."""
+        """Send everything; the timeout is the whole call's."""
         with memoryview(data) as view:
             octets = view.cast("B").tobytes()
         deadline = self._deadline()
@@ -136,7 +132,7 @@ class MemorySocket(socket.socket):
             octets = octets[self._send(octets, deadline) :]
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
-        """Several buffers; there are no descriptors to send along."""
+        """Send several buffers; descriptors cannot be sent along."""
         if tuple(ancdata):
             raise failure(errno.EOPNOTSUPP)
         return self.send(b"".join(bytes(buffer) for buffer in buffers), flags)

@@ -48,7 +48,7 @@ class Connection:
 
     @property
     def conditions(self) -> Conditions:
-        """What it is like now."""
+        """The present ones."""
         return self._streams[0].conditions
 
     def change(self, **conditions: Any) -> None:
@@ -91,7 +91,7 @@ class Listening:
 
 
 class Network:
-    """All of it. Made by `network`.
+    """A network in memory. Made by `network`.
 
     connections: those that were made, in that order. clock: the hub's.
     """
@@ -164,7 +164,7 @@ class Network:
         return ours
 
     def _travel(self, conditions: Conditions, deadline: float | None) -> None:
-        seconds = conditions.latency + (self.chance.uniform(0, conditions.jitter) if conditions.jitter else 0.0)
+        seconds = conditions.delay(self.chance)
         left = None if deadline is None else deadline - self.clock()
         if left is not None and left < seconds:
             sleep(max(0.0, left))
@@ -173,10 +173,8 @@ class Network:
 
     def _find(self, address: Any) -> Listening | None:
         key = _normal(address)
-        found = self._listening.get(key)
-        if found is None and isinstance(key, tuple):
-            found = next((self._listening[host, key[1]] for host in _ANY if (host, key[1]) in self._listening), None)
-        return found
+        keys = [key, *((host, key[1]) for host in _ANY)] if isinstance(key, tuple) else [key]
+        return next((self._listening[each] for each in keys if each in self._listening), None)
 
     def _bound(self, address: Any) -> Any:
         if isinstance(address, tuple) and len(address) >= 2 and address[1] == 0:
@@ -185,7 +183,7 @@ class Network:
 
 
 def _normal(address: Any) -> Any:
-    """What names the same place compares equal."""
+    """Addresses of the same place become equal."""
     if isinstance(address, tuple):
         return ("127.0.0.1" if address[0] == "localhost" else address[0], address[1])
     return address
@@ -196,9 +194,8 @@ def network(seed: int | None = None, **conditions: Any) -> Iterator[Network]:
     """A network in memory for the block: `greenserve.listen`, `connect`, `StreamServer` and `serve` of this OS thread
     use it instead of the system's.
 
-    seed: decides about all that is random in it. conditions: those of every connection (see `Conditions`). Yields the
-    network. Inside it there is neither TLS nor `select`, and there are no datagrams; names are not looked up, each is
-    a host.
+    seed: decides all that is random in it. conditions: those of every connection (see `Conditions`). Yields the
+    network. It has neither TLS nor `select` nor datagrams; names are not looked up, each is a host.
 
     >>> def echo(sock, address):
     ...     sock.sendall(sock.recv(100))

@@ -1,8 +1,7 @@
 """One direction of a connection in memory: bytes that are sent, under way, delivered, read.
 
-Invariant: `Stream` is the only place where bytes move, and the hub's clock the only one that says when. Deliveries keep
-their order, as TCP's do; of those of several connections that are due at the same time, the seed decides which comes
-first.
+Invariant: bytes move in `Stream` alone, and by the hub's clock alone. Deliveries keep their order, as TCP's do; of
+those of several connections that are due at the same time, the seed decides which comes first.
 """
 
 from __future__ import annotations
@@ -44,12 +43,12 @@ class Gate:
             raise TimeoutError("timed out")
 
     def open(self) -> None:
-        """Let the waiter go on and look."""
+        """Wake the waiter, which looks again."""
         wake(self._token)
 
 
 class Deliveries:
-    """What is due when; of what is due at the same time, chance decides which comes first."""
+    """Calls and when they are due; of those due at the same time, chance decides which comes first."""
 
     def __init__(self, hub: Any, chance: random.Random) -> None:
         self._hub = hub
@@ -117,10 +116,8 @@ class Stream:
             self._dispatch(None)
 
     def _dispatch(self, piece: bytes | None) -> None:
-        conditions = self.conditions
         self._under_way.append(piece)
-        delay = conditions.latency + (self._chance.uniform(0, conditions.jitter) if conditions.jitter else 0.0)
-        self._last = max(self._last, self._clock() + delay)
+        self._last = max(self._last, self._clock() + self.conditions.delay(self._chance))
         self._deliveries.at(self._last, self._deliver)
 
     # -- the way
