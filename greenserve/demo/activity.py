@@ -1,6 +1,6 @@
 """What the application has in progress right now: plain counters.
 
-They need no lock: green threads change places only where one waits, and no line here waits.
+They need no lock: green threads switch only where one waits, and no line here waits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Activity:
         return monotonic() - self.started
 
 
-class Seats:
+class Quota:
     """A bound on how many of something may exist at once."""
 
     def __init__(self, most: int) -> None:
@@ -42,14 +42,14 @@ class Seats:
         self.taken = 0
 
     def take(self, count: int = 1) -> bool:
-        """Take `count` seats, or none of them: False when they are not there."""
+        """Take `count` of the quota; False, and none is taken, when that many are not left."""
         if self.taken + count > self.most:
             return False
         self.taken += count
         return True
 
     def free(self, count: int = 1) -> None:
-        """Give seats back."""
+        """Give back what was taken."""
         self.taken -= count
 
 

@@ -21,7 +21,7 @@ READ = ("GET", "HEAD")
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """What answers a path. counted: part of "requests in flight", which is about work, not about watching it."""
+    """The handler of a path. counted: part of "requests in flight", which is about work, not about watching it."""
 
     handler: Handler
     methods: tuple[str, ...] = READ
@@ -56,17 +56,17 @@ SECURITY = [
 def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
     """The demo: a WSGI application (PEP 3333)."""
     route = ROUTES.get(environ.get("PATH_INFO") or "/")
-    finished = _nothing
-    if route is not None and route.counted:
+    counted = route is not None and route.counted
+    if counted:
         activity.enter()
-        finished = activity.leave
     try:
         response = _respond(route, environ)
     except BaseException:
-        finished()
+        if counted:
+            activity.leave()
         raise
     start_response(response.status, response.headers + SECURITY)
-    return Body(response.body, finished)
+    return Body(response.body, activity.leave) if counted else response.body
 
 
 def _respond(route: Route | None, environ: dict[str, Any]) -> Response:
@@ -83,11 +83,7 @@ def _checked(route: Route | None, request: Request) -> Route:
     if request.method not in route.methods:
         allowed = ", ".join(route.methods)
         raise Refused("405 Method Not Allowed", f"{request.path} answers {allowed} only.", [("Allow", allowed)])
-    # A page elsewhere could otherwise start bursts in the visitor's name. Programs such as curl send no such header.
+    # Another site's page could otherwise start bursts in the visitor's name. Programs such as curl send no such header.
     if request.method not in READ and request.environ.get("HTTP_SEC_FETCH_SITE", "none") not in ("same-origin", "none"):
         raise Refused("403 Forbidden", "Only the demo's own page may ask for this.")
     return route
-
-
-def _nothing() -> None:
-    """For routes that are not counted."""

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import Any
 
 from greenserve import rooms, websocket
-from greenserve.demo.activity import Seats
+from greenserve.demo.activity import Quota
 from greenserve.demo.web import Refused, Request, Response
 
 PREFIX = "demo/chat/"  # other parts of a program may have rooms too
@@ -21,7 +21,7 @@ PACE = 1.0  # and afterwards one in so many seconds
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
 
-seats = Seats(200)
+visitors = Quota(200)
 
 
 def chat(request: Request) -> Response:
@@ -29,23 +29,23 @@ def chat(request: Request) -> Response:
     name = request.parameters.get("room", ROOMS[0])
     if name not in ROOMS:
         raise Refused("404 Not Found", f"There are these rooms: {', '.join(ROOMS)}.")
-    who = cleaned(request.parameters.get("name", ""))[:MAX_NAME] or "Somebody"
-    if not seats.take():
-        raise Refused("503 Service Unavailable", f"{seats.most} people are here already.", [("Retry-After", "5")])
+    nickname = cleaned(request.parameters.get("name", ""))[:MAX_NAME] or "Guest"
+    if not visitors.take():
+        raise Refused("503 Service Unavailable", f"{visitors.most} people are here already.", [("Retry-After", "5")])
     try:
         with websocket.accept(request.environ, max_message=MAX_MESSAGE) as ws:
-            talk(ws, rooms.get(PREFIX + name), who)
+            talk(ws, rooms.get(PREFIX + name), nickname)
     except websocket.ConnectionClosed:
         pass
     finally:
-        seats.free()
+        visitors.free()
     return Response.text("")  # it goes nowhere: the connection was the WebSocket's
 
 
-def talk(ws: websocket.WebSocket, room: rooms.Room, who: str) -> None:
-    """One person's visit to a room: the code that the page shows."""
+def talk(ws: websocket.WebSocket, room: rooms.Room, name: str) -> None:
+    """One visit to a room: the code that the page shows."""
     allowance = Allowance()
-    with room.joined(ws, {"name": who}) as member:
+    with room.joined(ws, {"name": name}) as member:
         ws.send_json({"you": member.id})
         for message in ws:
             text = cleaned(message)[:MAX_TEXT] if isinstance(message, str) else ""
@@ -54,7 +54,7 @@ def talk(ws: websocket.WebSocket, room: rooms.Room, who: str) -> None:
             if not allowance.take():
                 ws.send_json({"refused": "Not so fast, please."})
                 continue
-            room.broadcast(as_json({"id": member.id, "name": who, "text": text}))
+            room.broadcast(as_json({"id": member.id, "name": name, "text": text}))
 
 
 @rooms.on_join
@@ -67,7 +67,7 @@ def tell_who_is_here(room: rooms.Room, _: rooms.Member) -> None:
 
 
 class Allowance:
-    """How often one person may speak: BURST times at once, then once in PACE seconds."""
+    """How often a member may speak: BURST times at once, then once in PACE seconds."""
 
     def __init__(self) -> None:
         self._left = float(BURST)
@@ -85,10 +85,10 @@ class Allowance:
 
 
 def cleaned(text: str) -> str:
-    """Without line ends, control characters, and what would turn the direction of the text around it."""
+    """Without line ends, control characters, and characters that change the direction of the text around them."""
     return _UNPRINTABLE.sub(" ", text).strip()
 
 
 def as_json(value: Any) -> str:
-    """As the page reads it."""
+    """The form in which the page reads a message."""
     return json.dumps(value, separators=(",", ":"))

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from greenserve.demo.activity import Seats, activity
+from greenserve.demo.activity import Quota, activity
 from greenserve.demo.slow import MAX_BURST
 from greenserve.demo.web import Body, Refused, Request, Response, json_line
 from greenserve.version import VERSION
@@ -23,7 +23,7 @@ INTERVAL = 0.1  # seconds between two samples
 LIFETIME = 3.0
 RETRY = 100
 
-watchers = Seats(100)
+watchers = Quota(100)
 
 
 def live(request: Request) -> Response:

@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 import greenserve
-from greenserve.demo.activity import Seats
+from greenserve.demo.activity import Quota
 from greenserve.demo.web import Body, Refused, Request, Response, json_line
 
 MAX_SECONDS = 10.0
@@ -28,11 +28,11 @@ SPARE_FILES = 64  # descriptors that a burst leaves for everything else
 PATIENCE = 60.0  # seconds that a client of a burst waits beyond the sleep, when the server is busy
 MAX_ERROR_KINDS = 3
 
-clients = Seats(2 * MAX_BURST)
+clients = Quota(2 * MAX_BURST)
 
 
 def slow(request: Request) -> Response:
-    """Sleep for a while, as a slow database or a slow upstream would make you wait."""
+    """Sleep for a while, as a request sleeps that waits for a slow database or a slow upstream."""
     seconds = request.number("seconds", 2.0, 0.0, MAX_SECONDS, "seconds")
     time.sleep(seconds)
     return Response.text(f"slept {seconds:g} s")
@@ -53,7 +53,7 @@ def burst(request: Request) -> Response:
 
 
 class Burst:
-    """`n` clients of /slow and what became of them. It holds `n` of the `clients` seats until each has ended."""
+    """`n` clients of /slow and what became of them. It holds `n` of the quota `clients` until each has ended."""
 
     def __init__(self, n: int, seconds: float, connect: Callable[[], HTTPConnection], path: str) -> None:
         self.n = n
@@ -82,7 +82,7 @@ class Burst:
         yield self._line(begin, finished=True)
 
     def abandon(self) -> None:
-        """The report's reader has gone. Clients that run go on to their end; those never spawned free their seats."""
+        """The report's reader has gone. Clients that run go on to their end; those never spawned are given back."""
         if not self._started:
             clients.free(self.n)
 
@@ -126,7 +126,7 @@ class Burst:
 
 
 def own_address(environ: dict[str, Any]) -> tuple[str, int]:
-    """Where this server can reach itself: host and port. Refused when that is no TCP address that speaks plain HTTP.
+    """Host and port at which this server can reach itself. Refused when that is not plain HTTP over TCP.
 
     The host comes from the listening socket, never from the Host header, which is whatever a client makes of it.
     """

@@ -24,8 +24,8 @@ WATCH_INTERVAL = 0.1  # seconds between two reports
 WATCH_PATIENCE = 30.0  # seconds to wait for news: for the upload to begin, or for its next byte
 
 
-class State(Enum):
-    """Where an upload is."""
+class UploadState(Enum):
+    """What became of an upload so far."""
 
     AWAITED = "awaited"
     RECEIVING = "receiving"
@@ -39,7 +39,7 @@ class Upload:
 
     received: int = 0
     total: int | None = None
-    state: State = State.AWAITED
+    state: UploadState = UploadState.AWAITED
 
     def line(self) -> bytes:
         """The progress as a line of JSON."""
@@ -65,19 +65,19 @@ def upload(request: Request) -> Response:
     identifier = request.token("id")
     length = declared_length(request.environ)
     if length is not None and length > MAX_UPLOAD:
-        raise Refused("413 Content Too Large", f"An upload may have {MAX_UPLOAD} bytes here.")
+        raise _too_large()
     progress = _find(identifier)
-    if progress.state is not State.AWAITED:
+    if progress.state is not UploadState.AWAITED:
         raise Refused("409 Conflict", f"An upload named {identifier} has already begun.")
     progress.total = length
-    progress.state = State.RECEIVING
+    progress.state = UploadState.RECEIVING
     begin = time.monotonic()
     try:
         digest = receive(request.environ["wsgi.input"], progress, pace)
     except BaseException:
-        progress.state = State.FAILED
+        progress.state = UploadState.FAILED
         raise
-    progress.state = State.COMPLETE
+    progress.state = UploadState.COMPLETE
     seconds = time.monotonic() - begin
     return Response.json({"received": progress.received, "sha256": digest, "seconds": round(seconds, 3)})
 
@@ -94,12 +94,16 @@ def receive(stream: Any, progress: Upload, pace: int) -> str:
         digest.update(piece)
         progress.received += len(piece)
         if progress.received > MAX_UPLOAD:
-            raise Refused("413 Content Too Large", f"An upload may have {MAX_UPLOAD} bytes here.")
+            raise _too_large()
         if pace:
             time.sleep(max(0.0, begin + progress.received / pace - time.monotonic()))
     if progress.total is not None and progress.received < progress.total:
         raise Refused("400 Bad Request", f"The body ended after {progress.received} of {progress.total} bytes.")
     return digest.hexdigest()
+
+
+def _too_large() -> Refused:
+    return Refused("413 Content Too Large", f"An upload may have {MAX_UPLOAD} bytes here.")
 
 
 def declared_length(environ: dict[str, Any]) -> int | None:
@@ -124,7 +128,7 @@ def reports(progress: Upload) -> Iterator[bytes]:
     last = None
     while time.monotonic() - news < WATCH_PATIENCE:
         # Asked before the line is sent: while it is being sent the upload may end, and the end has a line of its own.
-        ended = progress.state in (State.COMPLETE, State.FAILED)
+        ended = progress.state in (UploadState.COMPLETE, UploadState.FAILED)
         line = progress.line()
         if line != last:
             yield line

@@ -31,7 +31,7 @@ class Refused(Exception):
 class Body:
     """A response body that calls `on_close` exactly once, also when it was never iterated.
 
-    A generator's own `finally` would not do: a generator that was never started runs none of its code when closed.
+    A generator's own `finally` is not enough: a generator that was never started runs none of its code when closed.
     """
 
     def __init__(self, pieces: Iterable[bytes], on_close: Callable[[], None]) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from greenserve import rooms
 from greenserve.demo import chat
-from greenserve.demo.chat import BURST, MAX_TEXT, PACE, Allowance, cleaned, seats, talk
+from greenserve.demo.chat import BURST, MAX_TEXT, PACE, Allowance, cleaned, talk, visitors
 from greenserve.hub.hub import current_hub
 from greenserve.testing import virtual_time
 from tests.demo.support import Clock, call
@@ -64,7 +64,7 @@ def test_an_unknown_room_is_refused() -> None:
 
 
 def test_only_so_many_people_talk(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seats, "most", 0)
+    monkeypatch.setattr(visitors, "most", 0)
     answer = call("GET", "/chat")
     assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
-    assert seats.taken == 0
+    assert visitors.taken == 0

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from greenserve.demo import upload as upload_module
-from greenserve.demo.upload import MAX_KNOWN, State, Upload, receive, reports
+from greenserve.demo.upload import MAX_KNOWN, Upload, UploadState, receive, reports
 from greenserve.demo.web import Refused
 from tests.demo.support import Clock, begun, call
 
@@ -63,7 +63,7 @@ def test_a_body_that_ends_early_is_refused_and_the_watcher_told() -> None:
     answer = call("POST", "/upload?id=a", b"1234", CONTENT_LENGTH="5")
     assert answer.status == 400
     assert "after 4 of 5 bytes" in answer.text
-    assert upload_module._known["a"].state is State.FAILED
+    assert upload_module._known["a"].state is UploadState.FAILED
 
 
 def test_a_body_beyond_the_limit_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -97,9 +97,9 @@ def test_a_watcher_sees_the_bytes_arrive(clock: Clock) -> None:
     with begun("GET", "/upload/watch?id=a") as (_, pieces):
         assert b"awaited" in next(pieces)
         progress = upload_module._known["a"]
-        progress.state, progress.received, progress.total = State.RECEIVING, 10, 20
+        progress.state, progress.received, progress.total = UploadState.RECEIVING, 10, 20
         assert b'"received":10,"total":20,"state":"receiving"' in next(pieces)
-        progress.state, progress.received = State.COMPLETE, 20
+        progress.state, progress.received = UploadState.COMPLETE, 20
         assert b"complete" in next(pieces)
         assert list(pieces) == []
 
