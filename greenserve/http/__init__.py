@@ -5,7 +5,7 @@ from __future__ import annotations
 from .fields import Fields
 from .head import RequestHead
 from .limits import Limits
-from .request import CLOSED, NEED_DATA, Data, EndOfMessage, Event, Inbound, Signal, State
+from .request import CLOSED, NEED_DATA, EndOfMessage, Event, Inbound, Signal, State
 from .response import CONTINUE, LAST_CHUNK, Framing, ResponseHead, chunk, error_response, response_head
 
 __all__ = [
@@ -13,7 +13,6 @@ __all__ = [
     "CONTINUE",
     "LAST_CHUNK",
     "NEED_DATA",
-    "Data",
     "EndOfMessage",
     "Event",
     "Fields",

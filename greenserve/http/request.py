@@ -46,20 +46,14 @@ CLOSED: Final = Signal.CLOSED
 
 
 @dataclass(frozen=True, slots=True)
-class Data:
-    """A piece of the body, never empty. Pieces follow the network, not the chunks that the peer made."""
-
-    payload: bytes
-
-
-@dataclass(frozen=True, slots=True)
 class EndOfMessage:
     """The body is complete. trailers: (lower-case name, value), as in Fields.items; not part of the header section."""
 
     trailers: Items = ()
 
 
-Event = RequestHead | Data | EndOfMessage | Signal
+# bytes: a piece of the body, never empty. Pieces follow the network, not the chunks that the peer made.
+Event = RequestHead | bytes | EndOfMessage | Signal
 
 _NO_TRAILERS: Final = EndOfMessage()
 
@@ -87,7 +81,7 @@ class Inbound:
     """What one connection receives.
 
     state: see State. A RequestHead without a body (content_length 0, not chunked) is its own end of message; after any
-    other come Data and one EndOfMessage. Pipelined bytes wait inside until next_event() is called again.
+    other come pieces of its body and one EndOfMessage. Pipelined bytes wait inside until next_event() is called again.
     """
 
     __slots__ = (
@@ -258,7 +252,7 @@ class Inbound:
         self._left = left = left - len(payload)
         if not left:
             self.state = _END
-        return Data(payload)
+        return payload
 
     def _read_chunked_body(self) -> Event:
         body = self._body
@@ -267,7 +261,7 @@ class Inbound:
         payload, at = body.decode(bytes(self._buffer), self._at)
         self._consume(at)
         if payload:
-            return Data(payload)
+            return payload
         if body.part is not Part.NOTHING:
             return self._wait("the body")
         self.state = _END

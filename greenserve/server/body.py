@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from greenserve.errors import ClientDisconnected, ProtocolError, RequestTimeout
-from greenserve.http.request import CLOSED, Data, EndOfMessage, Inbound
+from greenserve.http.request import CLOSED, EndOfMessage, Inbound
 from greenserve.http.response import CONTINUE
 from greenserve.server.spool import Spool
 
@@ -32,6 +32,10 @@ class State(Enum):
     OPEN = "open"  # on its way
     ENDED = "ended"  # all of it has been read
     TAKEN = "taken"  # the application has the socket, and with it what is left of the body
+
+
+# Looking a member up in its Enum costs as much as a comparison of two; these are compared for every body.
+_EXPECTED, _WITHHELD, _OPEN, _ENDED, _TAKEN = State
 
 
 class Progress(Enum):
@@ -78,32 +82,37 @@ class RequestBody:
         self._skipped = 0  # bytes
         self._parked: float | None = None  # since when `take_in` waits
         self._waited = 0.0  # seconds
-        self.state = State.EXPECTED if expect_continue else State.OPEN
+        self.state = _EXPECTED if expect_continue else _OPEN
 
     def read_body(self) -> bytes:
         """The next piece; b"" at the end. Raises ProtocolError (RequestTimeout when the client is too slow),
         ClientDisconnected.
         """
-        if self.state is State.ENDED:
+        if self.state is _ENDED:
             return b""
-        if self.state is State.TAKEN:
+        if self.state is _TAKEN:
             raise ClientDisconnected("the application has taken the connection, and with it the request's body")
         connection = self._connection
+        inbound = connection.inbound
         while True:
             if self.unread <= 0:  # chunks: there may be thousands in what has come
                 connection.give_way()
-            event = connection.inbound.next_event()
-            if type(event) is Data:
-                self.state = State.OPEN
-                self.unread -= len(event.payload)
-                return event.payload
+            event = inbound.next_event()
+            if type(event) is bytes:
+                self.unread = unread = self.unread - len(event)
+                if unread:  # unknown for chunks: it is negative
+                    self.state = _OPEN
+                else:  # that was the last byte: the end needs no asking for
+                    inbound.next_event()
+                    self.state = _ENDED
+                return event
             if type(event) is EndOfMessage:
-                self.state = State.ENDED
+                self.state = _ENDED
                 return b""
             if event is CLOSED:
                 raise _gone()
-            if self.state is State.EXPECTED:
-                self.state = State.OPEN
+            if self.state is _EXPECTED:
+                self.state = _OPEN
                 connection.send(CONTINUE)
             self._receive()
             connection.give_way()
@@ -114,21 +123,15 @@ class RequestBody:
         Not when the client waits for 100 Continue: it may send the body after the final response, or may not. From
         now on it gets no 100 any more, which would be taken for a part of the response.
         """
-        if self.state is State.EXPECTED:
-            self.state = State.WITHHELD
-        return self.state is State.ENDED or (self.state is State.OPEN and self.unread <= SKIP_LIMIT)
-
-    def is_read(self) -> bool:
-        """Whether nothing is left of a body of known length, though the application may not have asked for its end."""
-        if self.state is State.OPEN and not self.unread and type(self._connection.inbound.next_event()) is EndOfMessage:
-            self.state = State.ENDED
-        return self.state is State.ENDED
+        if self.state is _EXPECTED:
+            self.state = _WITHHELD
+        return self.state is _ENDED or (self.state is _OPEN and self.unread <= SKIP_LIMIT)
 
     def invite(self) -> None:
         """Ask for it with 100 Continue, if the client waits for that and nothing has come."""
-        if self.state is State.EXPECTED and not self._connection.inbound.trailing_data:
+        if self.state is _EXPECTED and not self._connection.inbound.trailing_data:
             self._connection.send(CONTINUE)
-        self.state = State.OPEN
+        self.state = _OPEN
 
     def take_in(self, spool: Spool) -> Progress:
         """Store what has come. Never waits. Raises ProtocolError, ClientDisconnected."""
@@ -138,11 +141,11 @@ class RequestBody:
             self._parked = None
         while not hub.turn_is_over():
             event = connection.inbound.next_event()
-            if type(event) is Data:
-                spool.write(event.payload)
+            if type(event) is bytes:
+                spool.write(event)
             elif type(event) is EndOfMessage:
                 spool.complete()
-                self.state = State.ENDED
+                self.state = _ENDED
                 return Progress.ENDED
             elif event is CLOSED:
                 raise _gone()
@@ -162,11 +165,11 @@ class RequestBody:
                 if connection.host.hub.turn_is_over():
                     return Progress.TURN_OVER
                 event = connection.inbound.next_event()
-                if type(event) is Data:
-                    self._skipped += len(event.payload)
-                    self.unread -= len(event.payload)
+                if type(event) is bytes:
+                    self._skipped += len(event)
+                    self.unread -= len(event)
                 elif type(event) is EndOfMessage:
-                    self.state = State.ENDED
+                    self.state = _ENDED
                     return Progress.ENDED
                 elif event is CLOSED:
                     break

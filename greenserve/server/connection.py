@@ -41,13 +41,15 @@ from greenserve.wsgi.input import EMPTY, Input
 
 logger = logging.getLogger("greenserve.server")
 
-HEAD_READ = 16384  # bytes: several times a browser's head, and malloc serves it without asking the kernel
+# bytes: a head and a body of 64 KiB, most forms and calls of an API. From 128 KiB on malloc asks the kernel each time.
+HEAD_READ = 65536 + 4096
 LINGER_SECONDS = 2.0  # RFC 9112 §9.6: read on after the last response, or a reset may destroy it on its way
 LINGER_LIMIT = 1 << 20  # bytes thrown away at the most
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends a reset
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
 _IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
+_ENDED = State.ENDED
 
 NEXT: dict[Phase, frozenset[Phase]] = {
     _IDLE: frozenset({_RUN, _CLOSED}),
@@ -477,10 +479,11 @@ class Connection(Wire):
     def _end_body(self, file: Input) -> None:
         """The request is over: what the application still does with its body must not touch the next one."""
         file.release()
-        self._drop_spool()
+        if self.spool is not None:
+            self._drop_spool()
         if self.descriptor.reader is not None:  # a green thread of the application's waits for it
             self.close()
-        elif self.body is not None and self.body.state is State.ENDED:
+        elif self.body is not None and self.body.state is _ENDED:
             self.body = None
 
     def _drop_spool(self) -> None:
@@ -499,9 +502,6 @@ class Connection(Wire):
             self._end()
             return False
         if self.body is None:
-            return True
-        if self.request is not None and self.request.content_length and self.body.is_read():  # as most have been
-            self.body = None
             return True
         if self.body.state is not State.OPEN:
             self._end()
@@ -577,7 +577,7 @@ class Connection(Wire):
         assert request is not None
         if body is not None:
             # RFC 9110 §7.8: not before the request is complete, or its rest would be taken for the other protocol.
-            if request.fields.upgrade and body.state is not State.ENDED and (body.unread or request.chunked):
+            if request.fields.upgrade and body.state is not State.ENDED:
                 raise BadRequest("the connection changes its protocol behind the request, and its body was not read")
             body.state = State.TAKEN
         self._enter(_UPGRADED)

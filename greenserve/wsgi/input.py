@@ -54,17 +54,20 @@ class Input:
             return data
         pieces = [data] if data else []
         wanted -= len(data)
-        while wanted and self._next_piece():
-            data = self._piece.read(wanted)
-            pieces.append(data)
-            wanted -= len(data)
+        while wanted and (piece := self._next_piece()):
+            if len(piece) > wanted:
+                self._piece = BytesIO(piece)
+                piece = self._piece.read(wanted)
+            pieces.append(piece)
+            wanted -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def read1(self, size: int | None = -1) -> bytes:
         """What has come, waiting only when that is nothing; at most `size` bytes."""
         self._look()
         data = self._piece.read(size)
-        if not data and size != 0 and self._next_piece():
+        if not data and size != 0:
+            self._piece = BytesIO(self._next_piece())
             data = self._piece.read(size)
         return data
 
@@ -83,7 +86,8 @@ class Input:
             return line
         pieces = [line]
         wanted -= len(line)
-        while wanted and not line.endswith(b"\n") and self._next_piece():
+        while wanted and not line.endswith(b"\n") and (piece := self._next_piece()):
+            self._piece = BytesIO(piece)
             line = self._piece.readline(wanted)
             pieces.append(line)
             wanted -= len(line)
@@ -144,18 +148,16 @@ class Input:
         if self._calls % LOOK_EVERY == 0:
             self._give_way()
 
-    def _next_piece(self) -> bool:
-        """Wait for the next piece. Returns whether there is one."""
+    def _next_piece(self) -> bytes:
+        """Wait for the next piece; b"" at the end."""
         if self._ended:
-            return False
+            return b""
         if self._source is None:
             raise ValueError("the request is over: its body must be read before the application has answered")
         piece = self._source.read_body()
         if not piece:
             self._ended = True
-            return False
-        self._piece = BytesIO(piece)
-        return True
+        return piece
 
 
 class _NoBody:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from greenserve.errors import ProtocolError
-from greenserve.http import CLOSED, NEED_DATA, Data, EndOfMessage, Inbound, Limits, RequestHead
+from greenserve.http import CLOSED, NEED_DATA, EndOfMessage, Inbound, Limits, RequestHead
 
 LIMITS = Limits()
 
@@ -103,11 +103,10 @@ class Player:
                     head, body = event, []
                 else:
                     out.append(Message(event))
-            elif isinstance(event, Data):
+            elif type(event) is bytes:
                 assert head is not None
-                assert event.payload
-                assert type(event.payload) is bytes
-                body.append(event.payload)
+                assert event
+                body.append(event)
             elif isinstance(event, EndOfMessage):
                 out.append(Message(head, b"".join(body), event.trailers))
                 head = None

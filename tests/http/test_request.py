@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from greenserve import errors
-from greenserve.http import CLOSED, NEED_DATA, Data, EndOfMessage, Inbound, Limits, RequestHead, State
+from greenserve.http import CLOSED, NEED_DATA, EndOfMessage, Inbound, Limits, RequestHead, State
 
 from .support import LIMITS, Begun, Message, Refused, octets, one_head, play, refusal
 
@@ -35,10 +35,10 @@ def test_a_request_without_a_body_is_its_own_end(inbound):
 def test_a_body_has_data_and_one_end(inbound):
     inbound.receive_data(post(5) + b"he")
     assert inbound.next_event().content_length == 5
-    assert inbound.next_event() == Data(b"he")
+    assert inbound.next_event() == b"he"
     assert inbound.next_event() is NEED_DATA
     inbound.receive_data(b"llo")
-    assert inbound.next_event() == Data(b"llo")
+    assert inbound.next_event() == b"llo"
     assert inbound.next_event() == EndOfMessage(())
     assert inbound.next_event() is NEED_DATA
 
@@ -48,7 +48,7 @@ def test_a_chunked_body_has_data_and_one_end_with_the_trailers(inbound):
     head = inbound.next_event()
     assert head.chunked
     assert head.content_length == 0
-    assert inbound.next_event() == Data(b"hello")
+    assert inbound.next_event() == b"hello"
     assert inbound.next_event() == EndOfMessage((("x-sum", "1"),))
     assert head.fields.get("x-sum") is None
 
@@ -59,7 +59,7 @@ def test_a_large_piece_of_a_body_is_not_copied(inbound):
     inbound.next_event()
     for _ in range(3):
         inbound.receive_data(piece)
-        assert inbound.next_event().payload is piece
+        assert inbound.next_event() is piece
 
 
 @pytest.mark.parametrize("begin", [post(3 * 65536), CHUNKED + b"30000\r\n"])
@@ -69,7 +69,7 @@ def test_what_was_handed_out_is_not_kept(inbound, begin):
     inbound.next_event()
     for _ in range(2):
         inbound.receive_data(b"x" * 65536)
-        assert len(inbound.next_event().payload) == 65536
+        assert len(inbound.next_event()) == 65536
         assert inbound._buffer == b""
 
 
@@ -80,7 +80,7 @@ def test_a_large_piece_of_a_chunk_is_not_copied(inbound):
     assert inbound.next_event() is NEED_DATA
     for _ in range(2):
         inbound.receive_data(piece)
-        assert inbound.next_event().payload is piece
+        assert inbound.next_event() is piece
     inbound.receive_data(b"\r\n0\r\n\r\n")
     assert inbound.next_event() == EndOfMessage(())
 
@@ -92,8 +92,8 @@ def test_one_event_stands_for_a_bounded_number_of_tiny_chunks(chunk):
     inbound.receive_data(CHUNKED + chunk * 20_000 + b"0\r\n\r\n")
     inbound.next_event()
     pieces = []
-    while isinstance(event := inbound.next_event(), Data):
-        pieces.append(event.payload)
+    while type(event := inbound.next_event()) is bytes:
+        pieces.append(event)
     assert event == EndOfMessage(())
     assert b"".join(pieces) == b"x" * 20_000
     assert max(map(len, pieces)) <= 500
@@ -197,14 +197,14 @@ def test_a_list_of_very_many_members_is_refused(field, member):
 def test_tiny_chunks_of_one_piece_come_as_one_event(inbound):
     inbound.receive_data(CHUNKED + b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
     inbound.next_event()
-    assert inbound.next_event() == Data(b"x" * 100)
+    assert inbound.next_event() == b"x" * 100
     assert inbound.next_event() == EndOfMessage(())
 
 
 def test_data_before_a_fault_is_handed_out_first(inbound):
     inbound.receive_data(CHUNKED + b"1\r\nx\r\nnonsense\r\n")
     inbound.next_event()
-    assert inbound.next_event() == Data(b"x")
+    assert inbound.next_event() == b"x"
     with pytest.raises(errors.BadRequest):
         inbound.next_event()
 
@@ -216,7 +216,7 @@ def test_the_end_of_a_body_and_the_next_head_are_not_taken_for_a_head_seen_befor
     inbound.receive_data(post(1))
     inbound.next_event()
     inbound.receive_data(known)
-    assert inbound.next_event() == Data(b"x")
+    assert inbound.next_event() == b"x"
     assert inbound.next_event() == EndOfMessage(())
     assert inbound.next_event().method == "GET"
 
@@ -391,7 +391,7 @@ def test_data_may_come_while_pipelined_requests_wait(inbound):
     inbound.receive_data(b"bc" + GET[:5])
     assert inbound.next_event().content_length == 3
     inbound.receive_data(GET[5:])
-    assert inbound.next_event() == Data(b"abc")
+    assert inbound.next_event() == b"abc"
     assert inbound.next_event() == EndOfMessage(())
     assert inbound.next_event().path == "/"
 
