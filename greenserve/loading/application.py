@@ -1,7 +1,7 @@
 """From the text `module:attribute` to the WSGI application it names, and a clear sentence where that fails.
 
-This stands beside `settings`, under everything that may load an application (the command, and each worker process that
-loads its own copy): it is not part of `wsgi`, which is given a callable and does not know where it came from.
+It is not part of `wsgi`, which is given a callable and does not know where that came from: the command loads an
+application, and so will each worker process.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def load_application(text: str, directory: str | None = None) -> WSGIApplication
 
 
 def _refuse_files(text: str, module: str, expression: str) -> None:
-    """`path/app.py` is what a shell completes, so it is the commonest mistake; say the same thing as a module."""
+    """`path/app.py` is what a shell completes, so it is the commonest mistake; the error names it as a module."""
     if not (module.endswith(".py") or "/" in module or os.sep in module or module in (".", "..")):
         return
     if Path(module).is_dir():
@@ -106,29 +106,29 @@ def _refuse_files(text: str, module: str, expression: str) -> None:
         raise LoadError(f"{text!r} is a file that defines no application; {_in_directory(parent or '.')}")
     raise LoadError(
         f"{text!r} is a path; an application is named as a module: "
-        + any_of([_from_here(parent, f"{name}:{each}") for each in ([expression] if expression else names or ["app"])])
+        + any_of([_as_module(parent, f"{name}:{each}") for each in ([expression] if expression else names or ["app"])])
     )
 
 
 def _in_directory(directory: str) -> str:
-    """What to write for an application that is in a directory."""
+    """The end of an error: how to name an application that is in a directory."""
     found = in_directory(Path(directory))
     if not found:
         return f"no application is defined at the top level of the files there. The forms are {FORMS}"
     is_package = Path(directory, "__init__.py").exists()
-    names = [_from_here(directory, each) if is_package else _elsewhere(directory, each) for each in found]
+    names = [_as_module(directory, each) if is_package else _with_chdir(directory, each) for each in found]
     return f"an application is named as a module: {any_of(names)}"
 
 
-def _from_here(directory: str, name: str) -> str:
-    """A module of `directory`, as one is named that is started in the working directory."""
+def _as_module(directory: str, name: str) -> str:
+    """`name`, an application in `directory`, as it is written in the working directory."""
     inner = os.path.normpath(directory) if directory else "."
     if Path(inner).is_absolute() or inner.startswith(".."):
-        return _elsewhere(directory, name)
+        return _with_chdir(directory, name)
     return name if inner == "." else f"{inner.replace(os.sep, '.')}.{name}"
 
 
-def _elsewhere(directory: str, name: str) -> str:
+def _with_chdir(directory: str, name: str) -> str:
     return name if os.path.normpath(directory) == "." else f"--chdir {directory} {name}"
 
 
@@ -171,7 +171,7 @@ def _import(reference: Reference, directory: str) -> ModuleType:
 
 
 def _not_found(reference: Reference, missing: str, directory: str) -> str:
-    """Our own import found nothing: name what was searched, and what is there that looks like it."""
+    """Where the module was looked for, and what is there that looks like it."""
     parent, _, last = missing.rpartition(".")
     package = sys.modules.get(parent)
     if package is not None and not hasattr(package, "__path__"):
@@ -198,16 +198,15 @@ def _failed_import(reference: Reference, error: ImportError, frame: tuple[str, i
     """The application's module exists, and an import in it (or deeper) failed."""
     place = f"{frame[0]}, line {frame[1]}," if frame else f"{reference.module!r}"
     if isinstance(error, ModuleNotFoundError) and error.name is not None:
-        text = (
+        return LoadError(
             f"{place} imports {error.name!r}, which cannot be found; install what provides it into this environment "
             f"({sys.prefix}), or correct the name"
         )
-        return LoadError(text)
     return LoadError(f"{place} has an import that failed: {error}", _details(error))
 
 
 def _own_frame(trace: TracebackType | None) -> tuple[str, int] | None:
-    """File and line of the innermost frame that is neither importlib's nor ours: the statement that failed."""
+    """File and line of the innermost frame that is neither importlib's nor this file's: the statement that failed."""
     frames = [frame for frame in traceback.extract_tb(trace) if not _is_machinery(frame.filename)]
     return (frames[-1].filename, frames[-1].lineno or 0) if frames else None
 
@@ -234,7 +233,7 @@ def _find(reference: Reference, module: ModuleType, directory: str) -> object:
             near = _near_attribute(name, target)
             hint = f"; did you mean {near!r}?" if near else ""
             if not near and target is module and not any(hasattr(module, each) for each in DEFAULT_ATTRIBUTES):
-                hint = _others(module, directory)
+                hint = _alternatives(module, directory)
             raise LoadError(f"{owner!r} ({_origin(module)}) has no attribute {name!r}{hint}") from None
         except Exception as error:  # a property or a module's __getattr__
             raise _raised(f"reading {name!r} for {reference.text!r}", error) from error
@@ -247,10 +246,10 @@ def _no_default(module: ModuleType, directory: str) -> str:
     for factory in _FACTORIES:
         if callable(getattr(module, factory, None)):
             return f"{text}; it has a factory: use {name}:{factory}()"
-    return text + (_others(module, directory) or f"; name the attribute: {name}:ATTRIBUTE")
+    return text + (_alternatives(module, directory) or f"; name the attribute: {name}:ATTRIBUTE")
 
 
-def _others(module: ModuleType, directory: str) -> str:
+def _alternatives(module: ModuleType, directory: str) -> str:
     """The end of a hint: applications in the module, in its package, or else in the directory; or nothing."""
     name = module.__name__
     named = [f"{name}:{each}" for each in in_module(module)]
@@ -297,7 +296,7 @@ def _check(reference: Reference, target: object) -> None:
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
-        return  # a callable of C has none; it is believed
+        return  # a callable of C has none, and may well be a WSGI application
     try:
         signature.bind({}, None)
     except TypeError:
@@ -354,7 +353,7 @@ def _raised(what: str, error: BaseException) -> LoadError:
 
 
 def _details(error: BaseException) -> str:
-    """The traceback from the application's first frame on: ours and importlib's would only hide it."""
+    """The traceback from the application's first frame on: importlib's frames would only hide it."""
     trace = error.__traceback__
     while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
         trace = trace.tb_next

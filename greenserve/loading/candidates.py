@@ -32,13 +32,14 @@ _MOST_FILES = 100
 
 def in_module(module: ModuleType) -> list[str]:
     """The names of what looks like a WSGI application in an imported module, but for functions it has imported."""
-    return [name for name, value in vars(module).items() if not name.startswith("_") and _looks_like_one(value, module)]
+    named = [(name, value) for name, value in vars(module).items() if not name.startswith("_")]
+    return [name for name, value in named if _looks_like_wsgi(value, module)]
 
 
 def in_file(path: Path, *, asgi: bool = False) -> list[str]:
     """The names of the applications that a file of Python defines at its top level; the default ones come first.
 
-    asgi: whether those are wanted, too, that are not WSGI's.
+    asgi: whether ASGI applications are wanted, too.
     """
     try:
         if path.stat().st_size > _LARGEST_FILE:
@@ -73,7 +74,7 @@ def any_of(references: list[str]) -> str:
 
 
 def is_asgi(target: object) -> bool:
-    """Whether it is an ASGI application: a coroutine function, or one that takes scope, receive and send.
+    """Whether it is an ASGI application: a coroutine function, or a callable of scope, receive and send.
 
     ASGI 2 has a callable of scope that returns a coroutine function.
     """
@@ -87,7 +88,7 @@ def is_asgi(target: object) -> bool:
     return parameters[:1] == ["scope"] or {"receive", "send"} <= set(parameters)
 
 
-def _looks_like_one(value: object, module: ModuleType) -> bool:
+def _looks_like_wsgi(value: object, module: ModuleType) -> bool:
     if isinstance(value, ModuleType) or inspect.isclass(value) or not callable(value) or is_asgi(value):
         return False
     if inspect.isroutine(value) and getattr(value, "__module__", None) != module.__name__:
