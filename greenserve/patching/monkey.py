@@ -94,7 +94,7 @@ def monkey_patch(**which: bool) -> None:
 
 
 _OURS = frozenset(
-    {"greenserve", "greenlet", "h11", "click", "websockets", "__main__", "sitecustomize", "usercustomize"}
+    {"greenserve", "greenlet", "h11", "click", "websockets", "wsproto", "__main__", "sitecustomize", "usercustomize"}
 )
 """What is imported before a patch by the patch itself, by the command, or by the interpreter's start."""
 
