@@ -19,7 +19,7 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 BASE = {"errors", "settings", "version"}
 PROTOCOLS = {"http", "wsgi", "websocket"}
 TWIN_MAKING = {"patching.polling", "patching.rebind", "patching.reimport"}  # what patching and its twins are made with
-SERVER = BASE | PROTOCOLS | {"hub", "green", "net", "patching", "rooms"} | TWIN_MAKING
+SERVER = BASE | PROTOCOLS | {"hub", "green", "net", "patching", "rooms", "compat.websocket"} | TWIN_MAKING
 # Modules that only give names of the hub and the green twins another place to be found at, most of them Eventlet's.
 NAMES = {
     "debug",
@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "websocket": BASE | {"http", "hub", "green", "net"},
     "rooms": BASE | {"hub", "green", "net", "patching.rebind", "websocket"},
     "server": SERVER,
+    "compat.websocket": BASE | {"websocket"},
     "compat": SERVER | {"server"},
     "admin": SERVER | {"server"},
     "supervisor": SERVER | {"server", "admin", "loading"},
@@ -60,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"hub", "green", "patching"} for name in NAMES},
 }
 # Public names above their own room: imported when they are first asked for.
-FACES: dict[Path, set[str]] = {Path("wsgi/__init__.py"): {"compat"}}
+FACES = {Path("wsgi/__init__.py"): {"compat"}, Path("websocket/__init__.py"): {"compat.websocket"}}
 
 # Sans-IO: bytes and events in, bytes and events out.
 CLOCK = {"sched", "time"}

@@ -19,12 +19,12 @@ from wsgiref.types import WSGIApplication
 import greenserve
 from greenserve import server
 from greenserve.cli.logs import configure_logging, enable_loggers
+from greenserve.compat.websocket.engineio import engineio_warning
 from greenserve.errors import ConfigurationError
 from greenserve.loading import load_application
 from greenserve.patching import other_hubs
 from greenserve.settings import Resolution, Settings
 from greenserve.version import VERSION
-from greenserve.websocket.compat import engineio_warning
 
 _logger = logging.getLogger("greenserve.cli")
 

@@ -16,6 +16,7 @@ from email.utils import formatdate
 from enum import Enum
 
 from greenserve import rooms, websocket
+from greenserve.compat.websocket import upgradable
 from greenserve.http.limits import Limits
 from greenserve.http.request import Inbound
 from greenserve.hub.event import Flag
@@ -28,7 +29,6 @@ from greenserve.server.spool import Budget
 from greenserve.server.wire import Phase
 from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
-from greenserve.websocket.compat import upgradable
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.wsgi.environ import EnvironTemplate

@@ -1,6 +1,6 @@
 """As Eventlet's documentation teaches, with the import changed."""
 
-from greenserve.websocket.compat import WebSocketWSGI
+from greenserve.websocket import WebSocketWSGI
 
 
 @WebSocketWSGI
