@@ -47,3 +47,9 @@ def socket(name: str) -> str:
     except websocket.ConnectionClosed:
         pass
     return ""  # it goes nowhere: the connection was the WebSocket's
+
+
+@app.errorhandler(websocket.HandshakeRejected)
+def refused(error: websocket.HandshakeRejected) -> tuple[bytes, str, list[tuple[str, str]]]:
+    # A page of another site, say. Without this Flask would answer 500, as it does to every error of a view.
+    return error.body, error.status_line, error.response_headers

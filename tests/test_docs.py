@@ -10,19 +10,21 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import REPOSITORY
+from tests.documents import DOCS, Page
 from tests.e2e.server_process import run_command
 
-DOCS = REPOSITORY / "docs"
-GUIDES = ("hub.md", "rooms.md", "websocket.md", "drivers.md", "from_eventlet.md", "from_gevent.md")
+GUIDES = {
+    name: Page(DOCS / name)
+    for name in ("hub.md", "rooms.md", "websocket.md", "drivers.md", "from_eventlet.md", "from_gevent.md")
+}
 
 
 def programs() -> list[object]:
     found: list[object] = []
-    for guide in GUIDES:
-        text = (DOCS / guide).read_text("utf-8")
-        for match in re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
-            title = re.findall(r"^##+ (.+)$", text[: match.start()], re.MULTILINE)[-1]
-            found.append(pytest.param(match[1], id=f"{guide}: {title}"))
+    for name, guide in GUIDES.items():
+        for match in re.finditer(r"^```python\n(.*?)^```", guide.text, re.MULTILINE | re.DOTALL):
+            title = re.findall(r"^##+ (.+)$", guide.text[: match.start()], re.MULTILINE)[-1]
+            found.append(pytest.param(match[1], id=f"{name}: {title}"))
     return found
 
 
@@ -35,13 +37,13 @@ def test_a_program_in_a_guide_runs(tmp_path: Path, program: str) -> None:
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_every_block_of_a_guide_is_python(guide: str) -> None:
-    assert set(re.findall(r"^```(\w+)$", (DOCS / guide).read_text("utf-8"), re.MULTILINE)) <= {"python"}
+    assert {language for language, _ in GUIDES[guide].blocks if language} <= {"python"}
 
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_every_name_of_ours_in_a_guide_exists(guide: str) -> None:
-    text = (DOCS / guide).read_text("utf-8")
-    names = set(re.findall(r"(?<!\")\bgreenserve((?:\.\w+)+)", text))  # keys of the environ are in quotes
+    # Keys of the environ are in quotes.
+    names = set(re.findall(r"(?<!\")\bgreenserve((?:\.\w+)+)", GUIDES[guide].text))
     assert names
     for dotted in names:
         found = importlib.import_module("greenserve")
@@ -53,10 +55,17 @@ def test_every_name_of_ours_in_a_guide_exists(guide: str) -> None:
             found = getattr(found, name)
 
 
-@pytest.mark.parametrize("guide", GUIDES)
-def test_every_link_of_a_guide_leads_somewhere(guide: str) -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", (DOCS / guide).read_text("utf-8")):
-        assert "://" in target or (DOCS / target.partition("#")[0]).exists(), target
+PAGES = [Page(path) for path in sorted([*REPOSITORY.glob("*.md"), *DOCS.glob("*.md")])]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+def test_every_link_of_a_page_leads_somewhere(page: Page) -> None:
+    assert page.missing_links() == []
+
+
+def test_the_index_has_every_page() -> None:
+    linked = re.findall(r"\]\((\w[\w.-]+\.md)\)", Page(DOCS / "README.md").text)
+    assert sorted(linked) == sorted(page.path.name for page in PAGES if page.path.parent == DOCS)[1:]
 
 
 def test_the_page_of_drivers_is_what_the_generator_prints() -> None:

@@ -1,13 +1,18 @@
-"""The README tells the truth: every Python block and every command in it is run, in one directory, with free ports."""
+"""README, docs/serve.md and docs/deploy.md tell the truth: every Python block and every command in them is run.
+
+The files of a page and its commands share one directory, as they would a reader's, with free ports.
+"""
 
 from __future__ import annotations
 
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import tomllib
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,85 +21,161 @@ import pytest
 from greenserve.cli.exits import EXIT_CODES
 from greenserve.settings import OPTIONS, resolve
 from tests.conftest import REPOSITORY
+from tests.documents import DOCS, Page, file_name
 from tests.e2e.server_process import ServerProcess, run_command
 
-README = (REPOSITORY / "README.md").read_text()
-BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
-PYTHON = [text for language, text in BLOCKS if language == "python"]
-COMMANDS = [line for language, text in BLOCKS if language == "shell" for line in text.splitlines() if line.strip()]
+README, SERVE, DEPLOY = Page(REPOSITORY / "README.md"), Page(DOCS / "serve.md"), Page(DOCS / "deploy.md")
+PAGES = (README, SERVE, DEPLOY)
+
+# What a reader of docs/serve.md has already.
+DJANGO = {
+    "mysite/__init__.py": "",
+    "mysite/settings.py": "SECRET_KEY = 'a'\nROOT_URLCONF = 'mysite.urls'\nALLOWED_HOSTS = ['*']\n",
+    "mysite/urls.py": "from django.http import HttpResponse\nfrom django.urls import path\n\n"
+    "urlpatterns = [path('', lambda request: HttpResponse('hello'))]\n",
+    "mysite/wsgi.py": "import os\n\nfrom django.core.wsgi import get_wsgi_application\n\n"
+    "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings')\napplication = get_wsgi_application()\n",
+}
 
 
-def file_name(block: str) -> str | None:
-    """A block whose first line is a comment with a file's name is that file; the others are programs."""
-    match = re.match(r"# (\w+\.(?:py|toml))\n", block)
-    return match[1] if match else None
+def each(choose: Callable[[Page], list[str]]) -> list[object]:
+    """The parameters (page, text) of a test, for each text that `choose` takes from a page."""
+    return [
+        pytest.param(page, text, id=f"{page.path.name}: {text.strip().splitlines()[0]}")
+        for page in PAGES
+        for text in choose(page)
+    ]
 
 
-def commands(*programs: str) -> list[str]:
-    return [line for line in COMMANDS if shlex.split(line)[0] in programs]
+def of_greenserve(*names: str, others: bool = False) -> Callable[[Page], list[str]]:
+    """Chooses the commands `greenserve NAME`; with `others` those of all other names."""
+    return lambda page: [line for line in page.commands("greenserve") if (shlex.split(line)[1] in names) is not others]
 
 
-def serves(command: str) -> bool:
-    return shlex.split(command)[1] not in {"check", "run"}
+ENDS = ("check", "run", "health")
 
 
 @pytest.fixture
-def directory(tmp_path: Path) -> Path:
-    """A directory with the files that the README shows, but for its settings."""
-    for block in PYTHON:
-        name = file_name(block)
-        if name:
-            (tmp_path / name).write_text(block.replace(":8000", ":0"))
-    return tmp_path
+def directory(tmp_path: Path) -> Callable[[Page], Path]:
+    """Makes a directory with the files of a page, but for its settings."""
+
+    def made(page: Page) -> Path:
+        for name, text in DJANGO.items():
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text(text)
+        for block in page.in_language("python"):
+            name = file_name(block)
+            if name:
+                (tmp_path / name).write_text(block.replace(":8000", ":0"))
+        return tmp_path
+
+    return made
+
+
+def here(command: str, directory: Path) -> list[str]:
+    """The words of a command, with free ports and with the directory's own paths in the place of /tmp."""
+    return shlex.split(re.sub(r":80\d\d\b", ":0", command).replace("/tmp/", f"{directory}/"))
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
-    assert {language for language, _ in BLOCKS} <= {"python", "shell", "toml"}
-    known = commands("pip", "make", "greenserve", "curl", "docker")
-    assert known == COMMANDS
-    assert PYTHON
+    for page in PAGES:
+        kinds = {"python", "shell", "toml"} | ({"nginx", "ini", "dockerfile"} if page is DEPLOY else set())
+        assert {language for language, _ in page.blocks} <= kinds
+        assert page.commands("pip", "make", "greenserve", "curl", "docker") == page.commands()
+        assert page.in_language("python")
 
 
-@pytest.mark.parametrize("command", [line for line in commands("greenserve") if serves(line)])
-def test_a_command_that_serves_answers_and_stops_gracefully(directory: Path, command: str) -> None:
-    arguments = shlex.split(command.replace(":8000", ":0"))[1:]
-    with ServerProcess(*arguments, bind=(), env={"GREENSERVE_BIND": "127.0.0.1:0"}, cwd=directory) as server:
-        with urllib.request.urlopen(server.url) as response:
-            assert response.status == 200
-        for line in commands("curl"):
-            port = str(urlsplit(server.url).port)
-            done = subprocess.run(
-                shlex.split(line.replace("8000", port)), capture_output=True, text=True, check=True, timeout=20
-            )
-            assert done.stdout
+@pytest.mark.parametrize(("page", "command"), each(of_greenserve(*ENDS, others=True)))
+def test_a_command_that_serves_answers_and_stops_gracefully(directory, page: Page, command: str) -> None:
+    place = directory(page)
+    arguments = here(command, place)[1:]
+    with ServerProcess(*arguments, bind=(), env={"GREENSERVE_BIND": "127.0.0.1:0"}, cwd=place) as server:
+        unix = re.search(r"--bind unix:(\S+)", " ".join(arguments))
+        if unix:
+            assert asked_over_unix(unix[1]).startswith(b"HTTP/1.1 200 ")
+        else:
+            with urllib.request.urlopen(server.url) as response:
+                assert response.status == 200
     assert server.returncode == 0
     assert "Traceback" not in server.output
 
 
-@pytest.mark.parametrize("command", [line for line in commands("greenserve") if not serves(line)])
-def test_a_command_that_ends_by_itself_ends_with_0(directory: Path, command: str) -> None:
-    done = run_command(*shlex.split(command)[1:], cwd=directory)
+def asked_over_unix(path: str) -> bytes:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(20)
+        sock.connect(path)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        with sock.makefile("rb") as answer:
+            return answer.read()
+
+
+def with_curl() -> list[object]:
+    """Each block that serves and asks: the page, the command of the server, the command that asks."""
+    blocks = [(page, block.strip().splitlines()) for page in PAGES for block in page.in_language("shell")]
+    return [
+        pytest.param(page, *lines, id=f"{page.path.name}: {lines[1]}")
+        for page, lines in blocks
+        if len(lines) == 2 and lines[1].startswith("curl ")
+    ]
+
+
+def test_every_curl_asks_a_server_of_its_block() -> None:
+    assert len(with_curl()) == sum(len(page.commands("curl")) for page in PAGES) > 2
+
+
+@pytest.mark.parametrize(("page", "serving", "asking"), with_curl())
+def test_curl_gets_an_answer(directory, page: Page, serving: str, asking: str) -> None:
+    place = directory(page)
+    with ServerProcess(*here(serving, place)[1:], cwd=place) as server:
+        words = shlex.split(asking.replace("8000", str(urlsplit(server.url).port)))
+        done = subprocess.run(
+            [*words, "--silent", "--show-error", "--fail"], cwd=place, capture_output=True, text=True, timeout=20
+        )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+
+
+@pytest.mark.parametrize(("page", "command"), each(of_greenserve("check", "run")))
+def test_a_command_that_ends_by_itself_ends_with_0(directory, page: Page, command: str) -> None:
+    place = directory(page)
+    done = run_command(*shlex.split(command)[1:], cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("block", [block for block in PYTHON if "greenserve.serve(" in block])
-def test_a_program_that_serves_answers_and_stops_gracefully(directory: Path, block: str) -> None:
+@pytest.mark.parametrize(("page", "command"), each(of_greenserve("health")))
+def test_a_server_that_answers_is_healthy_and_none_is_not(directory, page: Page, command: str) -> None:
+    place = directory(page)
+    words = here(command, place)[1:]
+    (address,) = [word for word in words if word.startswith("unix:")]
+    with ServerProcess("hello:app", bind=(address,), cwd=place):
+        done = run_command(*words, cwd=place)
+        assert done.returncode == 0, done.stderr
+    assert run_command(*words, cwd=place).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("page", "block"), each(lambda page: [text for text in page.in_language("python") if "greenserve.serve(" in text])
+)
+def test_a_program_that_serves_answers_and_stops_gracefully(directory, page: Page, block: str) -> None:
     name = file_name(block)
     assert name
-    with ServerProcess(executable=(sys.executable, name), bind=(), cwd=directory) as server:
+    with ServerProcess(executable=(sys.executable, name), bind=(), cwd=directory(page)) as server:
         assert urllib.request.urlopen(server.url).read() == b"Hello, world\n"
     assert server.returncode == 0
 
 
-@pytest.mark.parametrize("block", [block for block in PYTHON if not file_name(block)])
-def test_a_program_runs(directory: Path, block: str) -> None:
-    (directory / "program.py").write_text(block)
-    done = run_command(executable=(sys.executable, "-W", "error", "program.py"), cwd=directory)
+@pytest.mark.parametrize(
+    ("page", "block"), each(lambda page: [text for text in page.in_language("python") if not file_name(text)])
+)
+def test_a_program_runs(directory, page: Page, block: str) -> None:
+    place = directory(page)
+    (place / "program.py").write_text(block)
+    done = run_command(executable=(sys.executable, "-W", "error", "program.py"), cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("block", [text for language, text in BLOCKS if language == "toml"])
-def test_the_settings_file_is_accepted(tmp_path: Path, block: str) -> None:
+@pytest.mark.parametrize(("page", "block"), each(lambda page: page.in_language("toml")))
+def test_the_settings_file_is_accepted(tmp_path: Path, page: Page, block: str) -> None:
     name = file_name(block)
     assert name
     (tmp_path / name).write_text(block)
@@ -103,8 +184,8 @@ def test_the_settings_file_is_accepted(tmp_path: Path, block: str) -> None:
     assert tomllib.loads(block)
 
 
-@pytest.mark.parametrize("command", commands("make"))
-def test_a_make_target_exists(command: str) -> None:
+@pytest.mark.parametrize(("page", "command"), each(lambda page: page.commands("make")))
+def test_a_make_target_exists(page: Page, command: str) -> None:
     # Not run: this may be what `make test` runs.
     target = shlex.split(command)[1]
     done = subprocess.run(["make", "--dry-run", target], cwd=REPOSITORY, capture_output=True, text=True)
@@ -113,8 +194,8 @@ def test_a_make_target_exists(command: str) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("command", commands("pip"))
-def test_the_installation_makes_the_command(tmp_path: Path, command: str) -> None:
+@pytest.mark.parametrize(("page", "command"), each(lambda page: page.commands("pip")))
+def test_the_installation_makes_the_command(tmp_path: Path, page: Page, command: str) -> None:
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     program = tmp_path / "venv/bin" / shlex.split(command)[0]
     done = subprocess.run([program, *shlex.split(command)[1:]], cwd=REPOSITORY, capture_output=True, text=True)
@@ -123,7 +204,7 @@ def test_the_installation_makes_the_command(tmp_path: Path, command: str) -> Non
 
 
 def test_the_container_commands_agree_with_the_dockerfile() -> None:
-    build, run = commands("docker")
+    build, run = README.commands("docker")
     dockerfile = (REPOSITORY / "Dockerfile").read_text()
     assert shlex.split(build) == ["docker", "build", "-t", "greenserve", "."]
     words = shlex.split(run)
@@ -134,8 +215,9 @@ def test_the_container_commands_agree_with_the_dockerfile() -> None:
     assert words[-2:] == ["greenserve", "hello:app"]
 
 
-def test_the_table_of_options_is_true() -> None:
-    rows = re.findall(r"^\| `--([\w-]+)`.*?\| `([^`]+)` \|", README, flags=re.MULTILINE)
+@pytest.mark.parametrize("page", [README, SERVE], ids=lambda page: page.path.name)
+def test_the_table_of_options_is_true(page: Page) -> None:
+    rows = re.findall(r"^\| `--([\w-]+)`.*?\| `([^`]+)` \|", page.text, flags=re.MULTILINE)
     assert rows
     for flag, default in rows:
         option = OPTIONS[flag.replace("-", "_")]
@@ -143,10 +225,16 @@ def test_the_table_of_options_is_true() -> None:
 
 
 def test_the_table_of_exit_codes_is_true() -> None:
-    rows = re.findall(r"^\| (\d) \| (.+) \|$", README, flags=re.MULTILINE)
+    rows = re.findall(r"^\| (\d) \| (.+) \|$", SERVE.text, flags=re.MULTILINE)
     assert rows == [(str(code.value), meaning) for code, meaning in EXIT_CODES.items()]
 
 
-def test_every_link_into_the_repository_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert "://" in target or (REPOSITORY / target.partition("#")[0]).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
+def test_every_option_that_a_page_names_exists(page: Page) -> None:
+    commands = " ".join(page.commands("greenserve"))
+    flags = set(
+        re.findall(r"(?:^|`| )--(?:no-)?([a-z][a-z-]+)", " ".join(re.findall(r"`--[^`]+`", page.text)) + commands)
+    )
+    assert {flag.replace("-", "_") for flag in flags} - {"json"} <= set(OPTIONS)
+    variables = set(re.findall(r"GREENSERVE_(\w+)", page.text)) - {"PORT"}
+    assert {name.lower() for name in variables} <= set(OPTIONS)

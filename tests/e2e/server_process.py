@@ -46,6 +46,7 @@ class ServerProcess:
         tuple passes none (for options given by environment or file).
     env: variables on top of this process's own. A value of None removes the variable.
     cwd: the directory to start in; the repository's root by default.
+    pass_fds: descriptors that the process inherits.
     executable: the words that come before the arguments; `python -m greenserve` of this interpreter by default.
     ready_timeout: seconds until "listening on ADDRESS" must have been logged once for each `bind` (once, if none).
 
@@ -59,6 +60,7 @@ class ServerProcess:
         bind: tuple[str, ...] = ("127.0.0.1:0",),
         env: dict[str, str | None] | None = None,
         cwd: Path | str = REPOSITORY,
+        pass_fds: tuple[int, ...] = (),
         executable: tuple[str, ...] = (sys.executable, "-m", "greenserve"),
         ready_timeout: float = READY_TIMEOUT,
     ) -> None:
@@ -67,6 +69,7 @@ class ServerProcess:
         self._listeners = max(1, len(bind))
         self._env = _environment(env or {})
         self._cwd = cwd
+        self._pass_fds = pass_fds
         self._ready_timeout = ready_timeout
         self._process: subprocess.Popen[str] | None = None
         self._readers: list[threading.Thread] = []
@@ -110,6 +113,7 @@ class ServerProcess:
             encoding="utf-8",
             errors="backslashreplace",
             bufsize=1,
+            pass_fds=self._pass_fds,
             start_new_session=True,  # a group of its own: its children can be killed with it, and nobody else
         )
         streams = [("stdout", self._process.stdout), ("stderr", self._process.stderr)]

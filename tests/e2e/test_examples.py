@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection, connect
+from websockets.typing import Origin
 
 from tests.conftest import missing
 from tests.e2e.conftest import StartServer
@@ -159,8 +161,8 @@ def test_streaming_ends_its_feeds_when_the_server_stops(start_server: StartServe
         assert all(event for event in received)
 
 
-def socket_of(server: ServerProcess, path: str) -> ClientConnection:
-    return connect(server.url.replace("http://", "ws://") + path, proxy=None)
+def socket_of(server: ServerProcess, path: str, origin: Origin | None = None) -> ClientConnection:
+    return connect(server.url.replace("http://", "ws://") + path, origin=origin, proxy=None)
 
 
 def test_chat(start_example: Start) -> None:
@@ -191,6 +193,9 @@ def test_flask_chat(start_example: Start) -> None:
     with socket_of(server, "/socket/lobby") as ada, socket_of(server, "/socket/lobby") as grace:
         grace.send("hello")
         assert ada.recv(TIMEOUT) == grace.recv(TIMEOUT) == "hello"
+    with pytest.raises(InvalidStatus) as refused:
+        socket_of(server, "/socket/lobby", origin=Origin("https://example.com"))
+    assert refused.value.response.status_code == 403
 
 
 def test_upload(start_example: Start) -> None:

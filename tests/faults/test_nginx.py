@@ -38,10 +38,11 @@ http {{
 
 
 @contextmanager
-def nginx(directory: Path, port: int, upstream: str) -> Iterator[str]:
+def nginx(directory: Path, port: int, configuration: str) -> Iterator[str]:
+    """Run nginx in `directory`, which it calls {directory}, until it accepts on `port`; its URL."""
     program = require_program("nginx")
     file = directory / "nginx.conf"
-    file.write_text(CONFIGURATION.format(directory=directory, port=port, upstream=upstream))
+    file.write_text(configuration.format(directory=directory))
     process = subprocess.Popen([program, "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(file)])
     try:
         deadline = time.monotonic() + 10
@@ -68,7 +69,8 @@ def front(request, faulty: Faulty, free_port: int, tmp_path: Path) -> Iterator[s
     else:
         server = faulty.start(bind=(f"unix:{path}",))
         upstream = f"unix:{path}"
-    with nginx(tmp_path, free_port, upstream) as url:
+    text = CONFIGURATION.replace("{port}", str(free_port)).replace("{upstream}", upstream)
+    with nginx(tmp_path, free_port, text) as url:
         yield url
     assert "Traceback" not in server.output
     errors = (tmp_path / "error.log").read_text()

@@ -1,0 +1,164 @@
+"""The files of docs/deploy.md do what the page says: nginx and systemd read them, the server answers behind them."""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import requests
+from websockets.sync.client import connect
+
+from greenserve.settings import OPTIONS
+from tests.conftest import REPOSITORY, require_program
+from tests.documents import DOCS, Page, file_name
+from tests.e2e.server_process import ServerProcess
+from tests.faults.test_nginx import nginx
+
+PAGE = Page(DOCS / "deploy.md")
+FILES = {file_name(block): block for language, block in PAGE.blocks if language not in ("shell", "toml")}
+
+# What Debian's nginx.conf has around the files in sites-enabled, with every path below {directory}.
+AROUND = """
+daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/error.log info;
+events {{ worker_connections 512; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+    include {directory}/hello.conf;
+}}
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A directory with the application."""
+    (tmp_path / "hello.py").write_text(FILES["hello.py"])
+    return tmp_path
+
+
+@pytest.fixture
+def site(place: Path, free_port: int) -> Iterator[str]:
+    """The host and port of nginx, which has the page's file and the server behind it."""
+    text = FILES["hello.conf"].replace("/tmp/", f"{place}/").replace("listen 80;", f"listen 127.0.0.1:{free_port};")
+    (place / "hello.conf").write_text(text)
+    server = ServerProcess("hello:app", bind=(f"unix:{place}/hello.sock",), cwd=place)
+    with server, nginx(place, free_port, AROUND):
+        yield f"127.0.0.1:{free_port}"
+    assert server.returncode == 0
+    assert "Traceback" not in server.output
+
+
+def test_behind_nginx_the_application_knows_its_client(site: str) -> None:
+    with requests.Session() as session:
+        for _ in range(3):
+            answer = session.get(f"http://{site}/", headers={"X-Forwarded-For": "192.0.2.1"}, timeout=20)
+            assert answer.json() == {"client": "127.0.0.1", "scheme": "http"}, "what the client says does not count"
+
+
+def test_behind_nginx_pages_of_the_site_open_websockets_and_others_do_not(site: str) -> None:
+    with connect(f"ws://{site}/echo", origin=f"http://{site}", proxy=None) as ws:
+        ws.send("hello")
+        assert ws.recv(timeout=20) == "hello"
+    handshake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    handshake |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Origin": "http://example.com"}
+    assert requests.get(f"http://{site}/echo", headers=handshake, timeout=20).status_code == 403
+
+
+class Unit(dict[str, list[str]]):
+    """The settings of a unit's section; one may stand in several lines."""
+
+    def __init__(self, text: str, section: str) -> None:
+        super().__init__()
+        for line in text.partition(f"[{section}]\n")[2].partition("\n[")[0].splitlines():
+            name, _, value = line.partition("=")
+            self.setdefault(name, []).append(value)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return dict(each.split("=", 1) for each in self["Environment"])
+
+
+def test_systemd_has_nothing_to_say_about_the_units(tmp_path: Path) -> None:
+    program = require_program("systemd-analyze")
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "greenserve").symlink_to(sys.executable)  # any program: it is not started
+    units = [name for name in FILES if name.endswith((".service", ".socket"))]
+    for name in units:
+        (tmp_path / name).write_text(FILES[name].replace("/srv/hello", str(tmp_path)))
+    done = subprocess.run(
+        [program, "verify", "--man=no", *units], cwd=tmp_path, capture_output=True, text=True, timeout=50
+    )
+    said = [line for line in done.stderr.splitlines() if "hello" in line]
+    assert (done.returncode, said) == (0, []), done.stderr
+    (tmp_path / units[0]).write_text(FILES[units[0]].replace("TimeoutStopSec", "StopAfter"))
+    done = subprocess.run([program, "verify", "--man=no", units[0]], cwd=tmp_path, capture_output=True, text=True)
+    assert "StopAfter" in done.stderr
+
+
+def test_the_service_serves_and_its_numbers_fit_together(place: Path) -> None:
+    unit = Unit(FILES["hello.service"], "Service")
+    program, *arguments = shlex.split(unit["ExecStart"][0])
+    assert program.endswith("/.venv/bin/greenserve")
+    environment = {name: value.replace("/run/hello/", f"{place}/") for name, value in unit.environment.items()}
+    assert {name.removeprefix("GREENSERVE_").lower() for name in environment} <= set(OPTIONS)
+    with ServerProcess(*arguments, bind=(), env=dict(environment), cwd=place) as server:
+        path = environment["GREENSERVE_BIND"].removeprefix("unix:")
+        assert os.stat(path).st_mode & 0o777 == 0o660
+        server.send_signal(signal.Signals["SIG" + unit["ExecReload"][0].split()[1].removeprefix("-")])
+        assert b'"scheme":"http"' in answered(path)
+    assert server.returncode == 0
+    assert float(unit["TimeoutStopSec"][0]) > float(environment["GREENSERVE_GRACEFUL_TIMEOUT"])
+
+
+def answered(path: str) -> bytes:
+    """What a server answers on a Unix socket; also when it begins to listen only after the client has asked."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        sock.connect(path)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        with sock.makefile("rb") as answer:
+            return answer.read()
+
+
+def test_a_restart_refuses_no_connection_when_the_socket_is_held(place: Path) -> None:
+    path = str(place / "hello.sock")
+    with socket.socket(socket.AF_UNIX) as held, socket.socket(socket.AF_UNIX) as waiting:
+        held.bind(path)
+        held.listen()
+        for _ in range(2):
+            inherited = held.fileno()
+            with ServerProcess("hello:app", bind=(f"fd://{inherited}",), pass_fds=(inherited,), cwd=place) as server:
+                assert b'"scheme":"http"' in answered(path)
+            assert server.returncode == 0
+        waiting.connect(path)  # between two servers: it waits
+
+
+def test_the_applications_image_is_as_the_dockerfile_says() -> None:
+    dockerfile = (REPOSITORY / "Dockerfile").read_text().splitlines()
+    comment = [line.removeprefix("#   ") for line in dockerfile if line.startswith("#   ")]
+    steps = FILES["Dockerfile"].splitlines()[1:]
+    assert [line for line in steps if not line.startswith("CMD")] == [line for line in comment if line in steps]
+    assert [word.partition(" ")[0] for word in steps] == ["FROM", "USER", "RUN", "USER", "COPY", "CMD"]
+
+
+def test_the_container_has_longer_than_its_requests() -> None:
+    _, run = PAGE.commands("docker")
+    words = shlex.split(run)
+    (grace,) = [word.partition("=")[2] for word in words if word.startswith("GREENSERVE_GRACEFUL_TIMEOUT=")]
+    assert float(words[words.index("--stop-timeout") + 1]) > float(grace)
+
+
+def test_the_socket_unit_is_read_as_it_is_written() -> None:
+    parser = configparser.ConfigParser()
+    parser.optionxform = str  # type: ignore[assignment, method-assign]
+    parser.read_string(FILES["hello.socket"])
+    assert parser["Socket"]["SocketMode"] == "0660"
