@@ -1,1 +1,1 @@
-"""Comparisons with other servers and green-thread libraries that anyone can rerun. See README.md beside this file."""
+"""Comparisons with other servers and green-thread libraries that you can rerun. See README.md beside this file."""

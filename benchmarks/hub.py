@@ -30,7 +30,7 @@ from benchmarks.results import OURS  # noqa: E402
 CHILD = ROOT / "benchmarks" / "hub_rows" / "child.py"
 CHILD_SECONDS = 120
 MILLION = 1_000_000
-GREEN = ("eventlet", "gevent")  # whom every row must beat
+GREEN = ("eventlet", "gevent")  # every row must beat these
 TWICE_IN = 4  # rows
 
 LIBRARIES = {OURS: (), "eventlet": ("eventlet",), "gevent": ("gevent",), "asyncio": ()}

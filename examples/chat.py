@@ -56,7 +56,7 @@ def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[byt
 
 
 def chat(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    """One person's visit: a green thread that waits for what he says."""
+    """One person's visit: a green thread that waits for what that person says."""
     query = parse_qs(environ["QUERY_STRING"])
     name = query.get("name", ["Guest"])[0][:40]
     room = rooms.get("chat/" + query.get("room", ["lobby"])[0][:40])

@@ -36,7 +36,7 @@ class Room:
             except greenserve.Full:
                 self.leave(member)
                 hang_up(member.connection)
-            except greenserve.ShutDown:  # he is leaving
+            except greenserve.ShutDown:  # the member is leaving
                 pass
 
     def join(self, member):
@@ -45,7 +45,7 @@ class Room:
 
     def leave(self, member):
         if self.members.pop(member.name, None) is not None:
-            member.lines.shutdown()  # his writer sends what is left, and ends
+            member.lines.shutdown()  # the member's writer sends what is left, and ends
             self.say(f"* {member.name} has left ({len(self.members)})")
 
 
@@ -59,7 +59,7 @@ def write_lines(connection, lines):
     try:
         for line in lines:  # ends when the queue is shut down and empty
             connection.sendall(f"{line}\n".encode())
-    except OSError:  # he is gone, or was sent away
+    except OSError:  # the member is gone, or was sent away
         pass
 
 
@@ -93,7 +93,7 @@ def main(address="127.0.0.1:7002"):
                 try:
                     for line in lines:
                         room.say(f"{name}: {line}")
-                except OSError:  # he went away without a word
+                except OSError:  # the member went away without a word
                     pass
                 finally:
                     room.leave(member)

@@ -47,7 +47,7 @@ NO_DEFECT = ("Traceback", "a defect of greenserve")
 HUB = (
     Row(
         "hub/app_async.py",
-        "a coroutine that blocks disturbs nobody: every view answers",
+        "a coroutine that blocks stops no other view: each answers",
         says=(r"^/ 200 x12$", r"^/plain 200 x12$"),
         driver="app_async",
     ),
@@ -168,7 +168,7 @@ PROGRAMS = (
         )
         for how in ("sleep", "event", "accept")
     ),
-    Row("programs/43b_lost_request.py", "a connection that is closed is shut down, whoever else holds it"),
+    Row("programs/43b_lost_request.py", "a connection that is closed is shut down, also when a child holds it"),
     *(
         Row("programs/55_nonblocking_spin.py", "a loop of tries lets the others run", (how,), most={r": ([\d.]+) s": 1})
         for how in SPINS
@@ -191,7 +191,7 @@ SERVER = (
     Row("server/b03_readline.py", "lines are read in linear time", most={r"Input ([\d.]+)s": 2.5}),
     Row(
         "server/b04_rooms_unlink.sh",
-        "what is no socket is not deleted, and the message says so",
+        "a file that is not a socket is not deleted, and the message says so",
         says=(r"^after:\n(.*\n)*?-rw.* 14 .* (d/)?orders\.db\n", r"^precious data$"),
     ),
     Row(
@@ -303,14 +303,14 @@ ATTACK = (
     ),
     Row(
         "attack/r02_slow_body_any_url.py",
-        "bodies that trickle hold up nobody",
+        "bodies that trickle hold up no other request",
         says=(r"^before \(200, ", r"\A(?s:.*^others: \(200, ){3}", r"^after \(200, "),
         most={r"^others: \(200, '(\d+) ms'": 1000},
         limit=60,
     ),
     Row(
         "attack/r03_rooms_redis.py",
-        "a message that is no envelope is refused; the subscription goes on",
+        "a message that is not an envelope is refused; the subscription goes on",
         says=(r"^before: b.\\x81\\x03one", r"^8 s after: b.\\x81\\x03two.*, 2\)\]$", r"^a new client: b.<Timeout"),
         never=("Recursion",),
         edits={'cwd=""': 'cwd="."'},  # the system refuses an empty one
@@ -319,7 +319,7 @@ ATTACK = (
         "attack/r04_one_process.py",
         "KeyboardInterrupt of an application is its request's 500",
         says=(r"^KeyboardInterrupt in an application: exit None \(200, ",),
-        edits={"time.sleep(40)": "time.sleep(0.1)"},  # an endless loop of one process is nobody else's to end
+        edits={"time.sleep(40)": "time.sleep(0.1)"},  # an endless loop of one process is that process's to end
     ),
     Row(
         "attack/r05_memoryerror.py",
@@ -392,14 +392,14 @@ PEERS = (
     ),
     Row(
         "peers/stderr_no_flush.py",
-        "a report that cannot be written harms nobody",
+        "a report that cannot be written stops no green thread",
         says=(r"^waiter got ValueError boom$", r"^dead: True pool free: 1$"),
         status=120,  # CPython's own word for a sys.stderr that cannot be flushed at the end
     ),
     *(
         Row(
             "peers/stderr_server.py",
-            "a report that cannot be written harms nobody",
+            "a report that cannot be written stops no green thread",
             arguments,
             says=(r"^/ b'ok'\n(?s:.*)^/bg b'ok'\n(?s:.*)^/ b'ok'\n(?s:.*)^/ b'ok'$", r"^exit status 0$"),
             status=status,

@@ -85,7 +85,7 @@ def run_program(command: list[str], folder: Path, environ: dict[str, str], limit
         except subprocess.TimeoutExpired:
             status = None
         seconds = time.monotonic() - began
-        # The leader, when it has ended, is awaited last: until then its number, the session's, is nobody else's.
+        # The leader, when it has ended, is awaited last: until then its number, the session's, is not given away.
         while members := [pid for pid in session_members(process.pid) if pid != process.pid or status is None]:
             for pid in members:
                 try:
@@ -119,7 +119,7 @@ def faults(row: Row, run: Run) -> list[str]:
 
 @functools.cache
 def port_for(number: str) -> str:
-    """A free port in the place of one that a program has chosen: somebody else may run the same program."""
+    """A free port in the place of one that a program has chosen: another process may run the same program."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return str(probe.getsockname()[1])

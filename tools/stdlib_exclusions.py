@@ -45,14 +45,14 @@ EXCLUSIONS: dict[str, str] = {
         "replaces a private function of threading by which a pool of processes does not start its threads here"
     ),
     "test.test_concurrent_futures.*.test_idle_process_reuse_one": (
-        "a race: who waits for a result is woken before the pool has counted its process as idle again"
+        "a race: the waiter for a result is woken before the pool has counted its process as idle again"
     ),
     "test.test_multiprocessing_spawn.*.WithManagerTestRemoteManager.test_remote": (
         "expects that XML-RPC cannot carry time.sleep, as it can a function that is written in Python"
     ),
     "test.test_logging.ConfigDictTest.test_config_queue_handler": _NO_SWITCH,
     "test.test_asyncio.test_base_events.BaseEventLoopTests.test_check_thread": (
-        "has an event loop with a mock for a selector: it never waits, so nobody else runs"
+        "has an event loop with a mock for a selector: it never waits, so no other thread runs"
     ),
     "test.test_asyncio.test_events.*.test_add_signal_handler": "the hub handles SIGINT in the place of the default",
     "test.test_asyncio.test_events.*.test_create_server_trsock": "asyncio's own sockets are of the real class",

@@ -165,7 +165,7 @@ def _check_sizes(method: str, target: str, limits: Limits) -> None:
 
 def _check_count(raw: bytes, limits: Limits) -> None:
     """Before the lines are looked at: ten thousand of them, of a few octets each, cost ten milliseconds to take in."""
-    if raw.count(b"\n") - 2 > limits.max_header_count:  # but for the request line and the blank line
+    if raw.count(b"\n") - 2 > limits.max_header_count:  # without the request line and the blank line
         raise HeaderFieldsTooLarge(f"more than {limits.max_header_count} header fields")
 
 

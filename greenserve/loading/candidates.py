@@ -31,7 +31,7 @@ _MOST_FILES = 100
 
 
 def in_module(module: ModuleType) -> list[str]:
-    """The names of what looks like a WSGI application in an imported module, but for functions it has imported."""
+    """The names of what looks like a WSGI application in an imported module, except functions it imports."""
     named = [(name, value) for name, value in vars(module).items() if not name.startswith("_")]
     return [name for name, value in named if _looks_like_wsgi(value, module)]
 
@@ -125,7 +125,7 @@ def _called(value: ast.expr) -> str:
 
 
 def _files(directory: Path) -> Iterator[Path]:
-    """The Python files of a directory and of the packages in it, but for tests and hidden ones."""
+    """The Python files of a directory and of the packages in it, except tests and hidden ones."""
     found = [*sorted(directory.glob("*.py")), *sorted(directory.glob("*/*.py"))]
     for file in found[:_MOST_FILES]:
         inner = file.relative_to(directory).parts

@@ -26,7 +26,7 @@ class Kind:
     """One kind of value.
 
     metavar: what the help shows in its place; form: the accepted forms, in words; parse: from text or a native value
-    (raises ConfigurationError); show: back to text that `parse` reads as the same value, but for secrets; quote: a bad
+    (raises ConfigurationError); show: back to text that `parse` reads as the same value, except secrets; quote: a bad
     value, for the error.
     """
 

@@ -245,7 +245,7 @@ class Settings:
         return cls(**values)
 
     def shown(self) -> dict[str, str]:
-        """Every value as text that parses back to the same value (but for passwords), by option name."""
+        """Every value as text that parses back to the same value (except passwords), by option name."""
         return {option.name: option.kind.show(getattr(self, option.name)) for option in OPTIONS.values()}
 
 

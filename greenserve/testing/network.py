@@ -52,7 +52,7 @@ class Connection:
         return self._streams[0].conditions
 
     def change(self, **conditions: Any) -> None:
-        """Change some of its conditions, for what is sent from now on."""
+        """Change some of its conditions; what is sent from now on has the new ones."""
         changed = replace(self.conditions, **conditions)
         for stream in self._streams:
             stream.conditions = changed
