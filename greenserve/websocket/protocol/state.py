@@ -18,7 +18,8 @@ from enum import Enum, auto
 from typing import Final, Literal
 
 from greenserve.websocket.protocol.close import CloseCode, close_payload, parse_close
-from greenserve.websocket.protocol.deflate import DEFLATE_STEP, DeflateParameters, Deflater, Inflater
+from greenserve.websocket.protocol.deflate import DeflateParameters, Inflater
+from greenserve.websocket.protocol.encode import Encoder, encode_in_steps, encode_message
 from greenserve.websocket.protocol.errors import ConnectionClosed, MessageTooBig, ProtocolViolation
 from greenserve.websocket.protocol.events import Close, Event, Ping, Pong
 from greenserve.websocket.protocol.frames import (
@@ -37,14 +38,9 @@ from greenserve.websocket.protocol.message import IncomingMessage, PackedMessage
 from greenserve.websocket.protocol.utf8 import decode
 
 _UNLIMITED: Final = (1 << 63) - 1  # the longest frame that RFC 6455 §5.2 knows
-_TEXT: Final = int(Opcode.TEXT)
-_BINARY: Final = int(Opcode.BINARY)
-_WHOLE_TEXT: Final = FIN | _TEXT
-_WHOLE_BINARY: Final = FIN | _BINARY
+_WHOLE_TEXT: Final = FIN | int(Opcode.TEXT)
+_WHOLE_BINARY: Final = FIN | int(Opcode.BINARY)
 _WHOLE_DATA: Final = frozenset({_WHOLE_TEXT, _WHOLE_BINARY})
-# The heads of short frames that a server sends: looked up, not built.
-_TEXT_HEADS: Final = tuple(bytes((_WHOLE_TEXT, size)) for size in range(MAX_CONTROL + 1))
-_BINARY_HEADS: Final = tuple(bytes((_WHOLE_BINARY, size)) for size in range(MAX_CONTROL + 1))
 
 
 class Role(Enum):
@@ -117,34 +113,6 @@ class Limits:
 DEFAULT_LIMITS: Final = Limits()
 
 
-def encode_message(message: str | bytes, deflate: DeflateParameters | None = None) -> bytes:
-    """The frame in which a server sends `message`: the same bytes for every recipient of the same `deflate`.
-
-    Without `deflate` it is right for every recipient, whatever was agreed with it, since each message is marked as
-    compressed for itself. With it, a long message is compressed, if the server promised to keep no context
-    (`server_no_context_takeover`): where it keeps one, the bytes would differ from connection to connection.
-    """
-    if isinstance(message, str):
-        payload, opcode = message.encode(), _TEXT
-    else:
-        payload, opcode = message if type(message) is bytes else _as_bytes(message), _BINARY
-    size = len(payload)
-    if size <= MAX_CONTROL and (deflate is None or size < deflate.threshold):
-        return (_TEXT_HEADS if opcode == _TEXT else _BINARY_HEADS)[size] + payload
-    if deflate is not None and size >= deflate.threshold and deflate.server_no_context_takeover:
-        deflater = deflate.deflater(server=True)
-        compressed = payload if deflater is None else deflater.compress(payload)
-        if len(compressed) < size:
-            return build_frame(opcode, compressed, rsv1=True)
-    return build_frame(opcode, payload)
-
-
-def _as_bytes(message: object) -> bytes:
-    if isinstance(message, bytes | bytearray | memoryview):
-        return bytes(message)
-    raise TypeError(f"a message is str or bytes, not {type(message).__name__}")
-
-
 class Protocol:
     """One connection's state. Feed it with `receive_data`, then call `next_event` until it returns None.
 
@@ -158,7 +126,7 @@ class Protocol:
 
     __slots__ = (
         "_buffer",
-        "_deflater",
+        "_encoder",
         "_eof",
         "_inflater",
         "_mask",
@@ -181,7 +149,7 @@ class Protocol:
         self._max_frame = _UNLIMITED if limits.max_frame is None else limits.max_frame
         self.deflate = deflate  # what was agreed on compression; None: that there is none
         # Most connections never see a compressed message, and never pay for one.
-        self._deflater: Deflater | None = None
+        self._encoder: Encoder | None = None
         self._inflater: Inflater | None = None
         self._buffer = b""
         self._start = 0
@@ -378,7 +346,7 @@ class Protocol:
         self.closed = close
         self.forget()
         self._inflater = None
-        self._deflater = None
+        self._encoder = None
         return close
 
     def forget(self) -> None:
@@ -403,17 +371,9 @@ class Protocol:
         deflate = self.deflate
         if not self._mask and (deflate is None or deflate.server_no_context_takeover):
             return encode_message(message, deflate)
-        if isinstance(message, str):
-            payload, opcode = message.encode(), _TEXT
-        else:
-            payload, opcode = _as_bytes(message), _BINARY
-        if deflate is not None and len(payload) >= deflate.threshold:
-            # A local name: the thread that reads may drop the context at any time.
-            deflater = self._deflater = self._deflater or deflate.deflater(server=not self._mask)
-            if deflater is not None:
-                # Sent even when it grew: the context has moved on, and the peer's must.
-                return build_frame(opcode, deflater.compress(payload), mask=self._mask, rsv1=True)
-        return build_frame(opcode, payload, mask=self._mask)
+        # A local name: the thread that reads may drop the context at any time.
+        encoder = self._encoder = self._encoder or Encoder(deflate, client=self._mask)
+        return encoder.encode(message)
 
     def sending(self, message: str | bytes) -> Generator[None, None, bytes]:
         """`send` in steps of at most a millisecond each, where the frames need not be made in the order of the calls.
@@ -423,36 +383,18 @@ class Protocol:
         deflate = self.deflate
         if self._mask or deflate is None or not deflate.server_no_context_takeover:
             return self.send(message)
-        deflater = deflate.deflater(server=True)
-        if deflater is None:
-            return self.send(message)
-        parts = []
-        for start in range(0, len(message), DEFLATE_STEP):
-            part = message[start : start + DEFLATE_STEP]
-            parts.append(part.encode() if isinstance(part, str) else part)
-            yield
-        compressed = yield from deflater.steps(parts)
+        frame = yield from encode_in_steps(message, deflate)
         if self.state is not _OPEN:
             raise self._closed_error()
-        opcode = _TEXT if isinstance(message, str) else _BINARY
-        if len(compressed) < sum(map(len, parts)):
-            return build_frame(opcode, compressed, rsv1=True)
-        return build_frame(opcode, b"".join(parts))
+        return frame
 
     def ping(self, payload: bytes = b"") -> bytes:
         """The bytes of a Ping. payload: at most 125 bytes. Raises ConnectionClosed, ValueError."""
-        return self._control_frame(Opcode.PING, payload)
-
-    def pong(self, payload: bytes = b"") -> bytes:
-        """The bytes of an unsolicited Pong (a heartbeat, RFC 6455 §5.5.3). Raises ConnectionClosed, ValueError."""
-        return self._control_frame(Opcode.PONG, payload)
-
-    def _control_frame(self, opcode: Opcode, payload: bytes) -> bytes:
         if self.state is not _OPEN:
             raise self._closed_error()
         if len(payload) > MAX_CONTROL:
-            raise ValueError(f"the payload of a Ping or Pong is at most {MAX_CONTROL} bytes, not {len(payload)}")
-        return build_frame(opcode, payload, mask=self._mask)
+            raise ValueError(f"the payload of a Ping is at most {MAX_CONTROL} bytes, not {len(payload)}")
+        return build_frame(Opcode.PING, payload, mask=self._mask)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> bytes:
         """The bytes of our Close; b"" when either side has closed already. 1005 sends a Close without a code.
