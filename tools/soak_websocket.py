@@ -29,12 +29,8 @@ from greenserve import tpool, websocket
 from greenserve.green import socket
 from tests.e2e.server_process import ServerProcess
 from tests.rooms.redis_server import RedisServer
-from tests.websocket.protocol.wire import BINARY, CONTINUATION, PING, TEXT, frame
+from tests.wire import BINARY, CONTINUATION, PING, TEXT, frame, upgrade
 
-HANDSHAKE = (
-    "GET {path} HTTP/1.1\r\nHost: soak\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
 ROOMS = ("/room/a", "/room/b", "/room/c")
 GROWTH = 1.15  # of a server's memory, from after the warm-up to the end; and this many KiB, for small ones:
 SLACK = 4096
@@ -105,7 +101,7 @@ class Soak:
     def _raw(self, path: str) -> Any:
         host, _, port = self.url("").removeprefix("ws://").partition(":")
         sock = socket.create_connection((host, int(port)), 30)
-        sock.sendall(HANDSHAKE.format(path=path).encode())
+        sock.sendall(upgrade(path))
         head = b""
         while b"\r\n\r\n" not in head:
             data = sock.recv(4096)
@@ -157,7 +153,7 @@ class Soak:
         """Stops in the middle of a handshake."""
         server = self.chance.choice(self.servers)
         with socket.create_connection((server.host, server.port), 30) as sock:
-            head = HANDSHAKE.format(path="/echo").encode()
+            head = upgrade("/echo")
             sock.sendall(head[: self.chance.randint(0, len(head) - 1)])
             greenserve.sleep(self.chance.uniform(0, 3))
 

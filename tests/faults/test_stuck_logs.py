@@ -22,6 +22,7 @@ import pytest
 
 from tests.conftest import require_program
 from tests.e2e.server_process import REPOSITORY
+from tests.waiting import until_blocking
 
 PATIENCE = 20.0  # seconds
 
@@ -328,7 +329,7 @@ def test_signals_for_other_purposes_end_no_request(start: Start, tmp_path: Path,
     path.rename(tmp_path / "log.1")
     command.process.send_signal(number)
     if number != signal.SIGUSR2:
-        wait_until(path.exists)  # without a line
+        until_blocking(path.exists)  # without a line
     assert command.ask("/") == [200]
     connection.sendall(b"st: a\r\n\r\n")
     assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -346,7 +347,7 @@ def test_an_applications_own_handlers_stay(start: Start, tmp_path: Path) -> None
     command = start(before="import handling")
     for number in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         command.process.send_signal(number)
-        wait_until((tmp_path / f"got.{number.value}").exists)
+        until_blocking((tmp_path / f"got.{number.value}").exists)
     assert command.ask("/") == [200]
     assert command.stop() == 0
 
@@ -358,19 +359,12 @@ def test_a_closed_terminal_stops_the_server_gracefully(start: Start) -> None:
     os.close(terminal)
     connection = command.connect()
     connection.sendall(b"GET /slow HTTP/1.1\r\nHost: a\r\n\r\n")
-    wait_until((command.directory / "begun").exists)
+    until_blocking((command.directory / "begun").exists)
     os.close(master)  # the terminal goes
-    wait_until(command.refuses)
+    until_blocking(command.refuses)
     for _ in range(3):
         command.process.send_signal(signal.SIGHUP)
     (command.directory / "go").touch()
     assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
     connection.close()
     assert command.process.wait(PATIENCE) == 0
-
-
-def wait_until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

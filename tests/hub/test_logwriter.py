@@ -12,6 +12,7 @@ import pytest
 from greenserve.hub import logwriter
 from greenserve.hub.logwriter import LogWriter
 from tests.hub.support import run
+from tests.waiting import until_blocking
 
 
 @pytest.fixture
@@ -36,13 +37,6 @@ def read(fd, count):
         assert piece, "the other end is closed"
         data += piece
     return data
-
-
-def until(condition):
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def lines(count, start=0):
@@ -148,7 +142,7 @@ def test_a_line_that_a_full_disk_has_cut_is_completed_when_there_is_room(tmp_pat
     writer.put_at_once(b"third line\n")
     assert path.read_bytes() == b"firs"
     disk.room = 1 << 20
-    until(writer.flush)
+    until_blocking(writer.flush)
     writer.close()
     assert path.read_bytes() == b"first line\nsecond line\nthird line\n"
     assert (writer.dropped, writer.error) == (0, None)
@@ -162,7 +156,7 @@ def test_what_is_put_at_once_and_cut_by_a_full_disk_goes_on_where_it_was_cut(tmp
     assert path.read_bytes() == b"firs"
     assert disk.failed.wait(10)
     disk.room = 1 << 20
-    until(writer.flush)
+    until_blocking(writer.flush)
     writer.close()
     assert path.read_bytes() == b"first line\n"
 
@@ -176,7 +170,7 @@ def test_a_cut_line_begins_anew_in_the_file_that_takes_the_place_of_a_rotated_on
     assert disk.failed.wait(10)
     path.rename(tmp_path / "log.1")
     disk.room = 1 << 20
-    until(writer.flush)
+    until_blocking(writer.flush)
     writer.close()
     assert (tmp_path / "log.1").read_bytes() == b"first line\nseco"
     assert path.read_bytes() == b"second line\nthird line\n"
@@ -223,9 +217,9 @@ def test_a_file_that_is_gone_is_made_again(tmp_path, monkeypatch, loss):
         directory.rmdir()
     writer.put(b"second\n")
     if loss == "directory removed":
-        until(lambda: isinstance(writer.error, FileNotFoundError))
+        until_blocking(lambda: isinstance(writer.error, FileNotFoundError))
         directory.mkdir()
-        until(writer.flush)
+        until_blocking(writer.flush)
     writer.close()
     assert path.read_bytes() == b"second\n"
 
@@ -332,9 +326,9 @@ def test_a_fifo_whose_reader_goes_and_comes_again(tmp_path, monkeypatch):
     assert os.read(reader, 100) == b"first\n"
     os.close(reader)
     writer.put(b"second\n")
-    until(lambda: isinstance(writer.error, BrokenPipeError))
+    until_blocking(lambda: isinstance(writer.error, BrokenPipeError))
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    until(writer.flush)
+    until_blocking(writer.flush)
     assert os.read(reader, 100) == b"second\n"
     writer.close()
     os.close(reader)

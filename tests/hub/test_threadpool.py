@@ -18,6 +18,7 @@ from greenserve.hub.hub import current_hub, running
 from greenserve.hub.idle import bystanders
 from greenserve.hub.threadpool import Proxy, ThreadPool
 from tests.hub.support import run
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -41,11 +42,6 @@ class Gate:
 
     def open(self):
         self._open.set()
-
-
-def until(condition):
-    while not condition():
-        sleep(0.001)
 
 
 def test_the_call_is_made_in_an_os_thread(pool):

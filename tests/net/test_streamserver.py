@@ -16,6 +16,7 @@ from greenserve.green import socket, ssl
 from greenserve.hub import sleep, spawn
 from greenserve.net import streamserver
 from greenserve.net.streamserver import DatagramServer, State, StopServe, StreamServer, serve
+from tests.waiting import until
 
 LOCALHOST = str(Path(__file__).parent.parent / "certificates" / "localhost.pem")
 ANY = ("127.0.0.1", 0)
@@ -24,11 +25,6 @@ ANY = ("127.0.0.1", 0)
 def echo(sock, address):
     while data := sock.recv(1000):
         sock.sendall(data)
-
-
-def until(condition):
-    while not condition():
-        sleep(0.001)
 
 
 def ask(address, data=b"x"):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import greenserve
 from greenserve.rooms.bus import Bus
+from tests.waiting import until
 
 PATIENCE = 15.0  # seconds
 
@@ -33,10 +31,3 @@ class Recorder:
         before = self.subscribed.count(channel)
         self.bus.subscribe(channel)
         until(lambda: self.subscribed.count(channel) > before)
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Let others run until `condition` is true; fail when it takes too long."""
-    with greenserve.Timeout(PATIENCE, AssertionError(f"waited {PATIENCE} s in vain")):
-        while not condition():
-            greenserve.sleep(0.005)

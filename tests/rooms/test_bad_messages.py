@@ -19,9 +19,9 @@ from greenserve.rooms.bus import Bus
 from greenserve.rooms.envelope import MessageKind, encode, encode_value
 from greenserve.rooms.registry import Rooms, make_bus
 from greenserve.rooms.unix.framing import Op, frame
-from tests.rooms.listening import until
 from tests.rooms.redis_server import RedisServer
 from tests.rooms.support import FakeBroker, Process, websocket
+from tests.waiting import until
 
 THEM = b"them" * 2
 

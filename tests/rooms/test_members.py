@@ -11,7 +11,7 @@ import pytest
 from greenserve import Server, rooms, websocket
 from greenserve.settings import TcpAddress
 from greenserve.websocket.outbound import OUTBOX_LIMIT
-from tests.rooms.listening import until
+from tests.waiting import until
 
 PATIENCE = 20.0  # seconds
 HANDSHAKE = (

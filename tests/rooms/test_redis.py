@@ -14,8 +14,9 @@ from greenserve.patching.monkey import is_monkey_patched
 from greenserve.rooms.bus import Outbox
 from greenserve.rooms.registry import make_bus
 from tests.conftest import REPOSITORY
-from tests.rooms.listening import Recorder, until
+from tests.rooms.listening import Recorder
 from tests.rooms.redis_server import RedisServer
+from tests.waiting import until
 
 pytest.importorskip("redis")
 

@@ -20,7 +20,8 @@ from greenserve.rooms import bus as buses
 from greenserve.rooms.registry import make_bus
 from greenserve.rooms.unix import broker as brokers
 from greenserve.rooms.unix.bus import UnixBus
-from tests.rooms.listening import Recorder, until
+from tests.rooms.listening import Recorder
+from tests.waiting import until
 
 
 @pytest.fixture(autouse=True)

@@ -14,21 +14,13 @@ import pytest
 from greenserve import sleep
 from greenserve.server.connection import HEAD_READ
 from tests.server.live import Client, echo, hello, serving
+from tests.waiting import until_blocking
 
 
 def reset(client: Client) -> None:
     """Close with a reset instead of an orderly end."""
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
-
-
-def wait_until(condition, patience: float = 10.0) -> None:
-    waited = threading.Event()
-    for _ in range(int(patience * 1000)):
-        if condition():
-            return
-        waited.wait(0.001)
-    pytest.fail("waited in vain")
 
 
 def test_a_request_that_comes_while_the_one_before_is_in_progress_is_served():
@@ -101,7 +93,7 @@ def test_pipelining_without_reading_the_answers_stops_at_the_sockets_buffers():
     with serving(application) as server, Client(server) as silent:
         silent.send(b"GET /silent HTTP/1.1\r\nHost: a\r\n\r\n" * count)
         with Client(server) as other:
-            wait_until(lambda: served > 10)
+            until_blocking(lambda: served > 10)
             for _ in range(3 * count):
                 assert len(other.get()) == 100_000
         assert served < count
@@ -122,7 +114,7 @@ def test_a_reset_within_a_body_is_no_error_of_the_application(caplog):
         client.send(b"POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc")
         assert reading.wait(10)
         reset(client)
-        wait_until(lambda: any("POST /up" in record.getMessage() for record in caplog.records))
+        until_blocking(lambda: any("POST /up" in record.getMessage() for record in caplog.records))
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
@@ -180,7 +172,7 @@ def test_a_client_that_leaves_before_there_is_a_status_is_in_the_access_log(tmp_
         client.send(post)
         sleep(0.01)
         reset(client)
-        wait_until(lambda: path.read_text().count("\n") == 2)
+        until_blocking(lambda: path.read_text().count("\n") == 2)
     entries = map(json.loads, path.read_text().splitlines())
     assert [(entry["path"], entry["status"]) for entry in entries] == [("/up", 400), ("/up", 499)]
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
@@ -263,6 +255,6 @@ def test_resets_between_and_within_everything_leave_nothing_behind(caplog):
             reset(client)
         with Client(server) as client:
             assert client.get() == b"GET / "
-        wait_until(lambda: not service.connections)
-        wait_until(lambda: not service.workers.busy)
+        until_blocking(lambda: not service.connections)
+        until_blocking(lambda: not service.workers.busy)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

@@ -13,8 +13,7 @@ from greenserve.websocket.opening import open_link
 from greenserve.websocket.protocol import Limits, Protocol, Role
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.session import WebSocket
-
-from .protocol.wire import BINARY, CLOSE, TEXT, frame, xor
+from tests.wire import BINARY, CLOSE, NO_MASK, TEXT, frame, xor
 
 PATIENCE = 10.0  # seconds; a peer's read that takes longer has failed
 
@@ -26,15 +25,10 @@ class Peer:
         self.socket = sock
         self.socket.settimeout(PATIENCE)
         self._buffer = b""
-        self._key: bytes | None = bytes(4) if client else None
+        self._key = NO_MASK if client else None
 
     def frame(self, opcode: int, payload: bytes = b"", **options: Any) -> bytes:
-        # The key is all zeros, so that a megabyte need not be masked in Python; the protocol's tests have others.
-        if self._key is None:
-            return frame(opcode, payload, key=None, **options)
-        head = frame(opcode, payload, key=None, **options)
-        head = head[: len(head) - len(payload)]
-        return bytes([head[0], head[1] | 0x80]) + head[2:] + self._key + payload
+        return frame(opcode, payload, key=self._key, **options)
 
     def send(self, *frames: bytes) -> None:
         self.socket.sendall(b"".join(frames))

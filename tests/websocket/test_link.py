@@ -17,20 +17,12 @@ from greenserve.websocket.link import CLOSE_SECONDS, LINGER_SECONDS, Stage
 from greenserve.websocket.outbound import OUTBOX_LIMIT
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.receive_queue import MAX_MESSAGES, MAX_SIZE
+from tests.waiting import until
+from tests.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 from .pair import Pair, Peer
-from .protocol.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
 pytestmark = pytest.mark.usefixtures("hub")
-
-
-def until(condition, *, step: float = 0.001) -> None:
-    """Let others run until the condition holds. step: seconds between looks."""
-    for _ in range(5000):
-        if condition():
-            return
-        sleep(step)
-    raise AssertionError("it never came to that")
 
 
 def fill(pair: Pair) -> int:

@@ -19,10 +19,11 @@ from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.message import OVERHEAD, PackedMessage
 from greenserve.websocket.receive_queue import MAX_SIZE, ReceiveQueue
 from tests.server.live import Client, serving
+from tests.waiting import until, until_blocking
+from tests.wire import BINARY, CLOSE, CONTINUATION, TEXT, deflated, frame
 
 from .pair import Pair
-from .protocol.wire import BINARY, CLOSE, CONTINUATION, TEXT, frame
-from .test_session import UPGRADE, request, wait_until
+from .test_session import UPGRADE, request
 
 MIB = 1 << 20
 DEFLATE = DeflateParameters()
@@ -35,19 +36,6 @@ def pair(hub):
         yield pair
 
 
-def compressed(data: bytes) -> bytes:
-    context = zlib.compressobj(9, zlib.DEFLATED, -15)
-    return (context.compress(data) + context.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-
-def until(condition) -> None:
-    for _ in range(5000):
-        if condition():
-            return
-        sleep(0.001)
-    raise AssertionError("it never came to that")
-
-
 def held(pair: Pair) -> int:
     return pair.link.protocol.held + pair.link._inbox.size
 
@@ -57,7 +45,7 @@ def held(pair: Pair) -> int:
 
 def test_a_compressed_message_is_held_as_it_came_until_somebody_wants_it(pair):
     text = "\U0001f600" + "a" * (MIB - 10)
-    payload = compressed(text.encode())
+    payload = deflated(text.encode())
     assert len(payload) < 2000
     pair.peer.send(pair.peer.frame(TEXT, payload, rsv=4) * 2)
     until(lambda: len(pair.link._inbox.messages) == 2)
@@ -67,7 +55,7 @@ def test_a_compressed_message_is_held_as_it_came_until_somebody_wants_it(pair):
 
 
 def test_a_compressed_message_that_is_not_complete_is_held_as_it_came(pair):
-    payload = compressed(bytes(MIB - 10))
+    payload = deflated(bytes(MIB - 10))
     pair.peer.send(pair.peer.frame(BINARY, payload, rsv=4, fin=False))
     until(lambda: held(pair) == len(payload))
     pair.peer.send(pair.peer.frame(CONTINUATION))
@@ -89,7 +77,7 @@ def test_a_message_that_was_inflated_for_a_receiver_who_has_left_counts_as_it_is
     text = "\U0001f600" + "a" * 100_000
     receiving = spawn(pair.ws.receive)
     sleep(0)
-    pair.peer.send(pair.peer.frame(TEXT, compressed(text.encode()), rsv=4))
+    pair.peer.send(pair.peer.frame(TEXT, deflated(text.encode()), rsv=4))
     while not pair.link._unpacking or pair.link._inbox.size < 20_000:
         sleep(0)
     kill(receiving)
@@ -114,7 +102,7 @@ def test_a_compressed_message_may_not_be_much_longer_than_what_it_may_inflate_to
 def test_what_does_not_compress_may_be_as_long_as_the_limit(hub):
     data = random.Random(1).randbytes(100_000)
     with Pair(deflate=DEFLATE, max_message=len(data)) as pair:
-        spawn(pair.peer.send, pair.peer.frame(BINARY, compressed(data), rsv=4))
+        spawn(pair.peer.send, pair.peer.frame(BINARY, deflated(data), rsv=4))
         assert pair.ws.receive() == data
 
 
@@ -128,8 +116,8 @@ def kinds(pair: Pair) -> tuple[list[bytes], list[str | bytes]]:
     for number in range(8):
         text = f"{number} grüße\U0001f600" * (1 if number % 2 else 20_000)
         frames.append(pair.peer.frame(TEXT, text.encode()))
-        frames.append(pair.peer.frame(TEXT, compressed(text.encode()), rsv=4))
-        frames.append(pair.peer.frame(BINARY, compressed(text.encode()), rsv=4))
+        frames.append(pair.peer.frame(TEXT, deflated(text.encode()), rsv=4))
+        frames.append(pair.peer.frame(BINARY, deflated(text.encode()), rsv=4))
         messages += [text, text, text.encode()]
     return frames, messages
 
@@ -181,7 +169,7 @@ def test_the_end_behind_a_large_message_comes_after_it_and_its_answer(pair):
 
     answering = spawn(answer)
     sleep(0)
-    pair.peer.send(pair.peer.frame(TEXT, compressed(text.encode()), rsv=4), pair.peer.frame(CLOSE))
+    pair.peer.send(pair.peer.frame(TEXT, deflated(text.encode()), rsv=4), pair.peer.frame(CLOSE))
     answering.wait()
     assert pair.peer.read() == (TEXT, b"answered")
     assert pair.peer.read_close() == (1005, "")
@@ -191,7 +179,7 @@ def test_the_end_behind_a_large_message_comes_after_it_and_its_answer(pair):
 def test_a_violation_behind_a_compressed_message_comes_after_it(pair, size):
     waiting = [spawn(pair.ws.receive) for _ in range(2)]
     sleep(0)
-    packed = pair.peer.frame(TEXT, compressed(b"x" * size), rsv=4)
+    packed = pair.peer.frame(TEXT, deflated(b"x" * size), rsv=4)
     pair.peer.send(packed + b"\x81\x01x")  # which looks like a whole message at its first byte, and is not masked
     assert waiting[0].wait() == "x" * size
     with pytest.raises(ConnectionClosed) as caught:
@@ -201,7 +189,7 @@ def test_a_violation_behind_a_compressed_message_comes_after_it(pair, size):
 
 def test_messages_that_were_not_received_before_the_end_can_be_received_after_it(pair):
     text = "ü" * 300_000
-    pair.peer.send(pair.peer.frame(TEXT, compressed(text.encode()), rsv=4), pair.peer.frame(CLOSE))
+    pair.peer.send(pair.peer.frame(TEXT, deflated(text.encode()), rsv=4), pair.peer.frame(CLOSE))
     pair.peer.close()
     until(lambda: pair.ws.closed)
     waiting = [spawn(pair.ws.receive) for _ in range(3)]
@@ -214,7 +202,7 @@ def test_messages_that_were_not_received_before_the_end_can_be_received_after_it
 @pytest.mark.parametrize("closed", [False, True])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_message_that_cannot_be_unpacked_ends_it_with_1007_whenever_that_is_found(pair, closed, late):
-    bad = pair.peer.frame(TEXT, compressed(b"x" * 100_000 + b"\xff"), rsv=4)
+    bad = pair.peer.frame(TEXT, deflated(b"x" * 100_000 + b"\xff"), rsv=4)
     good = pair.peer.frame(TEXT, b"never received")
     receiving = None if late else spawn(pair.ws.receive)
     sleep(0)
@@ -302,15 +290,15 @@ def test_unfinished_messages_of_many_are_bounded_together_and_the_largest_gives_
     with serving(application, ws_max_memory="1 MiB") as server:
         memory = server._service.websocket_policy.memory
         with unfinished(300_000) as small:
-            wait_until(lambda: memory.held >= 300_000)
+            until_blocking(lambda: memory.held >= 300_000)
             with unfinished(600_000) as large:
-                wait_until(lambda: memory.held >= 900_000)
+                until_blocking(lambda: memory.held >= 900_000)
                 with unfinished(200_000) as newcomer:
                     assert large.file.read(4) == b"\x88\x1f" + (1013).to_bytes(2)
                     for client, size in ((small, b"300000"), (newcomer, b"200000")):
                         client.send(frame(CONTINUATION))
                         assert client.file.read(8) == b"\x81\x06" + size
-        wait_until(lambda: memory.held == 0)
+        until_blocking(lambda: memory.held == 0)
     assert "ws_max_memory" in caplog.text
 
 

@@ -10,7 +10,6 @@ import logging
 import os
 import socket
 import threading
-import time
 
 import pytest
 from websockets.exceptions import ConnectionClosed as PeerClosed
@@ -20,8 +19,8 @@ from websockets.sync.client import connect
 import greenserve
 from greenserve.websocket import ConnectionClosed, HandshakeRejected, accept, handler, is_upgrade
 from tests.server.live import Client, serving
-
-from .protocol.wire import CLOSE, PING, TEXT, frame
+from tests.waiting import until_blocking
+from tests.wire import CLOSE, PING, TEXT, frame
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 UPGRADE = f"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {KEY}\r\n"
@@ -50,14 +49,6 @@ def opened(server) -> Client:
     client.send(request())
     assert client.response(body=False)[0] == 101
     return client
-
-
-def wait_until(condition) -> None:
-    """Wait for what happens in the server's thread."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to that"
-        time.sleep(0.005)
 
 
 # -- messages
@@ -566,15 +557,15 @@ def test_websockets_do_not_count_as_requests_in_progress():
     with serving(application, concurrency=2) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connected(server)) for _ in range(10)]
         workers = server._service.workers
-        wait_until(lambda: (workers.detached, workers.busy) == (10, 0))
+        until_blocking(lambda: (workers.detached, workers.busy) == (10, 0))
         with Client(server) as client:
             assert client.get() == b"hello"
         for client in clients:
             client.send("x")
             assert client.recv(timeout=10) == "x"
             client.close()
-        wait_until(lambda: workers.detached == 0)
-        wait_until(lambda: not server._service.connections)
+        until_blocking(lambda: workers.detached == 0)
+        until_blocking(lambda: not server._service.connections)
 
 
 @pytest.mark.parametrize(("restarting", "code"), [(False, 1001), (True, 1012)])
@@ -611,7 +602,7 @@ def test_a_handler_that_does_not_end_is_killed_at_the_grace_deadline(caplog):
             ended.append(True)
 
     with serving(application) as server, opened(server) as client:
-        wait_until(lambda: server._service.workers.detached == 1)
+        until_blocking(lambda: server._service.workers.detached == 1)
         server.stop(0.05)
         assert client.file.read(2) == bytes([0x80 | CLOSE, 2 + len("the server is stopping")])
     assert ended == [True]
@@ -649,7 +640,7 @@ def test_nothing_is_left_after_many_connections():
                     if number % 4 == 1:
                         client.send(frame(CLOSE, (1000).to_bytes(2)))
                         assert client.file.read()
-            wait_until(lambda: not service.connections and service.workers.detached == 0)
+            until_blocking(lambda: not service.connections and service.workers.detached == 0)
             gc.collect()
             found.append((len(os.listdir("/proc/self/fd")), len(service.hub.descriptors), service.workers.busy))
         assert found[1] == found[2]  # the first round may fill caches

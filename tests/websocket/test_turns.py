@@ -15,9 +15,9 @@ from greenserve.websocket.memory import Memory
 from greenserve.websocket.outbound import JOINED_SIZE
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.message import PackedMessage
+from tests.wire import BINARY, CONTINUATION, PING, PONG, TEXT, deflated
 
 from .pair import Pair
-from .protocol.wire import BINARY, CONTINUATION, PING, PONG, TEXT
 
 MIB = 1 << 20
 
@@ -25,11 +25,6 @@ MIB = 1 << 20
 @pytest.fixture(autouse=True)
 def short_turns(hub, monkeypatch):
     monkeypatch.setattr(hub, "turn_is_over", lambda: True)
-
-
-def compressed(data: bytes) -> bytes:
-    context = zlib.compressobj(wbits=-15)
-    return (context.compress(data) + context.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def turns_until(condition) -> int:
@@ -59,7 +54,7 @@ def large_text(peer):
 
 
 def bomb(opcode, data):
-    return lambda peer: peer.frame(opcode, compressed(data), rsv=4)
+    return lambda peer: peer.frame(opcode, deflated(data), rsv=4)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +81,7 @@ def test_others_run_while_one_peer_sends(stream, least):
 @pytest.mark.parametrize("rsv", [0, 4])
 def test_others_run_while_an_application_receives_many_small_messages(rsv):
     count = 1000
-    payload = compressed(b"x") if rsv else b"x"
+    payload = deflated(b"x") if rsv else b"x"
     with Pair(deflate=DeflateParameters()) as pair:
 
         def receive():
@@ -194,7 +189,7 @@ def test_when_a_turn_is_over_nothing_is_unpacked_in_it_any_more(monkeypatch):
         receivers = [spawn(pair.ws.receive) for pair in many]
         sleep(0)
         for pair in many:
-            pair.peer.send(pair.peer.frame(TEXT, compressed(b"x" * 100_000), rsv=4))
+            pair.peer.send(pair.peer.frame(TEXT, deflated(b"x" * 100_000), rsv=4))
         most = before = 0
         while not all(receiver.dead for receiver in receivers):
             sleep(0)

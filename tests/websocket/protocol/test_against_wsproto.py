@@ -17,8 +17,9 @@ from wsproto.frame_protocol import FrameProtocol, Opcode, ParseFailed
 from greenserve.websocket.protocol import Limits, Protocol, Role
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.events import Close, Ping, Pong
+from tests.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
-from .wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, Run, frame, run
+from .wire import KEY, Run, frame, run
 
 UNLIMITED = Limits(max_message=None)
 # Completes every head that a stream may end in, so that neither side still waits where the other could tell already.

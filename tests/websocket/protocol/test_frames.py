@@ -4,8 +4,9 @@ import pytest
 
 from greenserve.websocket.protocol.errors import ProtocolViolation
 from greenserve.websocket.protocol.frames import Opcode, build_frame, parse_head
+from tests.wire import xor
 
-from .wire import KEY, frame, xor
+from .wire import KEY, frame
 
 
 # RFC 6455 §5.7

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from greenserve.websocket.protocol import mask
+from tests.wire import xor
 
-from .wire import KEY, xor
+from .wire import KEY
 
 ACCELERATED = pytest.param(
     mask.apply_mask,

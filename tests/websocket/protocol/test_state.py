@@ -11,8 +11,9 @@ from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.errors import ConnectionClosed, InvalidPayload, MessageTooBig, ProtocolViolation
 from greenserve.websocket.protocol.events import Close, Ping, Pong
 from greenserve.websocket.protocol.frames import build_frame
+from tests.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
-from .wire import BINARY, CLOSE, CONTINUATION, KEY, PING, PONG, TEXT, Run, close_code, each_byte, frame, run, text
+from .wire import KEY, Run, close_code, each_byte, frame, run, text
 
 KEEP = DeflateParameters(server_no_context_takeover=False, client_no_context_takeover=False, threshold=0)
 

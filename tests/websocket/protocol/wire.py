@@ -3,40 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
+import tests.wire
 from greenserve.websocket.protocol import Protocol
 from greenserve.websocket.protocol.errors import ProtocolViolation
 from greenserve.websocket.protocol.events import Event
+from tests.wire import TEXT
 
 KEY = b"\x37\xfa\x21\x3d"  # the key of the examples in RFC 6455 §5.7
-TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
-
-
-def xor(data: bytes, key: bytes) -> bytes:
-    return bytes(byte ^ key[index % 4] for index, byte in enumerate(data))
-
-
-def frame(
-    opcode: int,
-    payload: bytes = b"",
-    *,
-    fin: bool = True,
-    rsv: int = 0,
-    key: bytes | None = KEY,
-    length: int | None = None,
-    wide: int = 0,
-) -> bytes:
-    """One frame. key=None leaves it unmasked; `length` lies about the payload; `wide` spends 2 or 8 bytes on it."""
-    size = len(payload) if length is None else length
-    flag = 0 if key is None else 0x80
-    head = bytes([(0x80 if fin else 0) | rsv << 4 | opcode])
-    if size <= 125 and not wide:
-        head += bytes([flag | size])
-    elif size <= 0xFFFF and wide != 8:
-        head += bytes([flag | 126]) + size.to_bytes(2)
-    else:
-        head += bytes([flag | 127]) + size.to_bytes(8)
-    return head + (payload if key is None else key + xor(payload, key))
+frame = partial(tests.wire.frame, key=KEY)
 
 
 def text(payload: str, **options: object) -> bytes:
