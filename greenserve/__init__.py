@@ -56,7 +56,8 @@ from greenserve.hub import (
 )
 from greenserve.hub.threadpool import ThreadPool
 from greenserve.patching.import_patched import import_patched
-from greenserve.patching.monkey import is_monkey_patched, monkey_patch, original
+from greenserve.patching.monkey import is_monkey_patched, monkey_patch
+from greenserve.patching.originals import original
 from greenserve.version import VERSION as __version__
 
 if TYPE_CHECKING:  # what __getattr__ gives; tests/test_public.py holds this and _HOMES together

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 
 from greenserve.patching.import_patched import import_patched
-from greenserve.patching.monkey import LatePatchWarning, is_monkey_patched, monkey_patch, original
+from greenserve.patching.monkey import LatePatchWarning, is_monkey_patched, monkey_patch
+from greenserve.patching.originals import original
 from greenserve.patching.run import main, run_module, run_script
 
 __all__ = [

@@ -19,7 +19,7 @@ from wsgiref.types import WSGIApplication
 from greenserve.cli.startup import load, prepare, without_arguments
 from greenserve.errors import LoadError
 from greenserve.net.bind_errors import who_listens
-from greenserve.patching import drivers, monkey, other_hubs
+from greenserve.patching import drivers, existing_locks, monkey, other_hubs
 from greenserve.patching.table import STAYS_BLOCKING, TABLE
 from greenserve.settings import OPTIONS, Resolution, TcpAddress
 from greenserve.version import VERSION
@@ -163,7 +163,7 @@ def _patching(subject: Subject) -> Section:
             ),
         )
     groups = ", ".join(group for group in TABLE if monkey.is_monkey_patched(group))
-    locks = monkey.real_locks()
+    locks = existing_locks.real_locks()
     lines = [
         Line("standard library", "patched before the application was imported", groups),
         Line("imported before that", ", ".join(monkey.report.early) or "nothing"),

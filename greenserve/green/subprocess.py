@@ -25,6 +25,7 @@ from greenserve.green import time as _time
 from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import running as _running
 from greenserve.patching.rebind import complete, rebind
+from greenserve.patching.reimport import Exchanged as _Exchanged
 
 
 class _Pipe(_io.FileIO):
@@ -78,17 +79,9 @@ def _open(fd: int, mode: str, buffering: int = -1) -> Any:
     return _io.BufferedReader(raw, size) if "r" in mode else _io.BufferedWriter(raw, size)
 
 
-class _Live:
-    """A real module as it is at present, but where it is as it was at our import: its twin."""
-
-    def __init__(self, real: ModuleType, twin: ModuleType) -> None:
-        self._original = {name: value for name, value in vars(real).items() if name in vars(twin)}
-        self._real = real
-        self._twin = twin
-
-    def __getattr__(self, name: str) -> Any:
-        value = getattr(self._real, name)
-        return getattr(self._twin, name) if value is self._original.get(name, self) else value
+def _live(real: ModuleType, twin: ModuleType) -> ModuleType:
+    """The real module as it is at present, but where it is as it was at our import: its twin."""
+    return _Exchanged(real, {name: (value, getattr(twin, name)) for name, value in vars(real).items()})
 
 
 class _Names(dict[str, Any]):
@@ -101,9 +94,9 @@ class _Names(dict[str, Any]):
 _names = _Names(
     __name__=__name__,
     io=_SimpleNamespace(**{**vars(_io), "open": _open}),
-    os=_Live(_real_os, _os),
+    os=_live(_real_os, _os),
     threading=_threading,
-    time=_Live(_real_time, _time),
+    time=_live(_real_time, _time),
     selectors=_selectors,
     _PopenSelector=_selectors.PollSelector,
 )

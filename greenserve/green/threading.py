@@ -104,12 +104,12 @@ _real_shutdown: Any = _real._shutdown  # type: ignore[attr-defined]
 def _shutdown() -> None:
     """At the interpreter's exit: wait for the threads that are not daemons, green and real."""
     _real_shutdown()
-    for shutdown in _native_shutdowns:
+    for shutdown in _copies_shutdowns:
         shutdown()
     _thread.wait_for_os_threads()  # only now: the threads of an event loop's pool are told of the end just before
 
 
-_native_shutdowns: list[Any] = []  # of copies of `threading` with real threads, whose exit nothing else waits for
+_copies_shutdowns: list[Any] = []  # of copies of `threading` with real threads, whose exit nothing else waits for
 
 
 def __getattr__(name: str) -> Any:

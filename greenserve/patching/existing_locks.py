@@ -33,7 +33,7 @@ from greenserve.patching import originals
 RealLock: Any = type(native.allocate_lock())
 RealRLock: Any = native.RLock
 
-KEEPERS = ("greenserve", "asyncio", "multiprocessing", "importlib", "_frozen_importlib", "click")
+EXEMPT = ("greenserve", "asyncio", "multiprocessing", "importlib", "_frozen_importlib", "click")
 """Packages that hold real primitives on purpose: ours, those whose own loops and processes need them, and click, whose
 thread-local belongs to the command line that has run before anything is patched.
 """
@@ -67,7 +67,7 @@ def upgrade_locks() -> list[str]:
 
 
 def real_locks() -> list[str]:
-    """The names of what refers to real locks now, apart from what keeps them on purpose."""
+    """The names of what refers to a lock that stayed real by mistake: waiting for it blocks all green threads."""
     return sorted({place.label for place in _places(gc.get_objects())})
 
 
@@ -229,13 +229,13 @@ _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE: classes written in Python, and few o
 def _kept(holder: Any) -> bool:
     kind = type(holder)
     if issubclass(kind, ModuleType):
-        return originals.is_copy(holder) or _is_keepers(_name_of_module(holder), KEEPERS)
+        return originals.is_copy(holder) or _is_of(_name_of_module(holder), EXEMPT)
     if issubclass(kind, type):
         kind = holder
-    return originals.is_native(kind) or _is_keepers(_module_of_class(kind), KEEPERS)
+    return originals.is_of_copy(kind) or _is_of(_module_of_class(kind), EXEMPT)
 
 
-def _is_keepers(module: Any, keepers: Iterable[str]) -> bool:
+def _is_of(module: Any, keepers: Iterable[str]) -> bool:
     return type(module) is str and (module.partition(".")[0] in keepers or module == "_thread")
 
 
@@ -299,7 +299,7 @@ def upgrade_holders(replaced: dict[int, tuple[str, Any]]) -> list[str]:
 def _upgrade_class(kind: type, replaced: dict[int, tuple[str, Any]]) -> list[str]:
     left: list[str] = []
     module = _module_of_class(kind)
-    if module is None or _is_settled(module) or originals.is_native(kind):
+    if module is None or _is_settled(module) or originals.is_of_copy(kind):
         return left
     for name, value in list(_dict_of_class(kind).items()):
         if id(value) not in replaced:
@@ -335,9 +335,9 @@ def _is_stdlib(module: str) -> bool:
 
 def _is_settled(module: str) -> bool:
     """Whether a module keeps what is real, or has been dealt with: those that are patched hold the originals."""
-    if module.partition(".")[0] in KEEPERS and not module.startswith("multiprocessing"):
+    if module.partition(".")[0] in EXEMPT and not module.startswith("multiprocessing"):
         return True
-    return module in _SOURCES or module in originals.originals or originals.keeps(module)
+    return module in _SOURCES or module in originals.replaced or originals.keeps(module)
 
 
 _SOURCES = frozenset({"posix", "nt", "_socket", "_ssl", "_queue", "_thread", "select"})

@@ -10,23 +10,12 @@ from types import ModuleType
 from typing import Any
 
 
-def _nothing(_: ModuleType) -> None:
-    """For a hook that only wants to know of the other moment."""
-
-
 class ImportHook(MetaPathFinder):
-    """Calls `before` and `after` with each module whose name is `wanted`, around its execution."""
+    """Has `execute(loader, module)` execute each module whose name is `wanted`, in the place of its loader."""
 
-    def __init__(
-        self,
-        wanted: Callable[[str], bool],
-        *,
-        before: Callable[[ModuleType], None] = _nothing,
-        after: Callable[[ModuleType], None] = _nothing,
-    ) -> None:
+    def __init__(self, wanted: Callable[[str], bool], execute: Callable[[Loader, ModuleType], None]) -> None:
         self._wanted = wanted
-        self._before = before
-        self._after = after
+        self._execute = execute
 
     def install(self) -> None:
         """From now on; twice is harmless."""
@@ -43,30 +32,25 @@ class ImportHook(MetaPathFinder):
             spec = finder.find_spec(fullname, path, target)
             if spec is not None:
                 if spec.loader is not None:
-                    spec.loader = _Loader(spec.loader, self._before, self._after)
+                    spec.loader = _Loader(spec.loader, self._execute)
                 return spec
         return None
 
 
 class _Loader(Loader):
-    """The ordinary loader, and what is to be done before and after it."""
+    """The ordinary loader, but for the execution."""
 
-    def __init__(
-        self, loader: Loader, before: Callable[[ModuleType], None], after: Callable[[ModuleType], None]
-    ) -> None:
+    def __init__(self, loader: Loader, execute: Callable[[Loader, ModuleType], None]) -> None:
         self._loader = loader
-        self._before = before
-        self._after = after
+        self._execute = execute
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         """As the ordinary one."""
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
-        """As the ordinary one, in between."""
-        self._before(module)
-        self._loader.exec_module(module)
-        self._after(module)
+        """Leave it to the hook."""
+        self._execute(self._loader, module)
 
     def __getattr__(self, name: str) -> Any:  # get_source and its like, for tracebacks
         return getattr(self._loader, name)
@@ -84,8 +68,9 @@ def adapt(module: str, adapter: Callable[[Any], None]) -> None:
     _hook.install()
 
 
-def _adapt_imported(module: ModuleType) -> None:
+def _execute_and_adapt(loader: Loader, module: ModuleType) -> None:
+    loader.exec_module(module)
     _adapters[module.__name__](module)
 
 
-_hook = ImportHook(_adapters.__contains__, after=_adapt_imported)
+_hook = ImportHook(_adapters.__contains__, _execute_and_adapt)

@@ -66,7 +66,7 @@ def monkey_patch(**which: bool) -> None:
     groups = [group for group in _chosen(which) if not is_monkey_patched(group)]
     other_hubs.disarm()
     patches = [patch for group in groups for patch in TABLE[group] if isinstance(patch, Patch)]
-    if not originals.originals:
+    if not originals.replaced:
         report.early = _foreign_packages()
     # All twins first: they are made of what is still real.
     twins = {patch.module: importlib.import_module(f"greenserve.green.{patch.module}") for patch in patches}
@@ -78,7 +78,7 @@ def monkey_patch(**which: bool) -> None:
         adapt(adapter.module, adapter.adapt)
     if not replaced:
         return
-    originals.keep_natives()
+    originals.keep_originals()
     current_hub()  # made now, its descriptors do not take a number that the program has just closed, and asks about
     held = existing_locks.upgrade_locks() if "thread" in groups else []
     held += existing_locks.upgrade_holders(replaced)
@@ -118,21 +118,18 @@ def _chosen(which: dict[str, bool]) -> list[str]:
 
 def _apply(patch: Patch, module: ModuleType, twin: ModuleType) -> dict[int, tuple[str, Any]]:
     """Replace, and return the identities of what was replaced, with their names and successors."""
-    saved = originals.originals.setdefault(patch.module, {})
+    pairs = originals.replaced.setdefault(patch.module, {})
     replaced: dict[int, tuple[str, Any]] = {}
     for name in patch.names:
         owner, _, attribute = name.rpartition(".")
         holder: Any = getattr(module, owner) if owner else module
-        real = getattr(holder, attribute, _MISSING)
-        if real is _MISSING or name in saved:
-            continue
+        original = getattr(holder, attribute, _MISSING)
         green = _green(twin, name)
-        if green is _MISSING or green is real:
+        if name in pairs or _MISSING in (original, green) or green is original:
             continue
-        saved[name] = real
-        originals.greens.setdefault(patch.module, {})[name] = green
+        pairs[name] = green, original
         setattr(holder, attribute, green)
-        replaced.setdefault(id(real), (f"{patch.module}.{name}", green))
+        replaced.setdefault(id(original), (f"{patch.module}.{name}", green))
     return replaced
 
 
@@ -149,12 +146,12 @@ def is_monkey_patched(name: str) -> bool:
     False
     """
     modules = [patch.module for patch in TABLE.get(name, ())] or [name]
-    return all(module in originals.originals or module in _adapted for module in modules)
+    return all(module in originals.replaced or module in _adapted for module in modules)
 
 
 def is_in_use() -> bool:
     """Whether this program has made anything green: some of TABLE, or modules of its own by `import_patched`."""
-    return bool(originals.originals or _adapted or import_patched.copies.modules)
+    return bool(originals.replaced or _adapted or import_patched.copies.modules)
 
 
 def users_level() -> int:
@@ -163,19 +160,3 @@ def users_level() -> int:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "greenserve":
         level, frame = level + 1, frame.f_back
     return level
-
-
-def real_locks() -> list[str]:
-    """The names of what refers to a lock that stayed real by mistake: waiting for it blocks all green threads."""
-    return existing_locks.real_locks()
-
-
-def original(name: str) -> Any:
-    """The module `name` with its real primitives, whether it is patched or not; e.g. `original("threading").Thread`, or
-    `original("concurrent.futures").ThreadPoolExecutor` for real OS threads.
-
-    >>> import threading
-    >>> threading.Thread is greenserve.original("threading").Thread  # as long as nothing is patched
-    True
-    """
-    return originals.native(name) if originals.originals else importlib.import_module(name)

@@ -22,14 +22,27 @@ class Overlay(ModuleType):
 
     def __init__(self, base: ModuleType, attributes: Mapping[str, Any]) -> None:
         super().__init__(base.__name__, base.__doc__)
-        self.__dict__.update(attributes)
-        self.__dict__["__overlaid__"] = base
+        self.__dict__.update(attributes, __overlaid__=base)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.__dict__["__overlaid__"], name)
 
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *dir(self.__dict__["__overlaid__"])})
+
+
+class Exchanged(Overlay):
+    """A module as it is at present, a test's mocks included; but where an attribute is the first of its pair, it is the
+    second.
+    """
+
+    def __init__(self, base: ModuleType, pairs: Mapping[str, tuple[Any, Any]]) -> None:
+        super().__init__(base, {"__pairs__": pairs})
+
+    def __getattr__(self, name: str) -> Any:
+        value = super().__getattr__(name)
+        first, second = self.__dict__["__pairs__"].get(name, (self, self))
+        return second if value is first else value
 
 
 class Copies:

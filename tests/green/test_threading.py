@@ -11,8 +11,8 @@ from tests.patching.test_monkey import run
 
 def test_threads_are_green_and_know_themselves():
     run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import threading
         main = threading.current_thread()
         assert main is threading.main_thread()
@@ -37,8 +37,8 @@ def test_threads_are_green_and_know_themselves():
 
 def test_several_may_join_one_thread_and_the_main_thread():
     stdout, _ = run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import threading, time
         one = threading.Thread(target=time.sleep, args=(0.01,))
         one.start()
@@ -57,20 +57,20 @@ def test_several_may_join_one_thread_and_the_main_thread():
 
 def test_the_exit_waits_for_threads_that_are_no_daemons():
     stdout, _ = run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import threading, time
         threading.Thread(target=lambda: (time.sleep(0.05), print("done"))).start()
         threading.Thread(target=lambda: (time.sleep(50), print("daemon")), daemon=True).start()
-        monkey.original("threading").Thread(target=lambda: print("native")).start()
+        greenserve.original("threading").Thread(target=lambda: print("native")).start()
     """)
     assert sorted(stdout.split()) == ["done", "native"]
 
 
 def test_a_dummy_thread_is_forgotten_with_its_green_thread():
     run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import threading
         from greenserve.hub import spawn
         threads = [spawn(threading.current_thread) for _ in range(50)]
@@ -82,8 +82,8 @@ def test_a_dummy_thread_is_forgotten_with_its_green_thread():
 
 def test_an_uncaught_error_goes_to_the_excepthook_and_a_kill_does_not():
     _, stderr = run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import threading
         from greenserve.hub import getcurrent, sleep
         def fail():
@@ -106,11 +106,11 @@ def test_an_uncaught_error_goes_to_the_excepthook_and_a_kill_does_not():
 
 def test_locks_are_shared_by_green_threads_and_os_threads():
     run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import threading, time
         lock, order = threading.Lock(), []
-        native = monkey.original("threading").Thread
+        native = greenserve.original("threading").Thread
         lock.acquire()
         other = native(target=lambda: (lock.acquire(), order.append("os"), lock.release()))
         other.start()
@@ -127,8 +127,8 @@ def test_locks_are_shared_by_green_threads_and_os_threads():
 
 def test_queues_and_executors_are_green():
     run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import concurrent.futures, queue, threading, time
         for made in (queue.Queue(), queue.SimpleQueue(), queue.LifoQueue(), queue.PriorityQueue()):
             threading.Timer(0.001, made.put, [5]).start()
@@ -136,12 +136,12 @@ def test_queues_and_executors_are_green():
         with concurrent.futures.ThreadPoolExecutor(10) as executor:
             begun = time.monotonic()
             assert list(executor.map(lambda n: (time.sleep(0.05), n)[1], range(10))) == list(range(10))
-            ident = monkey.original("_thread").get_ident
+            ident = greenserve.original("_thread").get_ident
             assert executor.submit(ident).result() == ident()
-        real = monkey.original("concurrent.futures").ThreadPoolExecutor
+        real = greenserve.original("concurrent.futures").ThreadPoolExecutor
         with real(2) as executor:
-            future = executor.submit(monkey.original("_thread").get_ident)
-            assert future.result() != monkey.original("_thread").get_ident()
+            future = executor.submit(greenserve.original("_thread").get_ident)
+            assert future.result() != greenserve.original("_thread").get_ident()
     """)
 
 
@@ -149,8 +149,8 @@ def test_loggings_locks_are_upgraded():
     run("""
         import logging
         handler = logging.StreamHandler()
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import threading
         kind = type(threading.RLock())
         assert type(logging._lock) is kind
@@ -167,8 +167,8 @@ def test_a_held_rlock_goes_over_to_its_successor():
         holder.condition = threading.Condition(holder.lock)
         holder.lock.acquire()
         holder.lock.acquire()
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         assert type(holder.lock) is type(threading.RLock())
         holder.condition.notify_all()
         holder.lock.release()
@@ -188,9 +188,9 @@ def test_an_rlock_entered_by_with_is_left_by_with():
         class Holder: pass
         holder = Holder()
         holder.lock = threading.RLock()
-        from greenserve.patching import monkey
+        import greenserve
         with holder.lock:
-            monkey.monkey_patch()
+            greenserve.monkey_patch()
         assert holder.lock.acquire(False)
         holder.lock.release()
         from greenserve.hub import spawn
@@ -205,8 +205,8 @@ def test_a_held_lock_is_left_and_named():
         holder = Holder()
         holder.lock = threading.Lock()
         holder.lock.acquire()
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         holder.lock.release()
     """)
     assert "Holder.lock (held)" in stderr
@@ -214,41 +214,41 @@ def test_a_held_lock_is_left_and_named():
 
 def test_asyncio_keeps_real_primitives():
     run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import asyncio, threading, time
-        here = monkey.original("_thread").get_ident()
+        here = greenserve.original("_thread").get_ident()
         async def main():
-            there = await asyncio.to_thread(monkey.original("_thread").get_ident)
+            there = await asyncio.to_thread(greenserve.original("_thread").get_ident)
             assert there != here
             process = await asyncio.create_subprocess_exec("echo", "hi", stdout=asyncio.subprocess.PIPE)
             assert (await process.communicate())[0] == b"hi\\n"
             await asyncio.sleep(0.001)
         asyncio.run(main())
-        assert asyncio.base_events.threading.Thread is monkey.original("threading").Thread
+        assert asyncio.base_events.threading.Thread is greenserve.original("threading").Thread
     """)
 
 
 def test_asyncio_imported_before_the_patch_keeps_them_too():
     run("""
         import asyncio, warnings
-        from greenserve.patching import monkey
+        import greenserve
         with warnings.catch_warnings(action="error"):
-            monkey.monkey_patch()  # the threads that asyncio's own copy of threading knows are no reason for a warning
+            greenserve.monkey_patch()  # asyncio's own copy of threading knows threads: no reason to warn
         async def main():
             return await asyncio.to_thread(lambda: 5)
         assert asyncio.run(main()) == 5
-        assert asyncio.base_events.threading.Thread is monkey.original("threading").Thread
+        assert asyncio.base_events.threading.Thread is greenserve.original("threading").Thread
     """)
 
 
 @pytest.mark.parametrize("name", ["threading", "queue", "time", "select", "selectors", "socket", "os", "subprocess"])
 def test_an_original_is_not_green(name):
     run(f"""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
-        module = monkey.original({name!r})
-        for attribute, value in monkey.originals.originals[{name!r}].items():
+        import greenserve
+        greenserve.monkey_patch()
+        module = greenserve.original({name!r})
+        for attribute in greenserve.patching.originals.replaced[{name!r}]:
             home = getattr(getattr(module, attribute, None), "__module__", None) or ""
             assert not home.startswith("greenserve"), attribute
     """)
@@ -258,7 +258,7 @@ def test_modules_are_imported_afresh_without_patching():
     run("""
         import threading, urllib.request
         from greenserve.green import socketserver, threading as green_threading
-        from greenserve.patching import monkey
+        import greenserve
         from greenserve.patching.import_patched import import_patched
         request = import_patched("urllib.request")
         assert request is not urllib.request and import_patched("urllib.request") is request
@@ -275,15 +275,15 @@ def test_modules_are_imported_afresh_without_patching():
             assert import_patched("requests").get(url).text == "hello"
             server.shutdown()
             thread.join()
-        assert not monkey.is_monkey_patched("socket")
+        assert not greenserve.is_monkey_patched("socket")
         assert threading.active_count() == 1
     """)
 
 
 def test_multiprocessing_works():
     run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import multiprocessing, threading
         context = multiprocessing.get_context("spawn")
         near, far = context.Pipe()
@@ -300,8 +300,8 @@ def test_an_error_of_a_plain_thread_is_reported_as_the_interpreter_does():
     program = """
         import _thread, sys
         if {patched}:
-            from greenserve.patching import monkey
-            monkey.monkey_patch()
+            import greenserve
+            greenserve.monkey_patch()
         def fail(): raise ValueError("it has failed")
         def hook(args):
             print(args.err_msg, args.object is fail, args.exc_value)
@@ -318,8 +318,8 @@ def test_an_error_of_a_plain_thread_is_reported_as_the_interpreter_does():
 
 def test_asyncio_cancels_its_task_on_an_interrupt_and_the_hub_has_its_handler_again():
     out, error = run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import asyncio, greenserve, os, signal, time
         time.sleep(0)  # a hub, which has SIGINT now
         getsignal = greenserve.original("signal").getsignal

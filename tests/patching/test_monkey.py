@@ -23,16 +23,16 @@ def test_importing_greenserve_patches_nothing():
     run("""
         import select, selectors, socket, time
         before = [dict(vars(m)) for m in (select, selectors, socket, time)]
-        import greenserve, greenserve.patching.monkey as monkey
+        import greenserve
         assert before == [dict(vars(m)) for m in (select, selectors, socket, time)]
-        assert not monkey.is_monkey_patched("socket")
+        assert not greenserve.is_monkey_patched("socket")
     """)
 
 
 def test_patching_makes_blocking_code_concurrent():
     run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import socket, time
         from greenserve.hub import spawn
         order = []
@@ -48,7 +48,7 @@ def test_patching_makes_blocking_code_concurrent():
         for thread in threads:
             thread.wait()
         assert order == ["quick", "slow"], order
-        assert monkey.is_monkey_patched("socket") and monkey.is_monkey_patched("selectors")
+        assert greenserve.is_monkey_patched("socket") and greenserve.is_monkey_patched("selectors")
     """)
 
 
@@ -56,25 +56,25 @@ def test_twice_is_harmless_and_the_originals_stay_at_hand():
     run("""
         import socket, time
         real = socket.socket, time.sleep
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         green = socket.socket, time.sleep
-        monkey.monkey_patch()
+        greenserve.monkey_patch()
         assert (socket.socket, time.sleep) == green != real
-        assert (monkey.original("socket").socket, monkey.original("time").sleep) == real
+        assert (greenserve.original("socket").socket, greenserve.original("time").sleep) == real
         assert issubclass(socket.socket, real[0])
     """)
 
 
 def test_one_may_choose():
     run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch(time=True)
-        assert monkey.is_monkey_patched("time") and not monkey.is_monkey_patched("socket")
-        monkey.monkey_patch(socket=False)
-        assert monkey.is_monkey_patched("select") and not monkey.is_monkey_patched("socket")
+        import greenserve
+        greenserve.monkey_patch(time=True)
+        assert greenserve.is_monkey_patched("time") and not greenserve.is_monkey_patched("socket")
+        greenserve.monkey_patch(socket=False)
+        assert greenserve.is_monkey_patched("select") and not greenserve.is_monkey_patched("socket")
         try:
-            monkey.monkey_patch(sockets=True)
+            greenserve.monkey_patch(sockets=True)
         except ValueError as error:
             raise
         except Exception as error:
@@ -88,8 +88,8 @@ def test_patching_late_warns_and_names_the_holder():
         module = types.ModuleType("early")
         exec("from time import sleep", vars(module))
         sys.modules["early"] = module
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
     """)
     assert "LatePatchWarning" in stderr
     assert "early.sleep (time.sleep)" in stderr
@@ -97,8 +97,8 @@ def test_patching_late_warns_and_names_the_holder():
 
 def test_patching_in_time_does_not_warn():
     _, stderr = run("""
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
     """)
     assert stderr == ""
 
@@ -108,8 +108,8 @@ def test_patched_tls_is_green_for_contexts_that_exist_already():
         import ssl
         server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         server.load_cert_chain({LOCALHOST!r})
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         import http.client, socket
         from greenserve.hub import spawn
         client = ssl.create_default_context(cafile={LOCALHOST!r})
@@ -142,10 +142,10 @@ def test_what_raises_when_it_is_looked_at_does_not_stop_a_late_patch():
             pass
         proxy, holder = Proxy(), Holder()
         holder.lock = threading.Lock()
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         assert type(holder.lock) is threading.Lock
-        assert monkey.real_locks() == []
+        assert greenserve.patching.existing_locks.real_locks() == []
     """)
 
 
@@ -200,13 +200,13 @@ def test_no_object_of_the_programs_is_asked_anything_by_a_late_patch():
     _, stderr = run(
         NASTY
         + """
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         lock = type(threading.Lock())
         assert type(object.__getattribute__(keep[6], "__dict__")["lock"]) is lock
         assert type(type.__dict__["__dict__"].__get__(Angrier)["lock"]) is lock
         assert keep[7].locks() == [lock, threading.RLock, lock], keep[7].locks()
-        assert monkey.real_locks() == [], monkey.real_locks()
+        assert greenserve.patching.existing_locks.real_locks() == [], greenserve.patching.existing_locks.real_locks()
     """
     )
     assert stderr == ""
@@ -220,9 +220,9 @@ def test_a_real_lock_in_a_slot_that_is_held_is_named():
         slotted = Slotted()
         slotted.lock = threading.Lock()
         slotted.lock.acquire()
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
-        assert monkey.real_locks() == ["__main__.Slotted.lock"]
+        import greenserve
+        greenserve.monkey_patch()
+        assert greenserve.patching.existing_locks.real_locks() == ["__main__.Slotted.lock"]
     """)
     assert "__main__.Slotted.lock (held)" in stderr
 
@@ -239,8 +239,8 @@ def test_attributes_of_classes_and_defaults_of_functions_are_found_late_too():
                 sleep(seconds)
                 again(seconds)''', vars(early))
         sys.modules["early"] = early
-        from greenserve.patching import monkey
-        monkey.monkey_patch()
+        import greenserve
+        greenserve.monkey_patch()
         from greenserve.hub import spawn
         assert multiprocessing.connection.Connection._read is os.read
         mine, other = multiprocessing.connection.Pipe()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.patching.test_monkey import run
 
 PATCHED = """
-from greenserve.patching import monkey
-monkey.monkey_patch()
+import greenserve
+greenserve.monkey_patch()
 import multiprocessing, threading, time
 context = multiprocessing.get_context("spawn")
 """
@@ -78,10 +78,10 @@ def test_a_real_thread_waits_in_the_kernel():
     patched("""
 lock = context.Lock()
 lock.acquire()
-real = monkey.original("threading").Thread(target=lock.acquire)
+real = greenserve.original("threading").Thread(target=lock.acquire)
 real.start()
 lock.release()
-monkey.original("threading").Thread.join(real)
+greenserve.original("threading").Thread.join(real)
 assert not lock.acquire(False)
 """)
 
