@@ -13,6 +13,7 @@ import fcntl as _fcntl
 import os as _real
 import select as _select
 import stat as _stat
+from collections.abc import Callable as _Callable
 from typing import Any
 
 from greenlet import getcurrent as _getcurrent
@@ -58,12 +59,7 @@ def system(command: Any) -> int:
 
 def waitpid(pid: int, options: int, /) -> tuple[int, int]:
     """As `os.waitpid`; only the calling green thread waits."""
-    found = _waitpid(pid, options | _real.WNOHANG)
-    if options & _real.WNOHANG:
-        return _waitpid(pid, options) if found == (0, 0) and _relax() else found
-    while found == (0, 0):
-        wait_for_child(pid)
-        found = _waitpid(pid, options | _real.WNOHANG)
+    found: tuple[int, int] = _reap(_waitpid, wait_for_child, options, pid)
     return found
 
 
@@ -79,23 +75,23 @@ def wait3(options: int) -> Any:
 
 def wait4(pid: int, options: int) -> Any:
     """As `os.wait4`; only the calling green thread waits."""
-    found = _wait4(pid, options | _real.WNOHANG)
-    if options & _real.WNOHANG:
-        return _wait4(pid, options) if found[0] == 0 and _relax() else found
-    while found[0] == 0:
-        wait_for_child(pid)
-        found = _wait4(pid, options | _real.WNOHANG)
-    return found
+    return _reap(_wait4, wait_for_child, options, pid)
 
 
 def waitid(idtype: Any, ident: int, options: int, /) -> Any:
     """As `os.waitid`; only the calling green thread waits."""
-    found = _waitid(idtype, ident, options | _real.WNOHANG)
-    if options & _real.WNOHANG:
-        return _waitid(idtype, ident, options) if found is None and _relax() else found
-    while found is None:
-        _wait_elsewhere(idtype, ident, options & ~_real.WNOHANG)
-        found = _waitid(idtype, ident, options | _real.WNOHANG)
+    return _reap(_waitid, lambda kind, number: _wait_elsewhere(kind, number, options), options, idtype, ident)
+
+
+def _reap(ask: _Callable[..., Any], wait: _Callable[..., None], options: int, *which: Any) -> Any:
+    """What `ask(*which, options)` says, which blocks unless WNOHANG is among the options: `wait(*which)` does, here.
+
+    A child's pid is the answer's first item; of no child it is 0, or the answer is None.
+    """
+    while not ((found := ask(*which, options | _real.WNOHANG)) and found[0]):
+        if options & _real.WNOHANG:
+            return ask(*which, options) if _relax() else found
+        wait(*which)
     return found
 
 
@@ -143,23 +139,23 @@ def _wait_elsewhere(kind: Any, ident: int, options: int, deadline: float | None 
 
 def read(fd: int, length: int, /) -> bytes:
     """As `os.read`; where nothing can be read yet, only the calling green thread waits."""
-    _await(fd, _select.POLLIN | _select.POLLPRI)
-    try:
-        return _read(fd, length)
-    except BlockingIOError:
-        _relax()
-        raise
+    data: bytes = _when_readable(_read, fd, length)
+    return data
 
 
 def readv(fd: int, buffers: Any, /) -> int:
     """As `os.readv`; where nothing can be read yet, only the calling green thread waits."""
+    count: int = _when_readable(_readv, fd, buffers)
+    return count
+
+
+def _when_readable(operation: _Callable[[int, Any], Any], fd: int, argument: Any) -> Any:
     _await(fd, _select.POLLIN | _select.POLLPRI)
     try:
-        count: int = _readv(fd, buffers)
+        return operation(fd, argument)
     except BlockingIOError:
         _relax()
         raise
-    return count
 
 
 def write(fd: int, data: Any, /) -> int:

@@ -12,8 +12,10 @@ import _socket
 import errno as _errno
 import os as _os
 import socket as _real
+from collections.abc import Callable as _Callable
 from math import isnan as _isnan
 from typing import Any
+from typing import TypeVar as _TypeVar
 
 from greenserve.green import selectors  # noqa: F401 - for sendfile, built again over these globals
 from greenserve.hub import resolver as _resolver
@@ -28,6 +30,8 @@ gethostbyname = _resolver.gethostbyname
 gethostbyname_ex = _resolver.gethostbyname_ex
 gethostbyaddr = _resolver.gethostbyaddr
 getnameinfo = _resolver.getnameinfo
+
+_T = _TypeVar("_T")
 
 _NONBLOCK = getattr(_real, "SOCK_NONBLOCK", 0)
 _DONTWAIT = getattr(_real, "MSG_DONTWAIT", 0)
@@ -153,113 +157,88 @@ class socket(_real.socket):
         for other in elsewhere or ():
             _unregister_from_its_hub(other)
 
-    # -- reading
+    # -- reading and writing: the system call first, so that what need not wait costs no more than the real socket's
+
+    def _must_not_wait(self, flags: int = 0) -> bool:
+        """Whether a call that has got EAGAIN is to raise it; then others run now and then, for it may be in a loop."""
+        if self._timeout == 0.0 or flags & _DONTWAIT:
+            _relax()
+            return True
+        return False
+
+    def _retry(self, wait: _Callable[[float | None], None], operation: _Callable[..., _T], *args: Any) -> _T:
+        """`operation(self, *args)`, which has just said EAGAIN, once it does not."""
+        deadline = self._deadline()
+        while True:
+            wait(deadline)
+            try:
+                return operation(self, *args)
+            except BlockingIOError:
+                continue
+
+    def _call(self, wait: _Callable[[float | None], None], flags: int, operation: _Callable[..., _T], *args: Any) -> _T:
+        """`operation(self, *args)`, once it does not say EAGAIN."""
+        try:
+            return operation(self, *args)
+        except BlockingIOError:
+            if self._must_not_wait(flags):
+                raise
+        return self._retry(wait, operation, *args)
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """At most `bufsize` bytes; b"" when the peer has closed its side. Raises TimeoutError, OSError."""
         try:
             return _recv(self, bufsize, flags)
         except BlockingIOError:
-            if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
+            if self._must_not_wait(flags):
                 raise
-        deadline = self._deadline()
-        while True:
-            self._wait_read(deadline)
-            try:
-                return _recv(self, bufsize, flags)
-            except BlockingIOError:
-                continue
+        return self._retry(self._wait_read, _recv, bufsize, flags)
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Fill `buffer`, at most `nbytes` of it. Returns the count; 0 when the peer has closed its side."""
         try:
             return _recv_into(self, buffer, nbytes, flags)
         except BlockingIOError:
-            if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
+            if self._must_not_wait(flags):
                 raise
-        deadline = self._deadline()
-        while True:
-            self._wait_read(deadline)
-            try:
-                return _recv_into(self, buffer, nbytes, flags)
-            except BlockingIOError:
-                continue
-
-    def _read_by(self, operation: Any, flags: int, *args: Any) -> Any:
-        """`operation(self, *args)`, once it does not say EAGAIN."""
-        try:
-            return operation(self, *args)
-        except BlockingIOError:
-            if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
-                raise
-        deadline = self._deadline()
-        while True:
-            self._wait_read(deadline)
-            try:
-                return operation(self, *args)
-            except BlockingIOError:
-                continue
+        return self._retry(self._wait_read, _recv_into, buffer, nbytes, flags)
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """One datagram's bytes and its sender's address."""
-        answer: tuple[bytes, Any] = self._read_by(_recvfrom, flags, bufsize, flags)
-        return answer
+        return self._call(self._wait_read, flags, _recvfrom, bufsize, flags)
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As `recvfrom`, into `buffer`."""
-        answer: tuple[int, Any] = self._read_by(_socket.socket.recvfrom_into, flags, buffer, nbytes, flags)
-        return answer
+        return self._call(self._wait_read, flags, _socket.socket.recvfrom_into, buffer, nbytes, flags)
 
     def recvmsg(self, bufsize: int, ancbufsize: int = 0, flags: int = 0, /) -> tuple[bytes, list[Any], int, Any]:
         """(data, ancillary data, flags, address): also descriptors that a peer has sent."""
-        answer: tuple[bytes, list[Any], int, Any]
-        answer = self._read_by(_socket.socket.recvmsg, flags, bufsize, ancbufsize, flags)
-        return answer
+        return self._call(self._wait_read, flags, _socket.socket.recvmsg, bufsize, ancbufsize, flags)
 
     def recvmsg_into(self, buffers: Any, ancbufsize: int = 0, flags: int = 0, /) -> tuple[int, list[Any], int, Any]:
         """As `recvmsg`, into `buffers`."""
-        answer: tuple[int, list[Any], int, Any]
-        answer = self._read_by(_socket.socket.recvmsg_into, flags, buffers, ancbufsize, flags)
-        return answer
+        return self._call(self._wait_read, flags, _socket.socket.recvmsg_into, buffers, ancbufsize, flags)
 
     def accept(self) -> tuple[socket, Any]:
         """(connection, peer's address)."""
-        fd, address = self._read_by(_accept, 0)
+        fd, address = self._call(self._wait_read, 0, _accept)
         return socket(_family_of(self), _type_of(self), self.proto, fileno=fd), address
-
-    # -- writing
 
     def send(self, data: Any, flags: int = 0, /) -> int:
         """Send what fits. Returns how many bytes that was."""
         try:
             return _send(self, data, flags)
         except BlockingIOError:
-            if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
+            if self._must_not_wait(flags):
                 raise
-        return self._write_by(_send, data, flags)
-
-    def _write_by(self, operation: Any, *args: Any) -> int:
-        """`operation(self, *args)`, which has just said EAGAIN, once it does not."""
-        deadline = self._deadline()
-        while True:
-            self._wait_write(deadline)
-            try:
-                sent: int = operation(self, *args)
-            except BlockingIOError:
-                continue
-            return sent
+        return self._retry(self._wait_write, _send, data, flags)
 
     def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send everything. The timeout is the whole call's, however many pieces it takes."""
         try:
             sent = _send(self, data, flags)
         except BlockingIOError:
-            if self._timeout == 0.0:
-                _relax()
+            if self._must_not_wait():
                 raise
             sent = 0
         if type(data) is bytes and sent == len(data):
@@ -271,8 +250,7 @@ class socket(_real.socket):
                 try:
                     sent += _send(self, rest[sent:], flags)
                 except BlockingIOError:
-                    if self._timeout == 0.0:
-                        _relax()
+                    if self._must_not_wait():
                         raise
                     self._wait_write(deadline)
 
@@ -281,24 +259,12 @@ class socket(_real.socket):
         if flags_and_address:
             address = _resolver.resolved(_family_of(self), _type_of(self), flags_and_address[-1])
             flags_and_address = (*flags_and_address[:-1], address)
-        try:
-            return _sendto(self, data, *flags_and_address)
-        except BlockingIOError:
-            if self._timeout == 0.0:
-                _relax()
-                raise
-        return self._write_by(_sendto, data, *flags_and_address)
+        return self._call(self._wait_write, 0, _sendto, data, *flags_and_address)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         """Send several buffers, ancillary data (descriptors) with them. Returns how many bytes were taken."""
-        buffers, ancdata = tuple(buffers), tuple(ancdata)  # they may be iterators, and we may try again
-        try:
-            return _sendmsg(self, buffers, ancdata, flags, address)
-        except BlockingIOError:
-            if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
-                raise
-        return self._write_by(_sendmsg, buffers, ancdata, flags, address)
+        # Both may be iterators, and we may try again.
+        return self._call(self._wait_write, flags, _sendmsg, tuple(buffers), tuple(ancdata), flags, address)
 
     _sendfile_use_sendfile = rebind(_sendfile_method, globals())
 
@@ -326,8 +292,7 @@ class socket(_real.socket):
         error = _connect_ex(self, address)
         if error not in _IN_PROGRESS:
             return error
-        if self._timeout == 0.0:
-            _relax()
+        if self._must_not_wait():
             return error
         deadline = self._deadline()
         if error == _errno.EWOULDBLOCK:

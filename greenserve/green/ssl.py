@@ -16,7 +16,6 @@ from typing import Any
 from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
 from greenserve.green import socket as _socket
 from greenserve.green.socket import create_connection, socket
-from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import TIMED_OUT as _TIMED_OUT
 from greenserve.hub.hub import running as _running
 from greenserve.hub.hub import wake as _wake
@@ -58,13 +57,11 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
             try:
                 return operation(*args)
             except _real.SSLWantReadError:
-                if self._timeout == 0.0:
-                    _relax()
+                if self._must_not_wait():
                     raise
                 wait, direction = self._wait_read, _READ
             except _real.SSLWantWriteError:
-                if self._timeout == 0.0:
-                    _relax()
+                if self._must_not_wait():
                     raise
                 wait, direction = self._wait_write, _WRITE
             if self._busy is None:
