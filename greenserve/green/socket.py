@@ -190,9 +190,16 @@ class socket(_real.socket):
         try:
             return _recv(self, bufsize, flags)
         except BlockingIOError:
-            if self._must_not_wait(flags):
+            if self._timeout == 0.0 or flags & _DONTWAIT:
+                _relax()
                 raise
-        return self._retry(self._wait_read, _recv, bufsize, flags)
+        deadline = self._deadline()  # written out, as no other is: two calls less for each wait are 2 % of an echo
+        while True:
+            self._wait_read(deadline)
+            try:
+                return _recv(self, bufsize, flags)
+            except BlockingIOError:
+                continue
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Fill `buffer`, at most `nbytes` of it. Returns the count; 0 when the peer has closed its side."""
