@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import _socket
 import logging
-import socket
-import struct
 from typing import Any, Protocol
 
 from greenlet import GreenletExit
@@ -27,13 +25,14 @@ from greenserve.http.request import CLOSED, NEED_DATA, Inbound
 from greenserve.http.response import error_response
 from greenserve.hub.greenthread import call_in
 from greenserve.hub.native import get_ident
-from greenserve.hub.poller import READ, WRITE
+from greenserve.net import lingering
+from greenserve.net.transport import Transport
 from greenserve.server import wire
 from greenserve.server.body import Progress, RequestBody, State
 from greenserve.server.cycle import RequestCycle
 from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
 from greenserve.server.spool import Budget, Spool
-from greenserve.server.wire import MSG_DONTWAIT, NEVER, Phase, Wire
+from greenserve.server.wire import NEVER, Phase, Wire, gone
 from greenserve.server.workers import Workers
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application
@@ -43,9 +42,6 @@ logger = logging.getLogger("greenserve.server")
 
 # bytes: a head and a body of 64 KiB, most forms and calls of an API. From 128 KiB on malloc asks the kernel each time.
 HEAD_READ = 65536 + 4096
-LINGER_SECONDS = 2.0  # RFC 9112 §9.6: read on after the last response, or a reset may destroy it on its way
-LINGER_LIMIT = 1 << 20  # bytes thrown away at the most
-RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends a reset
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
 _IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
@@ -85,13 +81,10 @@ class Host(wire.Host, Protocol):
 
 
 class Connection(Wire):
-    """A client's connection; also the job that a worker runs, and the call that the hub makes when it becomes
-    readable, or writable in FLUSH.
-    """
+    """A client's connection; also the job that a worker runs, and the hub's call when something has come."""
 
     __slots__ = (
         "_ask_first",
-        "_lingered",
         "_proxy",
         "cycle",
         "host",
@@ -108,7 +101,6 @@ class Connection(Wire):
         self, host: Host, sock: _socket.socket, peer: tuple[str, str], template: EnvironTemplate, inbound: Inbound
     ) -> None:
         self.host = host
-        self.socket = sock
         self.worker = None
         self.detached = False
         self._proxy: ConnectionSocket | None = None
@@ -123,13 +115,10 @@ class Connection(Wire):
         self.write_deadline = NEVER
         self.body = None
         self.spool: Spool | None = None  # the body of the request in progress, if it was taken in
-        self.tail = None
-        self.drained = True
         self._ask_first = True  # the socket, before the buffer
-        self._lingered = 0  # bytes thrown away
         self.inbound = inbound
-        self.descriptor = host.hub.register(sock.fileno())
-        self.descriptor.reader = self
+        self.transport = Transport(host.hub, sock, self)
+        self.transport.on_readable(self)
 
     def __repr__(self) -> str:
         return f"<Connection from {self.peer} ({self.phase.value}): {self.request_line}>"
@@ -169,8 +158,6 @@ class Connection(Wire):
             return self._skip_body() and self._run_on()
         if phase is _TAKE_IN:
             return self._take_in() and self._run_on()
-        if phase is _LINGER:
-            self._discard()
         return False
 
     def _fail_alone(self) -> None:
@@ -190,11 +177,9 @@ class Connection(Wire):
         """A deadline has passed; called by the host's sweep."""
         if self.write_deadline < now:
             self.write_deadline = NEVER
-            if self.tail is not None:
+            if not self._give_up(ClientDisconnected(_TAKES_NOTHING)):
                 logger.info("%s: %s", self.request_line, _TAKES_NOTHING)
                 self.abort()
-            else:
-                self._interrupt(self.descriptor.writer, ClientDisconnected(_TAKES_NOTHING))
         if self.deadline < now:
             self.deadline = NEVER
             try:
@@ -209,7 +194,7 @@ class Connection(Wire):
         elif phase is _IDLE or phase is _HEAD:
             self.retire()
         elif phase is _RUN:
-            self._interrupt(self.descriptor.reader, _body_is_late())
+            self.transport.interrupt_reader(_body_is_late())
         elif phase is _SKIP_BODY:
             self._linger()
         elif phase is _TAKE_IN:
@@ -229,11 +214,7 @@ class Connection(Wire):
 
     def retire(self) -> None:
         """Close an idle connection; but a request that is here already, and only not looked at, is served."""
-        try:
-            waiting = self.socket.recv(1, socket.MSG_PEEK | MSG_DONTWAIT)
-        except OSError:
-            waiting = b""
-        if not waiting:
+        if not self.transport.has_data():
             self.close()
 
     def silent_since(self) -> float:
@@ -244,7 +225,7 @@ class Connection(Wire):
             _HEAD: host.header_timeout,
             _SKIP_BODY: host.body_timeout,
             _TAKE_IN: host.body_timeout,
-            _LINGER: LINGER_SECONDS,
+            _LINGER: lingering.SECONDS,
         }
         return self.deadline - waits[phase] if phase in waits else NEVER
 
@@ -261,60 +242,60 @@ class Connection(Wire):
         self._drop_spool()
         method = request.method if request is not None else "GET"
         answer = error_response(error.status, str(error), method=method, date=self.host.date, headers=error.headers)
-        try:  # one send, and no waiting: this client may not even read
-            self.socket.send(answer, MSG_DONTWAIT)
-        except OSError:
-            pass
+        self._say_last(answer)
         self._linger()
 
-    def flush(self) -> None:
-        """Send what the client takes now of the tail; at its end, if the application has ended too, go on."""
+    def _say_last(self, answer: bytes) -> None:
+        """One send, and no waiting: this client may not even read."""
         try:
-            self._flush()
-        except Exception:
-            self._fail_alone()
+            self.transport.write(answer)
+        except OSError:
+            pass
 
-    def _flush(self) -> None:
-        tail, hub = self.tail, self.host.hub
-        if tail is None:  # closed meanwhile
+    def on_lost(self, error: Exception) -> None:
+        """What the client has not taken cannot be sent: the green thread that waits for it is told, or all ends."""
+        if self._give_up(gone(error) if isinstance(error, OSError) else error):
             return
-        try:
-            while tail.left:
-                tail.send(self.socket)
-                self.write_deadline = hub.clock() + self.host.write_timeout
-                if tail.left and hub.turn_is_over():
-                    hub.ready.append(tail)  # others first
-                    return
-        except BlockingIOError:
-            self.descriptor.writer = tail
-            hub.poller.arm(self.descriptor.fd, WRITE)
-            return
-        except OSError as error:
-            logger.info("%s: the client went away: %s", self.request_line, error)
-            self.close()
-            return
-        except InvalidResponse as error:
+        if isinstance(error, InvalidResponse):
             logger.error("%s: %s", self.request_line, error)
             assert self.cycle is not None  # what fails so is a file
             self.cycle.cut_off()
-        self._drop_tail()
-        if self.phase is _FLUSH:
+            self.on_flushed()
+        elif isinstance(error, OSError):
+            logger.info("%s: the client went away: %s", self.request_line, error)
+            self.close()
+        else:
+            self._fail_alone()
+
+    def on_flushed(self) -> None:
+        """The client has taken all; if the application has ended too, go on."""
+        self.write_deadline = NEVER
+        if self.phase is not _FLUSH:
+            return
+        try:
+            if self.cycle is not None:
+                self.cycle.log_if_over()
             self.cycle = None
             if self._complete():
                 self._run_on()
                 self.host.workers.admit(self)
+        except Exception:
+            self._fail_alone()
 
-    def _drop_tail(self) -> None:
-        """The tail is sent, or given up."""
-        tail, self.tail = self.tail, None
+    def _give_up(self, error: Exception) -> bool:
+        """Drop what the client has not taken. Returns whether a green thread waited for that, in which `error` is
+        raised.
+        """
+        transport = self.transport
         self.write_deadline = NEVER
-        if tail is None:
-            return
-        self.host.tails -= tail.held
-        tail.close()
+        if transport.buffer is None:
+            return False
         if self.cycle is not None:
-            self.cycle.sent -= min(tail.left, self.cycle.sent)
+            self.cycle.sent -= min(transport.buffer.left, self.cycle.sent)
+        told: bool = transport.drop(error)
+        if self.cycle is not None:
             self.cycle.log_if_over()
+        return told
 
     def _run_on(self) -> bool:
         """The next request may be in the buffer, or not have come: a worker is to look."""
@@ -322,10 +303,6 @@ class Connection(Wire):
             self._enter(_RUN)
         self._ask_first = False
         return True
-
-    def _interrupt(self, waiter: Any, error: BaseException) -> None:
-        if isinstance(waiter, list) and waiter:
-            self.host.hub.throw(waiter[0], error)
 
     # -- called in a worker
 
@@ -336,7 +313,7 @@ class Connection(Wire):
                 self._serve()
         except ProtocolError as error:
             self._refuse(error)
-        except ClientDisconnected:
+        except ConnectionError:
             self.close()
         except OSError as error:
             logger.info("the connection from %s failed: %s", self.peer, error)
@@ -352,11 +329,13 @@ class Connection(Wire):
         logger.error("the connection from %s is closed: %r", self.peer, error)
 
     def _serve(self) -> None:
-        inbound, hub = self.inbound, self.host.hub
+        inbound, transport, hub = self.inbound, self.transport, self.host.hub
         asked = -1
         if self._ask_first:
             asked = hub.rounds
-            self.receive(HEAD_READ)
+            data = transport.receive(HEAD_READ)
+            if data is not None:
+                inbound.receive_data(data)
         self._ask_first = True
         while True:
             event = inbound.next_event()
@@ -368,10 +347,12 @@ class Connection(Wire):
                 return
             if event is NEED_DATA or inbound.idle:
                 # What has become readable while we were not parked is an event that was missed: ask again.
-                told = self.drained and not self.descriptor.hangup and asked == hub.rounds
-                if told or self.receive(HEAD_READ) < 0:
+                told = transport.drained and asked == hub.rounds
+                data = None if told else transport.receive(HEAD_READ)
+                if data is None:
                     self._park()
                     return
+                inbound.receive_data(data)
                 asked = hub.rounds
             if hub.turn_is_over():
                 break
@@ -391,15 +372,14 @@ class Connection(Wire):
         else:
             self.phase = _IDLE  # as in `begin`
             self.deadline = host.now + host.keepalive_timeout
-        self.descriptor.reader = self
-        host.hub.poller.arm(self.descriptor.fd, READ)
+        self.transport.on_readable(self)
 
     def refuse(self) -> None:
         """There is no memory for a worker: 503 if there is some for that, and the end."""
         try:
-            self.socket.send(error_response(503, "the server is overloaded", date=self.host.date), MSG_DONTWAIT)
+            self._say_last(error_response(503, "the server is overloaded", date=self.host.date))
             self._linger()
-        except (OSError, MemoryError):
+        except MemoryError:
             self.close()
 
     def _handle(self, request: RequestHead) -> bool:
@@ -441,8 +421,7 @@ class Connection(Wire):
             progress = body.take_in(spool)
             if progress is Progress.WAITING:
                 self.deadline = hub.clock() + body.patience()
-                self.descriptor.reader = self
-                hub.poller.arm(self.descriptor.fd, READ)
+                self.transport.on_readable(self)
         except ProtocolError as error:
             self._turn_away(error, self.request)
             return False
@@ -468,7 +447,7 @@ class Connection(Wire):
         cycle.serve(environ)
         if file is not EMPTY:
             self._end_body(file)
-        if self.tail is not None:
+        if self.transport.buffer is not None:
             self._enter(_FLUSH)
             return False
         self.cycle = None
@@ -481,7 +460,7 @@ class Connection(Wire):
         file.release()
         if self.spool is not None:
             self._drop_spool()
-        if self.descriptor.reader is not None:  # a green thread of the application's waits for it
+        if self.transport.descriptor.reader is not None:  # a green thread of the application's waits for it
             self.close()
         elif self.body is not None and self.body.state is _ENDED:
             self.body = None
@@ -514,8 +493,7 @@ class Connection(Wire):
         assert self.body is not None
         progress = self.body.skip()
         if progress is Progress.WAITING:
-            self.descriptor.reader = self
-            self.host.hub.poller.arm(self.descriptor.fd, READ)
+            self.transport.on_readable(self)
         elif progress is Progress.TURN_OVER:
             self.host.hub.ready.append(self)
         elif progress is Progress.ENDED:
@@ -551,7 +529,7 @@ class Connection(Wire):
         except ClientDisconnected:
             self.close()
             return
-        if self.tail is not None:
+        if self.transport.buffer is not None:
             self._enter(_FLUSH)
         else:
             self._linger()
@@ -571,7 +549,7 @@ class Connection(Wire):
             raise ClientDisconnected("the connection is closed, or was already handed over")
         if self.worker is None:
             raise ClientDisconnected("the request is over; its connection belongs to the next one")
-        if self.tail is not None:
+        if self.transport.buffer is not None:
             raise ClientDisconnected("the request is answered; its client has not taken all of the answer")
         request, body = self.request, self.body
         assert request is not None
@@ -583,16 +561,14 @@ class Connection(Wire):
         self._enter(_UPGRADED)
         self.keep_alive = False
         self.host.workers.detach(self)
-        hub.unregister(self.descriptor)
-        sock, self.socket = self.socket, SURRENDERED
-        return sock, self.inbound.trailing_data
+        transport, self.transport = self.transport, SURRENDERED
+        return transport.detach(), self.inbound.trailing_data
 
     def take_back(self, sock: _socket.socket) -> None:
         """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""
         sock.setblocking(False)  # its owner may have had it otherwise
-        self.socket = sock
         self.owner = self._proxy = None
-        self.descriptor = self.host.hub.register(sock.fileno())
+        self.transport = Transport(self.host.hub, sock, self)
         self._linger()
 
     def _release(self, failed: bool) -> None:
@@ -612,83 +588,51 @@ class Connection(Wire):
     def _end(self) -> None:
         """After the last response: close, by way of `_linger` when the client may still be sending."""
         promised = self.request is not None and not self.request.keep_alive  # that nothing would follow
-        if self.body is not None or not promised or self.inbound.trailing_data or not self.drained:
+        if self.body is not None or not promised or self.inbound.trailing_data or not self.transport.drained:
             self._linger()
         else:
             self.close()
 
     def _linger(self) -> None:
         """Shut our side, and throw away what comes until the client closes its own, for a while."""
+        self._enter(_LINGER, self.host.hub.clock() + lingering.SECONDS)
         try:
-            self.socket.shutdown(socket.SHUT_WR)
+            self.transport.shut_writing()
         except OSError:
             self.close()
-            return
-        self._enter(_LINGER, self.host.hub.clock() + LINGER_SECONDS)
-        self._discard()
-
-    def _discard(self) -> None:
-        """Throw away what has come, up to LINGER_LIMIT."""
-        hub = self.host.hub
-        while self._lingered < LINGER_LIMIT:
-            try:
-                data = self.socket.recv(HEAD_READ, MSG_DONTWAIT)
-            except BlockingIOError:
-                self.descriptor.reader = self
-                hub.poller.arm(self.descriptor.fd, READ)
-                return
-            except OSError:
-                break
-            if not data:
-                break
-            self._lingered += len(data)
-            if hub.turn_is_over():
-                hub.ready.append(self)  # others first
-                return
-        self.close()
+        else:
+            self.transport.linger(self.close)
 
     def cut_short(self) -> None:
         """Nothing may follow what was sent: further sends raise ClientDisconnected."""
+        self._give_up(ClientDisconnected("the response was cut short"))
         if self.cycle is not None:
             self.cycle.cut = True
             self.cycle.cut_off()
         try:
-            self.socket.shutdown(socket.SHUT_WR)
+            self.transport.shut_writing()
         except OSError:  # closed already
             pass
 
     def abort(self) -> None:
         """Close with a reset: an orderly end would pass for the end of the response."""
-        if self.phase is _CLOSED or self.phase is _UPGRADED:
-            return
-        try:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
-        except OSError:
-            pass
-        self.close(in_order=False)
+        if self.phase is not _UPGRADED:
+            self.close(in_order=False)
 
     def close(self, *, in_order: bool = True) -> None:
-        """The one end: mark closed, wake the waiters, close the descriptor. Harmless when it is closed."""
+        """The one end: mark closed, wake the waiters, close the socket. Harmless when it is closed."""
         if self.phase is _CLOSED:
             return
         self._enter(_CLOSED)
         self.keep_alive = False
-        self._drop_tail()
+        self._give_up(ClientDisconnected("the connection is closed"))
         self.body = self.cycle = None
         self._drop_spool()
         owner, self.owner, self._proxy = self.owner, None, None
         if owner is not None:
             owner.abort()
         else:
-            self.host.hub.unregister(self.descriptor)
-            if in_order:
-                # RFC 9112 §9.6. A child that the application has forked has the socket too: closing ours tells the
-                # client nothing.
-                try:
-                    self.socket.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
-            self.socket.close()
+            self.transport.close(in_order=in_order)
         self.host.forget(self)
 
 

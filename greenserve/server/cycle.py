@@ -73,7 +73,7 @@ class RequestCycle(Exchange):
         """
         connection = self._transport
         log = connection.host.access_log
-        if log is None or not self.ended or connection.tail is not None:
+        if log is None or not self.ended or connection.transport.buffer is not None:
             return
         if self.stage is Stage.NOTHING or self.stage is Stage.HEAD_KNOWN:
             self.status = CLIENT_CLOSED

@@ -11,7 +11,8 @@ from __future__ import annotations
 import _socket
 import contextlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Protocol
 
 from greenserve.errors import ClientDisconnected
@@ -23,7 +24,7 @@ _STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9])\b")
 class Hijackable(Protocol):
     """A connection that can be given away."""
 
-    socket: Any
+    transport: Any
     owner: Owner | None
 
     def surrender(self) -> tuple[_socket.socket, bytes]:
@@ -211,7 +212,7 @@ class ConnectionSocket:
         return isinstance(error, StopIteration | ConnectionError) and not isinstance(error, ConnectionRefusedError)
 
     def _any(self) -> Any:
-        return self._connection.socket if self._socket is None else self._socket
+        return self._connection.transport.socket if self._socket is None else self._socket
 
     def _taken(self) -> GreenSocket:
         if self._socket is None:
@@ -223,26 +224,24 @@ class ConnectionSocket:
 
 
 class Surrendered:
-    """Stands where a connection's socket was: HTTP's answer, if the application gives one after all, goes nowhere."""
+    """Stands where a connection's transport was: HTTP's answer, if the application gives one, goes nowhere."""
 
     __slots__ = ()
 
-    family = type = -1
+    buffer = None
+    descriptor = socket = SimpleNamespace(reader=None, family=-1, type=-1, fileno=lambda: -1)
 
-    def send(self, data: bytes, flags: int = 0) -> int:
+    def write(self, *_: object) -> bool:
         """Swallow it."""
-        return len(data)
+        return True
 
-    def sendmsg(self, buffers: Sequence[bytes | memoryview], ancdata: object = (), flags: int = 0) -> int:
-        """Swallow them."""
-        return sum(map(len, buffers))
+    write_two = write_file = write
 
-    def fileno(self) -> int:
-        """None."""
-        return -1
+    def shut_writing(self) -> None:
+        """Nothing: the new owner ends it."""
 
-    def close(self) -> None:
-        """Nothing: the new owner closes."""
+    def close(self, *, in_order: bool) -> None:
+        """Nothing."""
 
 
 SURRENDERED = Surrendered()

@@ -76,7 +76,7 @@ class Service:
         self.draining = False
         self.each_is_last = not settings.keepalive_timeout
         self.restarting = False
-        self.tails = 0  # see wire.py
+        self.unsent = 0  # see wire.py
         self.killed = 0  # requests
         self.connections: set[Connection] = set()
         self.spools = (

@@ -1,37 +1,27 @@
-"""One connection's wire: what moves bytes between its socket and the request in progress, and waits where it must.
+"""One connection's wire: what moves bytes between its transport and the request in progress, and waits where it must.
 
-Invariants. Readiness is edge-triggered: a waiter has asked first and was told that there is nothing. Reading and
-writing are two waits with a deadline each, which the host's sweep compares once a second: a request may read its body
-in one green thread and write in another. A client as quick as we are never makes us wait: so a thread that moves much
-gives way to others when the hub's look at its descriptors is due.
+Reading and writing are two waits with a deadline each, which the host's sweep compares once a second: a request may
+read its body in one green thread and write in another. A client as quick as we are never makes us wait: so a thread
+that moves much gives way to others when the hub's look at its descriptors is due.
 """
 
 from __future__ import annotations
 
-import logging
-import socket
-from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
 from greenlet import getcurrent
 
-from greenserve.errors import ClientDisconnected
+from greenserve.errors import ClientDisconnected, InvalidResponse
 from greenserve.http.head import RequestHead
 from greenserve.http.request import Inbound
-from greenserve.hub.greenthread import call_in
-from greenserve.hub.hub import Carrier, Descriptor, Hub
-from greenserve.hub.native import get_ident
+from greenserve.hub.hub import Carrier, Hub
+from greenserve.net.send_buffer import FileSlice
 from greenserve.server.body import RequestBody
-from greenserve.server.tail import SEND_SIZE, BytesTail, FileTail, Tail
 from greenserve.server.workers import PoolJob
 
-logger = logging.getLogger("greenserve.server")
-
-TAILS_LIMIT = 64 << 20  # bytes that all clients together have still to take after their applications have ended
+UNSENT_LIMIT = 64 << 20  # bytes that all clients together have still to take after their applications have ended
 NEVER = float("inf")
-# The open file may be made to block behind our back: by an application that finds the descriptor, by a child of its.
-MSG_DONTWAIT = socket.MSG_DONTWAIT
 
 
 class Phase(Enum):
@@ -57,25 +47,24 @@ class Host(Protocol):
     body_timeout: float
     body_min_rate: int
     write_timeout: float
-    tails: int  # bytes that are left to send after their applications have ended
+    unsent: int  # bytes that are left to send after their applications have ended
 
 
 class Wire(PoolJob):
-    """Socket and received bytes of one connection: the I/O part of wsgi.transport.Transport."""
+    """Transport and received bytes of one connection: the I/O part of wsgi.transport.Transport."""
 
-    __slots__ = ("body", "deadline", "descriptor", "drained", "inbound", "phase", "socket", "tail", "write_deadline")
+    __slots__ = ("body", "deadline", "inbound", "phase", "transport", "write_deadline")
+
+    low_water = 0  # a green thread that writes goes on when all of it has left
 
     host: Any  # a Host, and what connection.py wants of it besides
-    socket: Any  # a _socket.socket, or what stands for it once it is given away
+    transport: Any  # a Transport, or what stands for it once it is given away
     request: RequestHead | None
     phase: Phase
     deadline: float  # of the phase; in RUN, of the wait for the request's body
     write_deadline: float  # of the wait for the client to take bytes; then it is cut off
     inbound: Inbound
-    descriptor: Descriptor
-    drained: bool  # the last receive took all that there was
     body: RequestBody | None  # of the request in progress, if it has one
-    tail: Tail | None  # of the response, when the client has not taken it
 
     @property
     def request_line(self) -> str:
@@ -83,138 +72,91 @@ class Wire(PoolJob):
         request = self.request
         return f"{request.method} {request.target} HTTP/{request.http_version}" if request else "no request"
 
-    @property
-    def trailing_data(self) -> bytes:
-        """What was received and not consumed."""
-        return self.inbound.trailing_data
-
     # -- to the client
 
     def send(self, data: bytes) -> None:
         """Send all of `data`, waiting for the client at most write_timeout seconds at a time."""
         try:
-            sent = self.socket.send(data, MSG_DONTWAIT)
-        except BlockingIOError:
-            sent = 0
+            if not self.transport.write(data):
+                self._wait_sent()
         except OSError as error:
             raise gone(error) from None
-        if sent != len(data):
-            self._send_rest(memoryview(data)[sent:])
-        self.give_way()
+        hub = self.host.hub
+        if hub.clock() >= hub.poll_time:  # asked for every piece: so without the two calls
+            self.give_way()
 
     def finish(self, data: bytes) -> None:
         """Send the end of a response. What the client does not take at once the hub sends, whatever the application
         does meanwhile.
         """
         try:
-            sent = self.socket.send(data, MSG_DONTWAIT)
-        except BlockingIOError:
-            sent = 0
+            if not self.transport.write(data):
+                self._leave()
         except OSError as error:
             raise gone(error) from None
-        if sent != len(data):
-            self._leave_bytes(memoryview(data)[sent:])
 
     def finish_large(self, head: bytes, body: bytes) -> None:
         """`finish` a whole response whose body is not worth a copy."""
-        view = memoryview(body)
         try:
-            sent = self.socket.sendmsg((head, view[:SEND_SIZE]), (), MSG_DONTWAIT)
-        except BlockingIOError:
-            sent = 0
+            if not self.transport.write_two(head, body):
+                self._leave()
         except OSError as error:
             raise gone(error) from None
-        if sent < len(head):
-            self.send(head[sent:])
-            sent = len(head)
-        if sent != len(head) + len(body):
-            self._leave_bytes(view[sent - len(head) :])
 
     def finish_file(self, fd: int, offset: int, count: int) -> None:
         """`finish` with a regular file, by sendfile(2): from the file to the socket within the kernel."""
-        if self.phase is Phase.UPGRADED:  # as all of HTTP's answer then: there is no descriptor to send it to
+        file = FileSlice(fd, offset, count)
+        try:
+            if not count or self.transport.write_file(file):
+                return
+            try:
+                file.keep()
+            except OSError:  # out of descriptors: then this worker waits
+                self._wait_sent()
+            else:
+                self._leave()
+        except OSError as error:
+            raise gone(error) from None
+
+    def _leave(self) -> None:
+        """Leave what waits to the hub, unless it is too much: workers are the bound on memory that remains."""
+        buffer, host = self.transport.buffer, self.host
+        if buffer is None:  # this is another OS thread, and the hub has been quick
             return
-        tail = FileTail(self, fd, offset, count)
-        try:
-            while tail.left:
-                try:
-                    tail.send(self.socket)
-                except BlockingIOError:
-                    if self._leave_file(tail):
-                        return
-                except OSError as error:
-                    raise gone(error) from None
-                self.give_way()
-        except BaseException as error:
-            if tail.left:
-                self._interrupted(error)
-            raise
-
-    def _leave_file(self, tail: FileTail) -> bool:
-        """Leave the rest to the hub. Returns False when the client takes more: we had to wait for it."""
-        try:
-            tail.keep()
-        except OSError:  # out of descriptors: then this worker waits
-            self._wait_write()
-            return False
-        self._leave(tail)
-        return True
-
-    def _leave_bytes(self, rest: memoryview) -> None:
-        host = self.host
-        if host.tails + len(rest) > TAILS_LIMIT:  # workers are the bound on memory that remains
-            self._send_rest(rest)
+        if host.unsent + buffer.size > UNSENT_LIMIT:
+            self._wait_sent()
         else:
-            self._leave(BytesTail(self, rest))
+            self.on_sent()
+            buffer.count_in(host)
 
-    def _leave(self, tail: Tail) -> None:
-        """Leave the end of the response to the hub, which begins at once."""
-        hub = self.host.hub
-        self.host.tails += tail.held
-        self.tail = tail
-        self.write_deadline = hub.clock() + self.host.write_timeout
-        hub.ready.append(tail)
-        if hub.sleeping:  # the application writes in another OS thread
-            hub.wakeup.wake()
-
-    def _send_rest(self, data: memoryview) -> None:
-        sock = self.socket
+    def _wait_sent(self) -> None:
+        """Wait until the client has taken all. At the deadline the sweep raises ClientDisconnected."""
+        buffer = self.transport.buffer
+        if buffer is None:  # see `_leave`
+            return
+        self.on_sent()
         try:
-            while data:
-                try:
-                    data = data[sock.send(data[:SEND_SIZE], MSG_DONTWAIT) :]
-                except BlockingIOError:
-                    self._wait_write()
-                except OSError as error:
-                    raise gone(error) from None
-                self.give_way()
-        except BaseException as error:
-            if data:
-                self._interrupted(error)
+            buffer.wait()
+        except (OSError, InvalidResponse):
+            raise
+        except BaseException:  # only a part of what was to be sent is: a Timeout of the application's has come, say
+            self.cut_short()
             raise
 
-    def _interrupted(self, error: BaseException) -> None:
-        """Only a part of what was to be sent is: a Timeout of the application's has come, say."""
-        if not isinstance(error, ClientDisconnected):
-            self.cut_short()
-
-    def flush(self) -> None:
-        """In the hub: send what the client takes of the tail."""
-        raise NotImplementedError
+    def on_sent(self) -> None:
+        """The client has time again to take some of what waits."""
+        self.write_deadline = self.host.hub.clock() + self.host.write_timeout
 
     # -- from the client
 
     def receive(self, size: int) -> int:
         """Take what has come. Returns how many bytes, 0 for the end, -1 for nothing. Raises ClientDisconnected."""
         try:
-            data = self.socket.recv(size, MSG_DONTWAIT)
-        except BlockingIOError:
-            self.drained = True
-            self.descriptor.hangup = False  # an urgent byte or the like: there was no end to read
-            return -1
+            data = self.transport.receive(size)
         except OSError as error:
             raise gone(error) from None
-        self.drained = len(data) < size
+        if data is None:
+            return -1
         self.inbound.receive_data(data)
         return len(data)
 
@@ -222,51 +164,19 @@ class Wire(PoolJob):
         """The response begins: say whether what is left of the request's body can be skipped."""
         return self.body is None or self.body.settle()
 
-    # -- waiting
-
     def wait_read(self, timeout: float) -> None:
         """Park until the socket is readable again. At the deadline the sweep raises RequestTimeout."""
-        hub = self.host.hub
-        if get_ident() != hub.thread_id:
-            call_in(hub, self._ask_again, self.wait_read, timeout)
-            return
-        self._refuse_closed()
-        self.deadline = hub.clock() + timeout
+        self.deadline = self.host.hub.clock() + timeout
         try:
-            hub.wait_read(self.descriptor)
+            self.transport.wait_readable()
         except OSError as error:
             raise gone(error) from None
         finally:
             self.deadline = NEVER
 
-    def _wait_write(self) -> None:
-        """Park until the client takes bytes again. At the deadline the sweep raises ClientDisconnected."""
-        hub = self.host.hub
-        if get_ident() != hub.thread_id:
-            call_in(hub, self._ask_again, self._wait_write)
-            return
-        self._refuse_closed()
-        self.write_deadline = hub.clock() + self.host.write_timeout
-        try:
-            hub.wait_write(self.descriptor)
-        except OSError as error:
-            raise gone(error) from None
-        finally:
-            self.write_deadline = NEVER
-
     def cut_short(self) -> None:
         """Nothing may follow what was sent."""
         raise NotImplementedError
-
-    def _ask_again(self, wait: Callable[..., None], *args: float) -> None:
-        """Wait for an application in another OS thread. What has happened since it asked had no waiter."""
-        self._refuse_closed()
-        self.host.hub.poller.rearm(self.descriptor.fd)
-        wait(*args)
-
-    def _refuse_closed(self) -> None:
-        if self.phase is Phase.CLOSED:
-            raise ClientDisconnected("the connection is closed")
 
     def give_way(self) -> None:
         """Let others run when this turn is over."""

@@ -32,7 +32,7 @@ def facts():
         "busy": service.workers.busy,
         "detached": service.workers.detached,
         "waiting": len(service.workers.waiting),
-        "tails": service.tails,
+        "unsent": service.unsent,
         "threads": len(list(green_threads(service.hub))),
         "members": len(rooms.get("room")),
         "timers": len(service.hub.timers.heap),

@@ -545,7 +545,7 @@ def assert_as_before(server: ServerProcess, before: tuple[dict[str, int], int]) 
     assert "a defect of greenserve" not in server.output
 
 
-WHAT_ENDS = ("connections", "busy", "detached", "waiting", "tails", "threads", "descriptors", "fds", "members")
+WHAT_ENDS = ("connections", "busy", "detached", "waiting", "unsent", "threads", "descriptors", "fds", "members")
 
 
 @pytest.mark.parametrize("attack", [*HTTP_ATTACKS, *WEBSOCKET_ATTACKS])

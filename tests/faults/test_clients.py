@@ -76,11 +76,11 @@ def test_slow_readers_of_whole_responses_take_no_place(faulty: Faulty) -> None:
     serves(faulty, server)
     found = facts(server)
     assert found["busy"] == 1
-    assert 0 < found["tails"] < 64 * MEBIBYTE
+    assert 0 < found["unsent"] < 64 * MEBIBYTE
     assert readers[0].file.read(10_000_000) == b"x" * 10_000_000
     readers[0].close()
     # The others are cut off, and what they did not take is forgotten.
-    settled(server, lambda found: found["connections"] == 1 and found["tails"] == 0)
+    settled(server, lambda found: found["connections"] == 1 and found["unsent"] == 0)
 
 
 def test_what_slow_readers_have_not_taken_is_bounded(faulty: Faulty) -> None:
@@ -97,7 +97,7 @@ def test_what_slow_readers_have_not_taken_is_bounded(faulty: Faulty) -> None:
         assert list(pool.map(Raw.answer, readers)) == [(200, b"x" * 30_000_000)] * 12
     assert peak(server) - before < server_holds * 1.5
     faulty.close()
-    settled(server, lambda found: found["tails"] == 0 and found["connections"] == 1)
+    settled(server, lambda found: found["unsent"] == 0 and found["connections"] == 1)
 
 
 def test_a_file_goes_on_after_the_application_has_closed_it(faulty: Faulty) -> None:
@@ -146,7 +146,7 @@ def test_who_leaves_at_any_stage_leaves_nothing_behind(faulty: Faulty, leave) ->
     for sent in [*STAGES.values()] * 20:
         leave(faulty.raw(server, sent))
     faulty.close()
-    settled(server, lambda found: found["connections"] == 1 and found["busy"] == 1 and found["tails"] == 0)
+    settled(server, lambda found: found["connections"] == 1 and found["busy"] == 1 and found["unsent"] == 0)
     serves(faulty, server)
     assert "Traceback" not in server.output
     assert "ERROR" not in server.output

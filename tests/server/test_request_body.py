@@ -13,6 +13,8 @@ from greenserve import tpool
 from greenserve.errors import RequestTimeout
 from greenserve.http.limits import Limits
 from greenserve.http.request import Inbound
+from greenserve.net.lingering import Lingering
+from greenserve.net.send_buffer import SendBuffer
 from greenserve.server import service as service_module
 from greenserve.server.body import RequestBody
 from greenserve.server.connection import Connection
@@ -159,10 +161,14 @@ def test_a_body_is_skipped_too_behind_a_response_that_the_client_takes_slowly(re
         assert len(client.response()[2]) == 4_000_000
 
 
-@pytest.mark.parametrize("step", ["_skip_body", "_flush", "_discard"])
-def test_a_defect_in_what_the_hub_does_for_a_connection_ends_that_one_alone(step, monkeypatch, caplog, quick_sweep):
+@pytest.mark.parametrize(
+    ("place", "step"), [(Connection, "_skip_body"), (SendBuffer, "_send"), (Lingering, "_discard")]
+)
+def test_a_defect_in_what_the_hub_does_for_a_connection_ends_that_one_alone(
+    place, step, monkeypatch, caplog, quick_sweep
+):
     with serving(large, body_timeout=0.05) as server, Client(server) as client, Client(server) as other:
-        monkeypatch.setattr(Connection, step, lambda connection: 1 / 0)
+        monkeypatch.setattr(place, step, lambda *_: 1 / 0)
         client.send(POST % 6 + b"abc")
         with contextlib.suppress(ConnectionError):
             while client.socket.recv(1 << 20):

@@ -1,0 +1,69 @@
+"""The end of a connection whose peer may still be sending: our side is shut, and what comes is thrown away.
+
+A close at once would answer what still comes with a reset, which may destroy the last of what was sent on its way (RFC
+9112 §9.6, RFC 6455 §7.1.1). It ends when the peer closes its side, after LIMIT bytes, or when its owner says so, which
+does after SECONDS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from greenserve.hub.hub import Descriptor, HubCall
+
+SECONDS = 2.0
+LIMIT = 1 << 20  # bytes thrown away at the most
+READ_SIZE = 16384  # bytes: malloc serves them without asking the kernel
+
+
+class Source(Protocol):
+    """The transport."""
+
+    descriptor: Descriptor
+    owner: Any
+
+    def receive(self, size: int) -> bytes | None:
+        """What has come."""
+
+    def on_readable(self, call: HubCall) -> None:
+        """Have the hub make `call` when there is more."""
+
+
+class Lingering(HubCall):
+    """Throws away what comes, then calls `end`."""
+
+    __slots__ = ("_end", "_source", "left")
+
+    def __init__(self, source: Source, end: Callable[[], object]) -> None:
+        self._source = source
+        self._end = end
+        self.left = LIMIT
+
+    def switch(self) -> None:
+        """Throw away what has come."""
+        try:
+            over = self._discard()
+        except OSError:
+            over = True
+        except Exception as error:  # a defect of ours is the end of this one alone
+            self._source.owner.on_lost(error)
+            return
+        if over:
+            self._end()
+
+    def _discard(self) -> bool:
+        """Returns whether it is over."""
+        source, hub = self._source, self._source.descriptor.hub
+        while self.left > 0:
+            data = source.receive(READ_SIZE)
+            if data is None:
+                source.on_readable(self)
+                return False
+            if not data:
+                break
+            self.left -= len(data)
+            if hub.turn_is_over():
+                hub.ready.append(self)  # others first
+                return False
+        return True

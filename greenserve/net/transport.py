@@ -1,0 +1,223 @@
+"""A connected stream socket in the hub: what the protocols of both sides stand on, and the only place where their bytes
+meet the kernel.
+
+Strategy. Nothing here waits: `receive` says that there is nothing, and what the peer does not take of a `write` at once
+goes to a SendBuffer, which sends itself. Whose transport it is (`Owner`) decides whether a green thread waits for that,
+for how long, and what the end of it means.
+
+Invariants. Readiness is edge-triggered: `on_readable` and `wait_readable` are for an owner that has asked first and was
+told that there is nothing, or that `drained` is set. Only the hub's thread asks for a call; `receive`, `write` and
+`wait_readable` work in every OS thread.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from greenserve.hub.greenthread import call_in
+from greenserve.hub.hub import Descriptor, Hub, HubCall
+from greenserve.hub.native import get_ident
+from greenserve.hub.poller import READ, WRITE
+from greenserve.net.lingering import Lingering
+from greenserve.net.send_buffer import SEND_SIZE, FileSlice, SendBuffer
+
+# The open file may be made to block behind our back: by an application that finds the descriptor, by a child of its.
+MSG_DONTWAIT = socket.MSG_DONTWAIT
+RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends a reset
+
+
+class Owner(Protocol):
+    """Whose transport it is. Called in the hub's greenlet."""
+
+    low_water: int  # see SendBuffer
+
+    def on_sent(self) -> None:
+        """The peer has taken some of what waits."""
+
+    def on_flushed(self) -> None:
+        """Nothing waits any more."""
+
+    def on_lost(self, error: Exception) -> None:
+        """What waits cannot be sent: `drop` it. error: OSError, the peer has gone; InvalidResponse, a file has become
+        shorter; any other is a defect, to be logged. Called while it is handled.
+        """
+
+
+class Transport:
+    """One peer's bytes. sock: connected, non-blocking, the transport's own from now on; or a TlsSocket on one.
+
+    buffer: what waits for the peer to take it, None for nothing. drained: the last `receive` took all that there was,
+    and what comes later will be reported.
+    """
+
+    __slots__ = ("buffer", "descriptor", "drained", "owner", "socket")
+
+    def __init__(self, hub: Hub, sock: Any, owner: Owner | None = None) -> None:
+        self.socket = sock
+        self.owner: Any = owner
+        self.buffer: SendBuffer | None = None
+        self.drained = True
+        self.descriptor: Descriptor = hub.register(sock.fileno())
+
+    # -- from the peer
+
+    def receive(self, size: int) -> bytes | None:
+        """What has come, at most `size` bytes; b"" at the end, None when there is nothing now. Raises OSError."""
+        try:
+            data: bytes = self.socket.recv(size, MSG_DONTWAIT)
+        except BlockingIOError:
+            self.drained = True
+            self.descriptor.hangup = False  # an urgent byte or the like: there was no end to read
+            return None
+        self.drained = len(data) < size and not self.descriptor.hangup
+        return data
+
+    def has_data(self) -> bool:
+        """Whether bytes have come that were not received."""
+        try:
+            return bool(self.socket.recv(1, socket.MSG_PEEK | MSG_DONTWAIT))
+        except OSError:
+            return False
+
+    def on_readable(self, call: HubCall) -> None:
+        """Have the hub call `call.switch()`, once, when something has come."""
+        descriptor = self.descriptor
+        descriptor.reader = call
+        poller = descriptor.hub.poller
+        if not poller.edges:
+            poller.arm(descriptor.fd, READ)
+
+    def wait_readable(self, deadline: float | None = None) -> None:
+        """Park the running green thread until something has come. Raises TimeoutError, OSError when it is closed."""
+        descriptor: Any = self.descriptor
+        hub = descriptor.hub
+        if get_ident() == hub.thread_id:
+            hub.wait_read(descriptor, deadline)
+        else:
+            call_in(hub, self._ask_again, deadline)
+
+    def _ask_again(self, deadline: float | None) -> None:
+        """Wait for a green thread of another OS thread. What has happened since it asked had no waiter."""
+        descriptor: Any = self.descriptor
+        descriptor.hub.poller.rearm(descriptor.fd)
+        descriptor.hub.wait_read(descriptor, deadline)
+
+    def interrupt_reader(self, error: BaseException) -> None:
+        """Raise `error` in the green thread that waits in `wait_readable`, if one does."""
+        waiter = self.descriptor.reader
+        if isinstance(waiter, list) and waiter:
+            self.descriptor.hub.throw(waiter[0], error)
+
+    # -- to the peer
+
+    def write(self, data: bytes) -> bool:
+        """Send `data`, or put it behind what waits. Returns whether all of it has left. Raises OSError."""
+        if self.buffer is not None:
+            self.buffer.put(data)
+            return False
+        try:
+            sent = self.socket.send(data, MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        if sent == len(data):
+            return True
+        self.put(memoryview(data)[sent:] if sent else data)
+        return False
+
+    def write_two(self, head: bytes, body: bytes) -> bool:
+        """`write` both, in one call of the kernel's and without a copy."""
+        sent, view = 0, memoryview(body)
+        if self.buffer is None:
+            try:
+                sent = self.socket.sendmsg((head, view[:SEND_SIZE]), (), MSG_DONTWAIT)
+            except BlockingIOError:
+                pass
+        if sent < len(head):
+            self.put(head[sent:])
+            sent = len(head)
+        elif sent == len(head) + len(body):
+            return True
+        self.put(view[sent - len(head) :])
+        return False
+
+    def write_file(self, file: FileSlice) -> bool:
+        """`write` a piece of a file, which is to stay open as long as it waits; see `FileSlice.keep`.
+
+        Raises InvalidResponse, too: it is shorter.
+        """
+        if self.buffer is None:
+            try:
+                file.send(self.socket)
+            except BlockingIOError:
+                pass
+        if not file.left:
+            return True
+        self.put(file)
+        return False
+
+    def put(self, piece: bytes | memoryview | FileSlice) -> None:
+        """Put it behind what waits; the hub sends it, and begins at once."""
+        if self.buffer is not None:
+            self.buffer.put(piece)
+            return
+        buffer = self.buffer = SendBuffer(self, self.owner.low_water)
+        buffer.put(piece)
+        hub = self.descriptor.hub
+        hub.ready.append(buffer)
+        if hub.sleeping:  # this is another OS thread
+            hub.wakeup.wake()
+
+    def on_writable(self, call: HubCall) -> None:
+        """Have the hub call `call.switch()`, once, when the peer takes bytes again."""
+        descriptor = self.descriptor
+        descriptor.writer = call
+        poller = descriptor.hub.poller
+        if not poller.edges:
+            poller.arm(descriptor.fd, WRITE)
+
+    def drop(self, error: Exception | None) -> bool:
+        """Give up what waits. Returns whether a green thread waited for it, in which `error` is raised."""
+        buffer, self.buffer = self.buffer, None
+        if buffer is None:
+            return False
+        if self.descriptor.writer is buffer:
+            self.descriptor.writer = None
+        return buffer.give_up(error)
+
+    # -- the end
+
+    def shut_writing(self) -> None:
+        """Let the peer read the end behind what it has been sent. Raises OSError when it has gone."""
+        self.drop(ConnectionAbortedError("our side of the connection is shut"))
+        self.socket.shutdown(socket.SHUT_WR)
+
+    def linger(self, end: Callable[[], object]) -> None:
+        """Call `end` when the peer has closed its side, or has sent too much; see lingering.py."""
+        Lingering(self, end).switch()
+
+    def detach(self) -> Any:
+        """Give up the socket, and return it."""
+        self.descriptor.hub.unregister(self.descriptor)
+        self.owner = None
+        return self.socket
+
+    def close(self, *, in_order: bool = True) -> None:
+        """Close, and wake the waiters. in_order: False for a reset: an orderly end would pass for the end of what was
+        sent.
+        """
+        self.drop(ConnectionAbortedError("the connection is closed"))
+        self.descriptor.hub.unregister(self.descriptor)
+        try:
+            if in_order:
+                # RFC 9112 §9.6. A child that the application has forked has the socket too: closing ours tells the
+                # peer nothing.
+                self.socket.shutdown(socket.SHUT_RDWR)
+            else:
+                self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET_ON_CLOSE)
+        except OSError:
+            pass
+        self.socket.close()
+        self.owner = None  # no cycle: both are freed at once
