@@ -1,4 +1,4 @@
-"""A client that speaks in bytes and does all that is not done; and what /proc says of the server."""
+"""A client that sends bytes, also such as no other client would; and what /proc says of the server."""
 
 from __future__ import annotations
 
@@ -8,60 +8,26 @@ import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from tests.e2e.server_process import ServerProcess
-
-PATIENCE = 20.0  # seconds; what takes longer has failed
-
-
-def get(path: str = "/", *fields: str, version: str = "1.1") -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/{version}", "Host: test", *fields, "", ""]).encode()
+from tests.server.live import Connection
+from tests.waiting import PATIENCE
+from tests.wire import get
 
 
-def post(path: str = "/echo", *fields: str) -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: test", *fields, "", ""]).encode()
-
-
-class Raw:
-    """One connection."""
+class Raw(Connection):
+    """One connection to a server process."""
 
     def __init__(self, host: str, port: int, timeout: float = PATIENCE) -> None:
-        self.socket = socket.create_connection((host, port), timeout)
-        self._file: Any = None
-
-    @property
-    def file(self) -> Any:
-        if self._file is None:
-            self._file = self.socket.makefile("rb")
-        return self._file
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+        super().__init__(socket.create_connection((host, port), timeout))
 
     def shut(self) -> None:
         self.socket.shutdown(socket.SHUT_WR)
 
     def reset(self) -> None:
         """Close with a reset."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset_at_close(self.socket)
         self.close()
-
-    def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
-        self.socket.close()
-
-    def head(self) -> tuple[int, dict[str, str]]:
-        """Read a response's head: status and fields. (0, {}) at the end of the connection."""
-        line = self.file.readline()
-        if not line:
-            return 0, {}
-        fields = {}
-        while (field := self.file.readline()) not in (b"\r\n", b""):
-            name, _, value = field.decode("latin-1").partition(":")
-            fields[name.lower()] = value.strip()
-        return int(line.split()[1]), fields
 
     def answer(self) -> tuple[int, bytes]:
         """Read a response of known length. (0, b"") when the connection ended before."""
@@ -79,14 +45,16 @@ class Raw:
             return True
 
 
+def reset_at_close(sock: socket.socket) -> None:
+    """Have `close` reset the connection."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 def facts(server: ServerProcess) -> dict[str, int]:
     """What the process holds, this request left out."""
-    connection = Raw(server.host, server.port)
-    try:
+    with Raw(server.host, server.port) as connection:
         connection.send(get("/facts", "Connection: close"))
         found: dict[str, int] = json.loads(connection.answer()[1])
-    finally:
-        connection.close()
     return found
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.faults.conftest import Faulty
-from tests.faults.raw import get
+from tests.wire import get
 
 
 def test_a_full_disk_stops_nothing_and_is_said_once(faulty: Faulty) -> None:

@@ -11,11 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import struct
 import sys
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,7 +21,9 @@ import pytest
 
 from tests.e2e.server_process import ServerProcess
 from tests.faults.conftest import APPLICATION
-from tests.faults.raw import PATIENCE, Raw, cpu, get, peak, post, rss, settled
+from tests.faults.raw import Raw, cpu, peak, reset_at_close, rss, settled
+from tests.waiting import PATIENCE
+from tests.wire import BINARY, CLOSE, COMPRESSED, CONTINUATION, PING, PONG, TEXT, deflated, frame, get, post, upgrade
 
 MEBIBYTE = 1 << 20
 MEMORY_LEFT = 30 * MEBIBYTE  # what may stay of all attacks together: the allocator's, mostly
@@ -164,62 +164,27 @@ class Healthy:
 
 # -- what is sent
 
-
-def upgrade(path: str, *fields: str, compressed: bool = False) -> bytes:
-    extension = ("Sec-WebSocket-Extensions: permessage-deflate",) if compressed else ()
-    key = ("Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13")
-    return get(path, "Upgrade: websocket", "Connection: Upgrade", *key, *extension, *fields)
-
-
-TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
-FINAL, COMPRESSED = 0x80, 0x40
-
-
-def frame(opcode: int, payload: bytes = b"", flags: int = FINAL, *, size: int | None = None) -> bytes:
-    """One frame, masked with zeros. size: to lie about the payload's."""
-    size = len(payload) if size is None else size
-    if size < 126:
-        head = bytes((flags | opcode, 0x80 | size))
-    elif size < 65536:
-        head = bytes((flags | opcode, 0xFE)) + size.to_bytes(2)
-    else:
-        head = bytes((flags | opcode, 0xFF)) + size.to_bytes(8)
-    return head + bytes(4) + payload
-
-
-def deflated(data: bytes) -> bytes:
-    """A message's payload as RFC 7692 §7.2.1 makes it."""
-    compressor = zlib.compressobj(9, wbits=-15)
-    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-
 CHUNKED = post("/echo", "Transfer-Encoding: chunked")
 TLS_HELLO = bytes.fromhex("16030100f1010000ed0303") + bytes(230)
 H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes.fromhex("000000040000000000")
 BOMB = deflated("\U0001f600".encode() + b"a" * (MEBIBYTE - 10))
 
-HTTP_ATTACKS: dict[str, Send] = {}
-WEBSOCKET_ATTACKS: dict[str, Send] = {}
+ATTACKS: dict[str, Send] = {}
 
 
-def http_attack(attack: Send) -> Send:
-    HTTP_ATTACKS[attack.__name__] = attack
-    return attack
-
-
-def websocket_attack(attack: Send) -> Send:
-    WEBSOCKET_ATTACKS[attack.__name__] = attack
-    return attack
+def attack(function: Send) -> Send:
+    ATTACKS[function.__name__] = function
+    return function
 
 
 def sends(name: str, *requests: bytes, count: int = 20) -> None:
     """An attack of connections that each send all of one request and wait."""
 
-    def attack(attacker: Attacker) -> None:
+    def send_all(attacker: Attacker) -> None:
         for request in requests:
             attacker.open(count, request)
 
-    HTTP_ATTACKS[name] = attack
+    ATTACKS[name] = send_all
 
 
 sends("slow_heads", b"GET / HTTP/1.1\r\nHost: te", count=200)
@@ -265,22 +230,22 @@ sends(
 )
 
 
-@http_attack
+@attack
 def trickled_heads(attacker: Attacker) -> None:
     trickle(attacker, attacker.open(50, b"GET / HTTP/1.1\r\nHost: a\r\nX: "))
 
 
-@http_attack
+@attack
 def trickled_bodies(attacker: Attacker) -> None:
     trickle(attacker, attacker.open(50, post("/echo", "Content-Length: 1000000")))
 
 
-@http_attack
+@attack
 def trickled_bodies_that_nobody_reads(attacker: Attacker) -> None:
     trickle(attacker, attacker.open(150, post("/nowhere", "Content-Length: 60000")))
 
 
-@http_attack
+@attack
 def trickled_chunks(attacker: Attacker) -> None:
     trickle(attacker, attacker.open(50, CHUNKED), b"1\r\nx\r\n")
 
@@ -300,60 +265,56 @@ def trickle(attacker: Attacker, sockets: list[socket.socket], piece: bytes = b"x
     attacker.meanwhile(once)
 
 
-@http_attack
+@attack
 def slow_readers_of_whole_responses(attacker: Attacker) -> None:
     attacker.open(40, get("/whole?1000000"), buffer=4096)
 
 
-@http_attack
+@attack
 def slow_readers_of_streams(attacker: Attacker) -> None:
     attacker.open(60, get("/stream?100000000"), buffer=4096)
 
 
-@http_attack
+@attack
 def slow_readers_of_pipelines(attacker: Attacker) -> None:
     for sock in attacker.open(20, buffer=4096):
         attacker.flood(sock, get() * 100, 100)
 
 
-@http_attack
+@attack
 def long_pipelines(attacker: Attacker) -> None:
     for sock in attacker.open(10):
         attacker.flood(sock, get() * 20, 1000, read=True)
 
 
-@http_attack
+@attack
 def uploads_in_tiny_chunks(attacker: Attacker) -> None:
     for sock in attacker.open(5, CHUNKED):
         attacker.flood(sock, b"1\r\nx\r\n" * 1000, 20)
 
 
-@http_attack
+BEGUN = (
+    *(b"", b"GET", get(), get("/stream?100000000"), get("/whole?5000000"), get("/sleep?0.5"), CHUNKED + b"5\r\na"),
+    *(post("/echo", "Content-Length: 9"), get("/", "Content-Length: 9"), get() * 100),
+)
+
+
+@attack
 def half_closed(attacker: Attacker) -> None:
-    begun = (b"", b"GET", get(), get("/stream?100000000"), get("/sleep?0.5"), CHUNKED + b"5\r\na")
-    for sent in (*begun, post("/echo", "Content-Length: 9"), get("/", "Content-Length: 9"), get() * 100):
+    for sent in BEGUN:
         for sock in attacker.open(10, sent):
             sock.shutdown(socket.SHUT_WR)
 
 
-@http_attack
+@attack
 def resets_in_every_phase(attacker: Attacker) -> None:
-    begun = (
-        b"",
-        b"GET",
-        get(),
-        get("/stream?100000000"),
-        get("/whole?5000000"),
-        get("/sleep?0.2"),
-        CHUNKED + b"5\r\na",
-    )
-    for sent in (*begun, post("/echo", "Content-Length: 9"), get("/", "Content-Length: 9"), get() * 100):
+    for sent in BEGUN:
         for sock in attacker.open(20, sent):
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_at_close(sock)
             sock.close()
 
 
-@http_attack
+@attack
 def connections_that_come_and_go(attacker: Attacker) -> None:
     def once() -> None:
         with contextlib.closing(socket.create_connection(attacker._address, PATIENCE)):
@@ -363,128 +324,128 @@ def connections_that_come_and_go(attacker: Attacker) -> None:
         attacker.meanwhile(once)
 
 
-@websocket_attack
+@attack
 def pings_whose_answers_nobody_reads(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/sink", 5, buffer=4096):
         attacker.flood(sock, frame(PING, b"x" * 125) * 100, 100)
 
 
-@websocket_attack
+@attack
 def pings_in_large_numbers(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/sink", 4):
         attacker.flood(sock, frame(PING) * 1000, 50, read=True)
 
 
-@websocket_attack
+@attack
 def empty_fragments(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/sink", 4):
-        sock.sendall(frame(TEXT, b"", 0))
-        attacker.flood(sock, frame(CONTINUATION, b"", 0) * 1000, 100)
+        sock.sendall(frame(TEXT, fin=False))
+        attacker.flood(sock, frame(CONTINUATION, fin=False) * 1000, 100)
 
 
-@websocket_attack
+@attack
 def small_messages(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/echo", 4):
         attacker.flood(sock, frame(TEXT, b"x") * 1000, 20, read=True)
 
 
-@websocket_attack
+@attack
 def compression_bombs(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/sink", 10, compressed=True):
-        send(sock, frame(TEXT, BOMB, FINAL | COMPRESSED) * 5)
+        send(sock, frame(TEXT, BOMB, rsv=COMPRESSED) * 5)
 
 
-@websocket_attack
+@attack
 def compression_bombs_for_an_application_that_is_busy(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/busy", 30, compressed=True):
-        send(sock, frame(TEXT, BOMB, FINAL | COMPRESSED) * 2)
+        send(sock, frame(TEXT, BOMB, rsv=COMPRESSED) * 2)
 
 
-@websocket_attack
+@attack
 def messages_for_an_application_that_is_busy(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/busy", 50):
         attacker.flood(sock, frame(TEXT, b"x") * 100, 20)
 
 
-@websocket_attack
+@attack
 def unfinished_fragments(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/sink", 20):
-        send(sock, frame(BINARY, bytes(900_000), 0))
+        send(sock, frame(BINARY, bytes(900_000), fin=False))
 
 
-@websocket_attack
+@attack
 def unfinished_frames(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/sink", 20):
-        send(sock, frame(BINARY, bytes(900_000), size=1_000_000))
+        send(sock, frame(BINARY, bytes(900_000), length=1_000_000))
 
 
-@websocket_attack
+@attack
 def trickled_frames(attacker: Attacker) -> None:
-    trickle(attacker, attacker.websockets("/ws/sink", 50), frame(BINARY, b"", 0)[:1])
+    trickle(attacker, attacker.websockets("/ws/sink", 50), frame(BINARY, fin=False)[:1])
     sockets = attacker.websockets("/ws/sink", 50)
     for sock in sockets:
-        sock.sendall(frame(BINARY, size=1_000_000))
+        sock.sendall(frame(BINARY, length=1_000_000))
     trickle(attacker, sockets)
 
 
-@websocket_attack
+@attack
 def frames_that_the_protocol_forbids(attacker: Attacker) -> None:
     text = frame(TEXT, b"x")
     forbidden = (
         bytes((text[0], 1, 0x78)),  # not masked
         frame(3),
-        frame(TEXT, b"", FINAL | 0x30),
+        frame(TEXT, rsv=3),
         frame(CONTINUATION),
-        frame(PING, b"", 0),
+        frame(PING, fin=False),
         frame(CLOSE, b"x"),
         frame(CLOSE, b"\x03\xed"),
         frame(TEXT, b"\xff"),
-        frame(TEXT, size=2**63),
-        frame(TEXT, size=2**62),
-        frame(TEXT, b"\xff\xff", FINAL | COMPRESSED),
+        frame(TEXT, length=2**63),
+        frame(TEXT, length=2**62),
+        frame(TEXT, b"\xff\xff", rsv=COMPRESSED),
     )
     for sent in forbidden:
         for sock in attacker.websockets("/ws/sink", 3, compressed=True):
             send(sock, sent * 3)
 
 
-@websocket_attack
+@attack
 def slow_readers_of_messages(attacker: Attacker) -> None:
     attacker.websockets("/ws/feed", 20, buffer=4096)
 
 
-@websocket_attack
+@attack
 def slow_readers_that_send_pongs(attacker: Attacker) -> None:
     trickle(attacker, attacker.websockets("/ws/feed", 20, buffer=4096), frame(PONG))
 
 
-@websocket_attack
+@attack
 def closes_that_are_never_answered(attacker: Attacker) -> None:
     attacker.websockets("/ws/leave", 100)
 
 
-@websocket_attack
+@attack
 def floods_after_the_close(attacker: Attacker) -> None:
     for sock in attacker.websockets("/ws/sink", 5):
         sock.sendall(frame(CLOSE))
         attacker.flood(sock, bytes(65536), 1000)
 
 
-@websocket_attack
+@attack
 def websockets_that_say_nothing(attacker: Attacker) -> None:
     attacker.websockets("/ws/echo", 150)
 
 
-@websocket_attack
+@attack
 def websockets_that_are_reset(attacker: Attacker) -> None:
     for path in ("/ws/echo", "/ws/sink", "/ws/feed", "/ws/busy", "/ws/room"):
         for sock in attacker.websockets(path, 10):
             send(sock, frame(TEXT, b"x") * 100)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset_at_close(sock)
             sock.close()
 
 
-@websocket_attack
+@attack
 def a_room_whose_members_do_not_read(attacker: Attacker) -> None:
     attacker.websockets("/ws/room", 30, buffer=4096)
     for sock in attacker.websockets("/ws/room", 2):
@@ -548,31 +509,23 @@ def assert_as_before(server: ServerProcess, before: tuple[dict[str, int], int]) 
 WHAT_ENDS = ("connections", "busy", "detached", "waiting", "unsent", "threads", "descriptors", "fds", "members")
 
 
-@pytest.mark.parametrize("attack", [*HTTP_ATTACKS, *WEBSOCKET_ATTACKS])
+@pytest.mark.parametrize("name", ATTACKS)
 def test_healthy_clients_are_served_and_nothing_stays(
-    server: ServerProcess, before: tuple[dict[str, int], int], attack: str
+    server: ServerProcess, before: tuple[dict[str, int], int], name: str
 ) -> None:
-    attacker = Attacker(server)
-    try:
-        with Healthy(server) as healthy:
-            (HTTP_ATTACKS | WEBSOCKET_ATTACKS)[attack](attacker)
-            healthy.expect(ANSWERS)
-    finally:
-        attacker.close()
+    with contextlib.closing(Attacker(server)) as attacker, Healthy(server) as healthy:
+        ATTACKS[name](attacker)
+        healthy.expect(ANSWERS)
     assert_as_before(server, before)
 
 
 def test_silent_connections_up_to_the_descriptor_limit_give_way(tmp_path: Path) -> None:
-    """No deadline is near: it is the oldest of those who have said nothing that make room."""
+    """No deadline is near: the oldest of the connections that have sent nothing make room."""
     (tmp_path / "faulty.py").write_text(APPLICATION)
     limited = ("/bin/sh", "-c", 'ulimit -n 128; exec "$@"', "sh", sys.executable, "-m", "greenserve")
     with ServerProcess("faulty:app", "--header-timeout", "10m", cwd=tmp_path, executable=limited) as server:
-        attacker = Attacker(server)
-        try:
-            with Healthy(server, keeps=False) as healthy:
-                attacker.open(400)
-                healthy.expect(ANSWERS)
-        finally:
-            attacker.close()
+        with contextlib.closing(Attacker(server)) as attacker, Healthy(server, keeps=False) as healthy:
+            attacker.open(400)
+            healthy.expect(ANSWERS)
         settled(server, lambda now: now["connections"] == 1 and now["busy"] == 1)
         await_quiet(server)

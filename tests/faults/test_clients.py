@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.faults.conftest import Faulty
-from tests.faults.raw import Raw, cpu, facts, get, peak, post, rss, settled
+from tests.faults.raw import Raw, cpu, facts, peak, rss, settled
+from tests.wire import get, post
 
 MEBIBYTE = 1 << 20
 

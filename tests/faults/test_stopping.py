@@ -16,7 +16,8 @@ import pytest
 from tests.conftest import REPOSITORY, require_program
 from tests.e2e.server_process import ServerProcess
 from tests.faults.conftest import Faulty
-from tests.faults.raw import Raw, get, post
+from tests.faults.raw import Raw
+from tests.wire import get, post
 
 
 def load_until_closed(connection: Raw, warm: threading.Event) -> int:

@@ -12,7 +12,6 @@ import gc
 import socket
 import threading
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -22,6 +21,7 @@ import pytest
 from greenserve import rooms, websocket
 from greenserve.server import Server
 from tests.server.live import Client, serving
+from tests.wire import BINARY, CLOSE, COMPRESSED, CONTINUATION, PING, PONG, TEXT, deflated, frame, post, upgrade
 
 BOUND = 0.010  # seconds of processor time in one turn
 PLAYS = 3
@@ -166,16 +166,12 @@ def http(*pieces: bytes, answer: bytes) -> Callable[[Server], None]:
     return play
 
 
-def post(path: str, *fields: str) -> bytes:
-    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: test", "Connection: close", *fields, "", ""]).encode()
-
-
 def chunked(path: str, body: bytes, *, trailer: bytes = b"") -> bytes:
-    return post(path, "Transfer-Encoding: chunked") + body + b"0\r\n" + trailer + b"\r\n"
+    return post(path, "Connection: close", "Transfer-Encoding: chunked") + body + b"0\r\n" + trailer + b"\r\n"
 
 
 def by_length(path: str, body: bytes) -> bytes:
-    return post(path, f"Content-Length: {len(body)}") + body
+    return post(path, "Connection: close", f"Content-Length: {len(body)}") + body
 
 
 def octets(data: bytes) -> list[bytes]:
@@ -230,44 +226,16 @@ def test_no_request_holds_the_hub_for_long(play: Callable[[Server], None]) -> No
     assert longest_turn(play) < BOUND
 
 
-HANDSHAKE = (
-    "GET {} HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"
-)
-TEXT, BINARY, CONTINUATION, CLOSE, PING, PONG = 1, 2, 0, 8, 9, 10
-FINAL, COMPRESSED = 0x80, 0x40
-
-
-def frame(opcode: int, payload: bytes = b"", flags: int = FINAL) -> bytes:
-    """One frame, masked with zeros."""
-    size = len(payload)
-    if size < 126:
-        head = bytes((flags | opcode, 0x80 | size))
-    elif size < 65536:
-        head = bytes((flags | opcode, 0xFE)) + size.to_bytes(2)
-    else:
-        head = bytes((flags | opcode, 0xFF)) + size.to_bytes(8)
-    return head + bytes(4) + payload
-
-
-def deflated(data: bytes) -> bytes:
-    """A message's payload as RFC 7692 §7.2.1 makes it."""
-    compressor = zlib.compressobj(9, wbits=-15)
-    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
-
-
 def fragments(count: int, payload: bytes = b"", opcode: int = BINARY) -> bytes:
     """One message in so many frames."""
-    middle = frame(CONTINUATION, payload, 0) * (count - 2)
-    return frame(opcode, payload, 0) + middle + frame(CONTINUATION, payload)
+    middle = frame(CONTINUATION, payload, fin=False) * (count - 2)
+    return frame(opcode, payload, fin=False) + middle + frame(CONTINUATION, payload)
 
 
 def opened(server: Server, path: str) -> Client:
     client = Client(server)
-    client.send(HANDSHAKE.format(path).encode())
-    assert client.file.readline().startswith(b"HTTP/1.1 101")
-    while client.file.readline() != b"\r\n":
-        pass
+    client.send(upgrade(path, compressed=True))
+    assert client.head()[0] == 101
     return client
 
 
@@ -301,26 +269,29 @@ WEBSOCKETS = {
     "empty fragments of a text": messages("/sink", fragments(100_000, opcode=TEXT)),
     "empty fragments of a compressed message": messages(
         "/sink",
-        frame(TEXT, b"", COMPRESSED) + frame(CONTINUATION, b"", 0) * 100_000 + frame(CONTINUATION, deflated(b"a")),
+        frame(TEXT, fin=False, rsv=COMPRESSED)
+        + frame(CONTINUATION, fin=False) * 100_000
+        + frame(CONTINUATION, deflated(b"a")),
     ),
     "fragments of one octet": messages("/sink", fragments(100_000, b"x")),
     "compressed fragments of one octet": messages(
         "/sink",
-        frame(BINARY, b"", COMPRESSED)
-        + b"".join(frame(CONTINUATION, octet, 0) for octet in octets(deflated(bytes(range(256)) * 300)))
+        frame(BINARY, fin=False, rsv=COMPRESSED)
+        + b"".join(frame(CONTINUATION, octet, fin=False) for octet in octets(deflated(bytes(range(256)) * 300)))
         + frame(CONTINUATION, b""),
     ),
     "pings between fragments": messages(
-        "/sink", frame(TEXT, b"", 0) + (frame(PING) + frame(CONTINUATION, b"x", 0)) * 20_000 + frame(CONTINUATION)
+        "/sink",
+        frame(TEXT, fin=False) + (frame(PING) + frame(CONTINUATION, b"x", fin=False)) * 20_000 + frame(CONTINUATION),
     ),
     "empty messages": messages("/sink", frame(TEXT) * 50_000),
     "messages of one octet": messages("/sink", frame(BINARY, b"x") * 50_000),
     "messages of one octet, echoed": messages("/echo", frame(BINARY, b"x") * 20_000),
-    "compressed messages of one octet": messages("/sink", frame(TEXT, deflated(b"x"), FINAL | COMPRESSED) * 20_000),
-    "empty compressed messages": messages("/sink", frame(TEXT, b"\0", FINAL | COMPRESSED) * 20_000),
-    "small messages that inflate to much": messages("/sink", frame(BINARY, MEBIBYTE_OF_ZEROS, FINAL | COMPRESSED) * 30),
+    "compressed messages of one octet": messages("/sink", frame(TEXT, deflated(b"x"), rsv=COMPRESSED) * 20_000),
+    "empty compressed messages": messages("/sink", frame(TEXT, b"\0", rsv=COMPRESSED) * 20_000),
+    "small messages that inflate to much": messages("/sink", frame(BINARY, MEBIBYTE_OF_ZEROS, rsv=COMPRESSED) * 30),
     "a message of empty deflate blocks": messages(
-        "/sink", frame(BINARY, b"\0\0\0\xff\xff" * 200_000 + deflated(b"a"), FINAL | COMPRESSED)
+        "/sink", frame(BINARY, b"\0\0\0\xff\xff" * 200_000 + deflated(b"a"), rsv=COMPRESSED)
     ),
     "large texts": messages("/sink", frame(TEXT, "\u20ac".encode() * 340_000) * 10),
     "large texts, echoed": messages("/echo", frame(TEXT, "\u20ac".encode() * 340_000) * 5),

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from greenserve import Server, rooms, websocket
-from greenserve.settings import TcpAddress
 from greenserve.websocket.outbound import OUTBOX_LIMIT
-from tests.waiting import until
-
-PATIENCE = 20.0  # seconds
-HANDSHAKE = (
-    b"GET / HTTP/1.1\r\nHost: test\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
+from tests.server.live import Client
+from tests.waiting import PATIENCE, until
+from tests.wire import upgrade
 
 
 @websocket.handler
@@ -35,16 +29,13 @@ def server() -> Iterator[Server]:
     assert rooms.get("everybody").members == []
 
 
-class Member:
+class Member(Client):
     """A WebSocket in bytes. It reads when it is told to, and no earlier."""
 
     def __init__(self, server: Server) -> None:
-        assert isinstance(server.address, TcpAddress)
-        self.socket = socket.create_connection((server.address.host, server.address.port), timeout=PATIENCE)
-        self.file = self.socket.makefile("rb")
-        self.socket.sendall(HANDSHAKE)
-        while self.file.readline() != b"\r\n":
-            pass
+        super().__init__(server)
+        self.send(upgrade())
+        assert self.head()[0] == 101
 
     def frame(self) -> tuple[int, bytes]:
         """(opcode, payload) of the next frame; (8, b"") when the connection has ended."""
@@ -57,10 +48,6 @@ class Member:
         elif size == 127:
             size = int.from_bytes(self.file.read(8), "big")
         return head[0] & 0xF, self.file.read(size)
-
-    def close(self) -> None:
-        self.file.close()
-        self.socket.close()
 
 
 @pytest.fixture

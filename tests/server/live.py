@@ -11,22 +11,52 @@ from greenserve.settings import TcpAddress, UnixAddress
 PATIENCE = 10.0  # seconds; a client's read that takes longer has failed
 
 
-class Client:
-    """One connection to a server, blocking, with a deadline on everything."""
+class Connection:
+    """A client's connection, blocking, with a deadline on everything."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.socket = sock
+        self.file = sock.makefile("rb")
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        """Read a response's head: status, and fields by lower-case names. (0, {}) when the connection has ended."""
+        line = self.file.readline()
+        if not line:
+            return 0, {}
+        assert line.startswith(b"HTTP/1.1 "), line
+        fields = {}
+        while (field := self.file.readline()) not in (b"\r\n", b""):
+            name, _, value = field.decode("latin-1").partition(":")
+            fields[name.lower()] = value.strip()
+        return int(line.split()[1]), fields
+
+    def close(self) -> None:
+        self.file.close()
+        self.socket.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class Client(Connection):
+    """One connection to a server of this process."""
 
     def __init__(self, server: Server, index: int = 0) -> None:
         address = server.addresses[index]
         if isinstance(address, UnixAddress):
-            self.socket = socket.socket(socket.AF_UNIX)
-            self.socket.settimeout(PATIENCE)
-            self.socket.connect(address.path)
+            sock = socket.socket(socket.AF_UNIX)
+            sock.settimeout(PATIENCE)
+            sock.connect(address.path)
         else:
             assert isinstance(address, TcpAddress)
-            self.socket = socket.create_connection((address.host, address.port), timeout=PATIENCE)
-        self.file = self.socket.makefile("rb")
-
-    def send(self, data: bytes) -> None:
-        self.socket.sendall(data)
+            sock = socket.create_connection((address.host, address.port), timeout=PATIENCE)
+        super().__init__(sock)
 
     def get(self, path: str = "/", *, headers: str = "") -> bytes:
         """Send a GET and return the body of its answer."""
@@ -35,14 +65,8 @@ class Client:
 
     def response(self, *, body: bool = True) -> tuple[int, dict[str, str], bytes]:
         """Read one response: status, fields (lower-case names), body."""
-        line = self.file.readline()
-        assert line, "the server closed the connection"
-        assert line.startswith(b"HTTP/1.1 "), line
-        fields = {}
-        while (field := self.file.readline()) not in (b"\r\n", b""):
-            name, _, value = field.decode("latin-1").partition(":")
-            fields[name.lower()] = value.strip()
-        status = int(line.split()[1])
+        status, fields = self.head()
+        assert status, "the server closed the connection"
         if not body or status in (100, 204, 304):
             return status, fields, b""
         if fields.get("transfer-encoding") == "chunked":
@@ -64,16 +88,6 @@ class Client:
     def at_end(self) -> bool:
         """Wait for the server to close; says whether it did so in order, without sending more."""
         return self.file.read() == b""
-
-    def close(self) -> None:
-        self.file.close()
-        self.socket.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def serving(application: Any, **options: Any) -> Server:
