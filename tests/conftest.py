@@ -56,13 +56,18 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-@pytest.fixture
-def free_port() -> int:
+def unused_port() -> int:
     """A TCP port of 127.0.0.1 that was free a moment ago. Prefer port 0 where the server says which one it got."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def free_port() -> int:
+    """`unused_port()` as a fixture."""
+    return unused_port()
 
 
 @pytest.fixture

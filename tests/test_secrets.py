@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import traceback
@@ -14,6 +13,7 @@ import pytest
 from greenserve.errors import ConfigurationError
 from greenserve.net.bind_errors import who_listens
 from greenserve.settings import Settings, conceal, conceal_url, resolve
+from tests.conftest import unused_port
 from tests.e2e.server_process import ServerProcess, run_command
 
 SECRET = "s3cr3t"
@@ -134,9 +134,7 @@ def test_no_error_of_the_command_repeats_one(arguments: list[str]) -> None:
 
 def test_nor_do_the_logs_of_a_bus_that_cannot_be_reached(tmp_path: Path) -> None:
     pytest.importorskip("redis")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = unused_port()
     url = f"redis://ada:s3cr3t@127.0.0.1:{port}/0?password=s3cr3t"
     with ServerProcess("examples.hello_wsgi:app", "--rooms", url, "--log-level", "debug") as server:
         server.wait_for_line(rf"no connection to redis://127.0.0.1:{port}/0 ")

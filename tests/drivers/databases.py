@@ -16,16 +16,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import missing, require_program
+from tests.conftest import missing, require_program, unused_port
 
 START_SECONDS = 40.0
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def user_of(name: str) -> dict[str, Any]:
@@ -92,7 +85,7 @@ def postgresql() -> Iterator[str]:
     initdb, server = _postgresql_program("initdb"), _postgresql_program("postgres")
     user = user_of("postgres")
     with directory_for(user) as directory:
-        data, port = directory / "data", free_port()
+        data, port = directory / "data", unused_port()
         subprocess.run(
             [initdb, "-D", str(data), "-A", "trust", "-U", "green", "-E", "UTF8", "--locale=C", "--no-sync"],
             check=True,
@@ -123,7 +116,7 @@ def mariadb() -> Iterator[str]:
     install, server = require_program("mariadb-install-db"), require_program("mariadbd")
     user = user_of("mysql")
     with directory_for(user) as directory:
-        data, port = directory / "data", free_port()
+        data, port = directory / "data", unused_port()
         subprocess.run(
             [
                 *(install, "--no-defaults", f"--datadir={data}", "--auth-root-authentication-method=normal"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
 
 from tests.faults.conftest import Faulty
+from tests.waiting import until_blocking
 from tests.wire import get
 
 
@@ -45,10 +45,7 @@ def test_rotation_loses_no_line(faulty: Faulty) -> None:
 
 def written(path: Path, count: int) -> None:
     """Wait until a file has so many lines."""
-    deadline = time.monotonic() + 20
-    while not path.exists() or path.read_text().count("\n") < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until_blocking(lambda: path.exists() and path.read_text().count("\n") >= count)
 
 
 def test_a_slow_readers_line_says_what_it_took(faulty: Faulty) -> None:

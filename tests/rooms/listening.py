@@ -5,8 +5,6 @@ from __future__ import annotations
 from greenserve.rooms.bus import Bus
 from tests.waiting import until
 
-PATIENCE = 15.0  # seconds
-
 
 class Recorder:
     """A bus, its subscriber, and what that has heard."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 from typing import Self
 
-from tests.conftest import require_program
+from tests.conftest import require_program, unused_port
 
 START_SECONDS = 15.0
 
@@ -22,9 +21,7 @@ class RedisServer:
         self._options = options
         self._directory = tempfile.TemporaryDirectory()
         self._process: subprocess.Popen[bytes] | None = None
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = unused_port()
 
     @property
     def url(self) -> str:
