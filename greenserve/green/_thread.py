@@ -17,6 +17,7 @@ import sys as _sys
 import threading as _threading
 from collections.abc import Callable as _Callable
 from contextvars import Context as _Context
+from functools import cache as _cache
 from typing import Any
 from weakref import WeakSet as _WeakSet
 
@@ -56,16 +57,9 @@ allocate_lock = allocate = Lock
 _excepthook_of_threads: Any = _real._excepthook
 
 
-class _Running:
-    """How many green threads started here have not ended."""
-
-    count = 0
-
-
-class _Main:
-    """The main OS thread; in a forked child that which has forked."""
-
-    ident = _threading.main_thread().ident
+class _State:
+    running = 0  # green threads started here that have not ended
+    main = _threading.main_thread().ident  # the main OS thread; in a forked child that which has forked
 
 
 def get_ident() -> int:
@@ -104,7 +98,7 @@ def _start(
     handle: _ThreadHandle | None, function: _Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> int:
     """Start a thread, and return its number."""
-    if _os_ident() != _Main.ident:
+    if _os_ident() != _State.main:
         return _start_os_thread(_run, (handle, function, args, kwargs))
     # A thread begins with an empty context, as an OS thread does; only greenserve.spawn hands the spawner's on.
     thread: _GreenThread[None] = _Context().run(_spawn, _run_green, handle, function, args, kwargs)
@@ -120,11 +114,11 @@ def _start(
 def _run_green(
     handle: _ThreadHandle | None, function: _Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> None:
-    _Running.count += 1
+    _State.running += 1
     try:
         _run(handle, function, args, kwargs)
     finally:
-        _Running.count -= 1
+        _State.running -= 1
         del function, args, kwargs
 
 
@@ -154,28 +148,26 @@ def _who(function: object) -> tuple[str, object]:
     return (text, function) if _sys.version_info < (3, 13) else (f"{text} {function!r}", None)
 
 
+@_cache
 def _unraisable_type() -> Any:
     """What `sys.unraisablehook` is called with: a type that has no public name, so we have the interpreter make one."""
-    if not _unraisable_types:
-        hook, _sys.unraisablehook = _sys.unraisablehook, lambda args: _unraisable_types.append(type(args))
-        try:
-            _Unraisable()  # gone at once
-        finally:
-            _sys.unraisablehook = hook
-    return _unraisable_types[0]
 
+    class Unraisable:
+        def __del__(self) -> None:
+            raise RuntimeError
 
-class _Unraisable:
-    def __del__(self) -> None:
-        raise RuntimeError
-
-
-_unraisable_types: list[Any] = []
+    types: list[Any] = []
+    hook, _sys.unraisablehook = _sys.unraisablehook, lambda args: types.append(type(args))
+    try:
+        Unraisable()  # gone at once
+    finally:
+        _sys.unraisablehook = hook
+    return types[0]
 
 
 def _count() -> int:
     _relax()
-    return max(0, _os_threads() - _thread_count() - _logwriter.threads()) + _Running.count
+    return max(0, _os_threads() - _thread_count() - _logwriter.threads()) + _State.running
 
 
 def _excepthook(args: Any, /) -> None:
@@ -277,7 +269,7 @@ _joined_at_exit: set[_ThreadHandle] = set()
 
 
 def _after_fork_in_child() -> None:
-    _Main.ident = _os_ident()
+    _State.main = _os_ident()
     me = get_ident()
     for handle in list(_handles):
         if handle._ident not in (0, me):  # 0: not started

@@ -16,7 +16,8 @@ import pytest
 from greenserve.hub import Timeout, sleep, spawn, threadpool
 from greenserve.hub.hub import current_hub, running
 from greenserve.hub.idle import bystanders
-from greenserve.hub.threadpool import Proxy, ThreadPool
+from greenserve.hub.proxy import Proxy
+from greenserve.hub.threadpool import ThreadPool
 from tests.hub.support import run
 from tests.waiting import until
 
