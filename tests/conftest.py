@@ -10,11 +10,14 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
 import hypothesis
 import pytest
+
+from greenserve.hub.hub import Hub, use_hub
 
 # A shell that starts the tests in the background has them ignore SIGINT, and their children with them (POSIX §2.11).
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -62,6 +65,13 @@ def unused_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """A fresh hub of this OS thread."""
+    yield use_hub(Hub())
+    use_hub(Hub())
 
 
 @pytest.fixture

@@ -21,9 +21,9 @@ import redis.connection
 import redis.retry
 
 from greenserve.errors import ConfigurationError
-from greenserve.green import socket as green_socket
 from greenserve.green import ssl as green_ssl
 from greenserve.hub.greenthread import GreenThread, spawn
+from greenserve.net.sockets import connect
 from greenserve.patching.rebind import rebind
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox, ReconnectingBus, logger, shut
 
@@ -34,24 +34,10 @@ DEFAULT_PREFIX = "greenserve"
 
 
 def _dial(host: str, port: int) -> Any:
-    """A green socket, connected. Not create_connection, which leaves its socket open when the thread is killed."""
-    failure: OSError = OSError(f"{host} has no address")
-    for family, kind, proto, _, address in green_socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM):
-        sock = green_socket.socket(family, kind, proto)
-        try:
-            sock.settimeout(CONNECT_SECONDS)
-            sock.connect(address)
-            sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-            sock.settimeout(SILENCE_SECONDS)
-        except OSError as error:
-            sock.close()
-            failure = error
-        except BaseException:
-            sock.close()
-            raise
-        else:
-            return sock
-    raise failure
+    sock = connect((host, port), timeout=CONNECT_SECONDS)
+    sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    sock.settimeout(SILENCE_SECONDS)
+    return sock
 
 
 class _GreenConnection(redis.connection.Connection):

@@ -11,15 +11,8 @@ from tests.hub.support import VirtualTime
 
 
 @pytest.fixture
-def hub() -> Iterator[Hub]:
-    """A fresh hub of this OS thread."""
-    yield use_hub(Hub())
-    use_hub(Hub())
-
-
-@pytest.fixture
 def virtual() -> Iterator[VirtualTime]:
-    """A fresh hub whose clock stands still while anybody runs, and jumps to the next deadline when everybody waits."""
+    """A fresh hub whose clock stands still while any thread runs, and jumps to the next deadline when all wait."""
     time = VirtualTime()
     time.hub = use_hub(Hub(clock=time.clock, poller=time))
     yield time

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 
 import greenserve
 from greenserve.green.socket import socket as GreenSocket
-from greenserve.hub.hub import Hub, current_hub, use_hub
+from greenserve.hub.hub import Hub, current_hub
 from greenserve.rooms import sync
 from greenserve.rooms.bus import Bus
 from greenserve.rooms.envelope import MessageKind, encode, encode_value
@@ -125,12 +124,6 @@ def test_an_info_that_is_not_a_number_is_refused(here: Process) -> None:
 
 
 # -- on real sockets
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    yield use_hub(Hub())
-    use_hub(Hub())
 
 
 class RealProcess:

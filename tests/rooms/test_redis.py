@@ -9,7 +9,6 @@ import pytest
 
 import greenserve
 from greenserve.errors import ConfigurationError
-from greenserve.hub.hub import Hub, use_hub
 from greenserve.patching.monkey import is_monkey_patched
 from greenserve.rooms.bus import Outbox
 from greenserve.rooms.registry import make_bus
@@ -21,10 +20,7 @@ from tests.waiting import until
 pytest.importorskip("redis")
 
 
-@pytest.fixture(autouse=True)
-def hub() -> Iterator[Hub]:
-    yield use_hub(Hub())
-    use_hub(Hub())
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ import pytest
 import greenserve
 from greenserve.errors import ConfigurationError
 from greenserve.green.socket import socket as GreenSocket
-from greenserve.hub.hub import Hub, use_hub
 from greenserve.rooms import bus as buses
 from greenserve.rooms.registry import make_bus
 from greenserve.rooms.unix import broker as brokers
@@ -23,11 +22,7 @@ from greenserve.rooms.unix.bus import UnixBus
 from tests.rooms.listening import Recorder
 from tests.waiting import until
 
-
-@pytest.fixture(autouse=True)
-def hub() -> Iterator[Hub]:
-    yield use_hub(Hub())
-    use_hub(Hub())
+pytestmark = pytest.mark.usefixtures("hub")
 
 
 @pytest.fixture

@@ -6,15 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from greenserve.hub.hub import Hub, use_hub
+from greenserve.hub.hub import Hub
 from greenserve.testing import VirtualClock, virtual_time
-
-
-@pytest.fixture
-def hub() -> Iterator[Hub]:
-    """A fresh hub of this OS thread."""
-    yield use_hub(Hub())
-    use_hub(Hub())
 
 
 @pytest.fixture
