@@ -77,7 +77,7 @@ CONCURRENCY = {
     "subprocess",
     "threading",
 }
-PURE = {Path("http"), Path("websocket/protocol")}  # packages
+PURE = {Path("http"), Path("websocket/protocol"), Path("rooms/protocol")}  # packages
 
 PUBLIC = {
     "AsyncResult",

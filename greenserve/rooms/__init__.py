@@ -3,7 +3,8 @@
 - `room.py`      a room and its `member.py`s
 - `registry.py`  all rooms of a process, callbacks; from the setting `rooms` to a bus
 - `broadcast.py` a message on its way to the members in this process
-- `sync.py`      between the rooms and a bus; `presence.py` and `envelope.py` are its pure half
+- `sync.py`      between the rooms and a bus
+- `protocol/`    what it sends and receives there, without I/O
 - `bus.py`       what a bus is; `unix/` and `redis.py` are two
 """
 

@@ -26,7 +26,6 @@ logger = logging.getLogger("greenserve.rooms")
 FIRST_PAUSE = 0.02  # seconds until the first attempt to connect again; each further one takes twice as long
 LONGEST_PAUSE = 2.0  # seconds
 MAX_BACKLOG = 16 << 20  # bytes that wait to be sent, before broadcasts are dropped
-MAX_PAYLOAD = 16 << 20  # bytes
 
 
 class Subscriber(Protocol):

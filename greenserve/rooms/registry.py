@@ -22,8 +22,8 @@ from greenserve.hub.greenthread import spawn
 from greenserve.hub.hub import Hub
 from greenserve.hub.native import RLock
 from greenserve.rooms.bus import Bus
-from greenserve.rooms.envelope import ORIGIN_SIZE
 from greenserve.rooms.member import Member
+from greenserve.rooms.protocol.envelope import ORIGIN_SIZE
 from greenserve.rooms.room import Room
 from greenserve.rooms.sync import Sync
 from greenserve.rooms.unix.bus import UnixBus

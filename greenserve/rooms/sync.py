@@ -1,8 +1,8 @@
 """Keeps the rooms of this process and those of others in step, over a bus.
 
 Strategy. A process subscribes to one channel for each room that it has members in, and to CONTROL, on which every
-process sends heartbeats. Presence is exchanged as presence.py describes. A process that was silent for EXPIRY seconds
-counts as dead, and its members as gone; should it come back, it is asked for them.
+process sends heartbeats. Presence is exchanged as protocol/presence.py describes. A process that was silent for EXPIRY
+seconds counts as dead, and its members as gone; should it come back, it is asked for them.
 
 Invariants. Everything here runs in the hub that opened the bus. A change in another OS thread is passed on to that hub,
 which then looks up the present state: so two threads may report a member's coming and going in either order.
@@ -17,10 +17,10 @@ from typing import Any
 from greenserve.hub.hub import Hub
 from greenserve.hub.native import get_ident
 from greenserve.hub.timers import Timer
-from greenserve.rooms.bus import MAX_PAYLOAD, Bus
-from greenserve.rooms.envelope import Envelope, MessageKind, decode, encode, encode_value
+from greenserve.rooms.bus import Bus
 from greenserve.rooms.member import Member
-from greenserve.rooms.presence import Change, Presence
+from greenserve.rooms.protocol.envelope import MAX_PAYLOAD, Envelope, MessageKind, decode, encode, encode_value
+from greenserve.rooms.protocol.presence import Change, Presence
 from greenserve.rooms.room import Room
 
 logger = logging.getLogger("greenserve.rooms")

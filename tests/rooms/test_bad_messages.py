@@ -15,9 +15,9 @@ from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import Hub, current_hub
 from greenserve.rooms import sync
 from greenserve.rooms.bus import Bus
-from greenserve.rooms.envelope import MessageKind, encode, encode_value
+from greenserve.rooms.protocol.envelope import MessageKind, encode, encode_value
+from greenserve.rooms.protocol.framing import Op, frame
 from greenserve.rooms.registry import Rooms, make_bus
-from greenserve.rooms.unix.framing import Op, frame
 from tests.rooms.redis_server import RedisServer
 from tests.rooms.support import FakeBroker, Process, websocket
 from tests.waiting import until

@@ -10,8 +10,7 @@ import greenserve
 from greenserve.errors import ConfigurationError
 from greenserve.hub.hub import current_hub
 from greenserve.rooms import broadcast, sync
-from greenserve.rooms import bus as buses
-from greenserve.rooms.envelope import MessageKind, decode
+from greenserve.rooms.protocol.envelope import MAX_PAYLOAD, MessageKind, decode
 from greenserve.testing import VirtualClock
 from tests.rooms.support import ADDRESS, FakeBroker, Process, websocket
 
@@ -238,8 +237,8 @@ def test_the_first_member_is_told_with_the_list_and_not_before(here: Process, br
 
 def test_a_message_that_no_bus_carries_is_refused(here: Process, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="at most"):
-        here.rooms.get("a").broadcast(b"x" * buses.MAX_PAYLOAD)
-    here.rooms.get("a").broadcast(b"x" * buses.MAX_PAYLOAD, local=True)
+        here.rooms.get("a").broadcast(b"x" * MAX_PAYLOAD)
+    here.rooms.get("a").broadcast(b"x" * MAX_PAYLOAD, local=True)
 
 
 def test_the_servers_of_a_process_share_one_bus(here: Process, broker: FakeBroker) -> None:

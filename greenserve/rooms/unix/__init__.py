@@ -1,1 +1,1 @@
-"""A bus over a Unix socket: `bus.py` in each process, `broker.py` in one of them besides; `framing.py` is pure."""
+"""A bus over a Unix socket: `bus.py` in each process, `broker.py` in one of them besides."""

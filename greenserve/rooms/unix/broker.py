@@ -20,7 +20,7 @@ from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
 from greenserve.net import unix_socket
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox, shut
-from greenserve.rooms.unix.framing import Op, Parser, frame
+from greenserve.rooms.protocol.framing import Op, Parser, frame
 
 logger = logging.getLogger("greenserve.rooms")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox, ReconnectingBus, Subscriber, shut
+from greenserve.rooms.protocol.framing import Op, Parser, frame
 from greenserve.rooms.unix.broker import READ_SIZE, Broker
-from greenserve.rooms.unix.framing import Op, Parser, frame
 
 CONNECT_SECONDS = 5.0
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from greenserve.rooms.envelope import Envelope, MessageKind
+from greenserve.rooms.protocol.envelope import Envelope, MessageKind
 
 PART: Final = 500  # members in one piece of a roster
 ASK_AGAIN: Final = 5.0  # seconds

@@ -10,7 +10,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
-from greenserve.rooms.bus import MAX_PAYLOAD
+from greenserve.rooms.protocol.envelope import MAX_PAYLOAD
 
 _HEAD: Final = Struct("!IBH")
 _AFTER_LENGTH: Final = _HEAD.size - 4

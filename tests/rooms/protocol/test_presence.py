@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.rooms.envelope import Envelope, MessageKind
-from greenserve.rooms.presence import ASK_AGAIN, PART, Change, Presence
+from greenserve.rooms.protocol.envelope import Envelope, MessageKind
+from greenserve.rooms.protocol.presence import ASK_AGAIN, PART, Change, Presence
 
 THEM = b"themthem"
 JOIN, LEAVE, ROSTER = MessageKind.JOIN, MessageKind.LEAVE, MessageKind.ROSTER

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.rooms.envelope import ORIGIN_SIZE, MessageKind, decode, encode, encode_value
-from greenserve.rooms.unix.framing import MAX_FRAME, Frame, Op, Parser, frame
+from greenserve.rooms.protocol.envelope import ORIGIN_SIZE, MessageKind, decode, encode, encode_value
+from greenserve.rooms.protocol.framing import MAX_FRAME, Frame, Op, Parser, frame
 
 ORIGIN = bytes(range(ORIGIN_SIZE))
 

@@ -1,0 +1,1 @@
+"""What processes that share rooms send each other. No I/O here: bytes and messages in, bytes and changes out."""
