@@ -29,54 +29,45 @@ _AT_ONCE = {
 
 def flock(fd: Any, operation: int, /) -> None:
     """As `fcntl.flock`; only the calling green thread waits."""
-    if operation & _real.LOCK_NB:
-        ask_once(lambda: _flock(fd, operation))
-    else:
-        wait_for(lambda: _flock(fd, operation), lambda: _flock(fd, operation | _real.LOCK_NB))
+    lock_file(_flock, fd, operation, operation | _real.LOCK_NB)
 
 
 def lockf(fd: Any, cmd: int, len: int = 0, start: int = 0, whence: int = 0, /) -> Any:
     """As `fcntl.lockf`; only the calling green thread waits."""
     if cmd == _real.LOCK_UN:
         return _lockf(fd, cmd, len, start, whence)
-    if cmd & _real.LOCK_NB:
-        return ask_once(lambda: _lockf(fd, cmd, len, start, whence))
-    at_once = cmd | _real.LOCK_NB
-    return wait_for(lambda: _lockf(fd, cmd, len, start, whence), lambda: _lockf(fd, at_once, len, start, whence))
+    return lock_file(_lockf, fd, cmd, cmd | _real.LOCK_NB, len, start, whence)
 
 
 def fcntl(fd: Any, cmd: int, arg: Any = 0, /) -> Any:
     """As `fcntl.fcntl`; only the calling green thread waits for a lock."""
     at_once = _AT_ONCE.get(cmd)
-    if at_once is None:
-        return _fcntl(fd, cmd, arg)
-    return wait_for(lambda: _fcntl(fd, cmd, arg), lambda: _fcntl(fd, at_once, arg))
+    return _fcntl(fd, cmd, arg) if at_once is None else lock_file(_fcntl, fd, cmd, at_once, arg)
 
 
-def wait_for(blocking: _Callable[[], Any], at_once: _Callable[[], Any]) -> Any:
-    """What `at_once()` returns as soon as it raises no BlockingIOError; without a hub, what `blocking()` returns."""
+def lock_file(function: _Callable[..., Any], fd: Any, command: int, at_once: int, *rest: Any) -> Any:
+    """`function(fd, command, *rest)`, where only the calling green thread waits. at_once: the command that raises
+    BlockingIOError instead of waiting; a loop that asks so in vain lets others run now and then.
+    """
     hub = _hub_here()
     if hub is None:
-        return blocking()
+        return function(fd, command, *rest)
+    if command == at_once:
+        try:
+            return function(fd, command, *rest)
+        except BlockingIOError:
+            if not _relax():
+                raise
+        return function(fd, command, *rest)
 
     def ask() -> tuple[Any] | None:
         try:
-            return (at_once(),)
+            return (function(fd, at_once, *rest),)
         except BlockingIOError:
             return None
 
     answer = _ask_until_answered(hub, ask)
     return answer[0] if answer else None
-
-
-def ask_once(at_once: _Callable[[], Any]) -> Any:
-    """What `at_once()` returns or raises; a loop that asks in vain lets others run now and then."""
-    try:
-        return at_once()
-    except BlockingIOError:
-        if not _relax():
-            raise
-    return at_once()
 
 
 __getattr__ = complete(globals(), _real)

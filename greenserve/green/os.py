@@ -19,8 +19,7 @@ from typing import Any
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
-from greenserve.green.fcntl import ask_once as _ask_once
-from greenserve.green.fcntl import wait_for as _wait_for
+from greenserve.green.fcntl import lock_file as _lock_file
 from greenserve.hub import threadpool as _threadpool
 from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import hub_here as _hub_here
@@ -226,10 +225,8 @@ if _lockf is not None:
 
     def lockf(fd: int, command: int, length: int, /) -> None:
         """As `os.lockf`; only the calling green thread waits."""
-        if command == _real.F_TLOCK:
-            _ask_once(lambda: _lockf(fd, command, length))
-        elif command == _real.F_LOCK:
-            _wait_for(lambda: _lockf(fd, command, length), lambda: _lockf(fd, _real.F_TLOCK, length))
+        if command in (_real.F_LOCK, _real.F_TLOCK):
+            _lock_file(_lockf, fd, command, _real.F_TLOCK, length)
         else:
             _lockf(fd, command, length)
 

@@ -236,10 +236,7 @@ if _epoll is not None:
         def close(self) -> None:
             """Close the descriptor; the waiters get EBADF."""
             if not self._epoll.closed:
-                hub: Any = _running().hub
-                descriptor = hub.descriptors.get(self._epoll.fileno())
-                if descriptor is not None:
-                    hub.unregister(descriptor)
+                _running().hub.unregister_fd(self._epoll.fileno())
             self._epoll.close()
 
         def __enter__(self) -> epoll:

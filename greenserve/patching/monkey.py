@@ -23,8 +23,6 @@ from greenserve.patching.table import TABLE, Adapter, Patch
 _adapted: set[str] = set()
 """The modules that are, or will be, adapted."""
 
-_MISSING = object()
-
 
 @dataclass(slots=True)
 class Report:
@@ -123,20 +121,15 @@ def _apply(patch: Patch, module: ModuleType, twin: ModuleType) -> dict[int, tupl
     for name in patch.names:
         owner, _, attribute = name.rpartition(".")
         holder: Any = getattr(module, owner) if owner else module
-        original = getattr(holder, attribute, _MISSING)
-        green = _green(twin, name)
-        if name in pairs or _MISSING in (original, green) or green is original:
+        original = getattr(holder, attribute, None)
+        # Not getattr of the twin, which answers from a copy of the original module what it has not.
+        green = vars(vars(twin)[owner] if owner else twin).get(attribute)
+        if name in pairs or original is None or green is None or green is original:
             continue
         pairs[name] = green, original
         setattr(holder, attribute, green)
         replaced.setdefault(id(original), (f"{patch.module}.{name}", green))
     return replaced
-
-
-def _green(twin: ModuleType, name: str) -> Any:
-    """What the twin itself has; not getattr, which answers from a copy of the real module what it has not."""
-    owner, _, attribute = name.rpartition(".")
-    return vars(vars(twin)[owner] if owner else twin).get(attribute, _MISSING)
 
 
 def is_monkey_patched(name: str) -> bool:

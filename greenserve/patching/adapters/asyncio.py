@@ -21,7 +21,7 @@ from greenlet import getcurrent
 from greenserve.hub import native
 from greenserve.hub.carried import ASYNCGEN_HOOKS, RUNNING_LOOP, note
 from greenserve.hub.greenthread import sleep
-from greenserve.hub.hub import Hub, hub_here
+from greenserve.hub.hub import hub_here
 from greenserve.hub.local import local
 
 NAMES = ("EpollSelector", "KqueueSelector")  # the selectors that are a descriptor themselves
@@ -48,19 +48,11 @@ def parking(real: Any) -> Any:
         """As the real one; the hub forgets the descriptor."""
         hub = hub_here()
         if hub is not None:
-            _forget(hub, self)
+            with contextlib.suppress(ValueError):  # closed before
+                hub.unregister_fd(self.fileno())
         real.close(self)
 
     return type(real.__name__, (real,), {"select": select, "close": close, "__doc__": real.__doc__})
-
-
-def _forget(hub: Hub, selector: Any) -> None:
-    try:
-        descriptor = hub.descriptors.get(selector.fileno())
-    except ValueError:  # closed before
-        return
-    if descriptor is not None:
-        hub.unregister(descriptor)
 
 
 def selectors_for_loops(real: ModuleType) -> dict[str, Any]:
