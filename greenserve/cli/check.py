@@ -163,7 +163,7 @@ def _patching(subject: Subject) -> Section:
             ),
         )
     groups = ", ".join(group for group in TABLE if monkey.is_monkey_patched(group))
-    locks = existing_locks.real_locks()
+    locks = existing_locks.original_locks()
     lines = [
         Line("standard library", "patched before the application was imported", groups),
         Line("imported before that", ", ".join(monkey.report.early) or "nothing"),

@@ -5,13 +5,13 @@ thread pool, `asyncio.to_thread`, a server in the background) is an OS thread: a
 thread, and wait meanwhile until that has time for its hub, but a thread outlives its starter.
 
 Invariant: a thread's number is that of the job that it runs, so `threading` finds each green thread's own Thread
-object; the code of an OS thread itself keeps its real number, and so does the hub's own greenlet, in which callbacks
+object; the code of an OS thread itself has that thread's number, and so has the hub's own greenlet, in which callbacks
 and many signal handlers run.
 """
 
 from __future__ import annotations
 
-import _thread as _real
+import _thread as _original
 import os as _os
 import sys as _sys
 import threading as _threading
@@ -54,7 +54,7 @@ LockType = Lock
 lock = Lock
 allocate_lock = allocate = Lock
 
-_excepthook_of_threads: Any = _real._excepthook
+_excepthook_of_threads: Any = _original._excepthook
 
 
 class _State:
@@ -182,7 +182,7 @@ def _excepthook(args: Any, /) -> None:
 class _Sentinel:
     """Looks like a lock that its thread takes at its beginning, and that is released when that ends.
 
-    Not a real one: a lock that is handed to the first of several joiners is still locked for the second,
+    Not a lock: one that is handed to the first of several joiners is still locked for the second,
     and `threading` takes that for an error.
     """
 
@@ -319,7 +319,7 @@ def _shutdown() -> None:
             handle.join()
 
 
-wait_for_os_threads: _Callable[[], None] = getattr(_real, "_shutdown", lambda: None)
+wait_for_os_threads: _Callable[[], None] = getattr(_original, "_shutdown", lambda: None)
 """Since Python 3.13: wait for the OS threads that are not daemons."""
 
-__getattr__ = complete(globals(), _real)
+__getattr__ = complete(globals(), _original)

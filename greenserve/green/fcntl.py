@@ -6,7 +6,7 @@ not be called back when the caller is killed, and would then hold a lock that is
 
 from __future__ import annotations
 
-import fcntl as _real
+import fcntl as _original
 from collections.abc import Callable as _Callable
 from typing import Any
 
@@ -15,28 +15,28 @@ from greenserve.hub.hub import hub_here as _hub_here
 from greenserve.patching.polling import ask_until_answered as _ask_until_answered
 from greenserve.patching.rebind import complete
 
-_flock = _real.flock
-_lockf = _real.lockf
-_fcntl: Any = _real.fcntl
+_flock = _original.flock
+_lockf = _original.lockf
+_fcntl: Any = _original.fcntl
 
 _AT_ONCE = {
-    getattr(_real, f"{kind}_SETLKW"): getattr(_real, f"{kind}_SETLK")
+    getattr(_original, f"{kind}_SETLKW"): getattr(_original, f"{kind}_SETLK")
     for kind in ("F", "F_OFD")
-    if hasattr(_real, f"{kind}_SETLKW")
+    if hasattr(_original, f"{kind}_SETLKW")
 }
 """The commands that wait, with those that do the same without waiting."""
 
 
 def flock(fd: Any, operation: int, /) -> None:
     """As `fcntl.flock`; only the calling green thread waits."""
-    lock_file(_flock, fd, operation, operation | _real.LOCK_NB)
+    lock_file(_flock, fd, operation, operation | _original.LOCK_NB)
 
 
 def lockf(fd: Any, cmd: int, len: int = 0, start: int = 0, whence: int = 0, /) -> Any:
     """As `fcntl.lockf`; only the calling green thread waits."""
-    if cmd == _real.LOCK_UN:
+    if cmd == _original.LOCK_UN:
         return _lockf(fd, cmd, len, start, whence)
-    return lock_file(_lockf, fd, cmd, cmd | _real.LOCK_NB, len, start, whence)
+    return lock_file(_lockf, fd, cmd, cmd | _original.LOCK_NB, len, start, whence)
 
 
 def fcntl(fd: Any, cmd: int, arg: Any = 0, /) -> Any:
@@ -70,4 +70,4 @@ def lock_file(function: _Callable[..., Any], fd: Any, command: int, at_once: int
     return answer[0] if answer else None
 
 
-__getattr__ = complete(globals(), _real)
+__getattr__ = complete(globals(), _original)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import errno as _errno
 import fcntl as _fcntl
-import os as _real
+import os as _original
 import select as _select
 import stat as _stat
 from collections.abc import Callable as _Callable
@@ -27,16 +27,16 @@ from greenserve.hub.hub import running as _running
 from greenserve.hub.parking import Loop as _Loop
 from greenserve.patching.rebind import complete
 
-_read = _real.read
-_write = _real.write
-_readv: Any = getattr(_real, "readv", None)
-_system = _real.system
-_lockf: Any = getattr(_real, "lockf", None)
-_waitpid = _real.waitpid
-_wait3: Any = getattr(_real, "wait3", None)
-_wait4: Any = getattr(_real, "wait4", None)
-_waitid: Any = getattr(_real, "waitid", None)
-_pidfd_open: Any = getattr(_real, "pidfd_open", None)
+_read = _original.read
+_write = _original.write
+_readv: Any = getattr(_original, "readv", None)
+_system = _original.system
+_lockf: Any = getattr(_original, "lockf", None)
+_waitpid = _original.waitpid
+_wait3: Any = getattr(_original, "wait3", None)
+_wait4: Any = getattr(_original, "wait4", None)
+_waitid: Any = getattr(_original, "waitid", None)
+_pidfd_open: Any = getattr(_original, "pidfd_open", None)
 _poll: Any = getattr(_select, "poll", None)
 _PIPE_BUF = getattr(_select, "PIPE_BUF", 512)
 
@@ -87,8 +87,8 @@ def _reap(ask: _Callable[..., Any], wait: _Callable[..., None], options: int, *w
 
     A child's pid is the answer's first item; of no child it is 0, or the answer is None.
     """
-    while not ((found := ask(*which, options | _real.WNOHANG)) and found[0]):
-        if options & _real.WNOHANG:
+    while not ((found := ask(*which, options | _original.WNOHANG)) and found[0]):
+        if options & _original.WNOHANG:
             return ask(*which, options) if _relax() else found
         wait(*which)
     return found
@@ -103,7 +103,7 @@ def wait_for_child(pid: int, deadline: float | None = None) -> None:
         try:
             fd = _pidfd_open(pid)
         except ProcessLookupError:
-            raise ChildProcessError(_errno.ECHILD, _real.strerror(_errno.ECHILD)) from None
+            raise ChildProcessError(_errno.ECHILD, _original.strerror(_errno.ECHILD)) from None
         except OSError:  # a kernel before 5.3
             pass
         else:
@@ -113,18 +113,18 @@ def wait_for_child(pid: int, deadline: float | None = None) -> None:
                 hub.wait_read(descriptor, deadline)
             finally:
                 hub.unregister(descriptor)
-                _real.close(fd)
+                _original.close(fd)
             return
-    kinds = {-1: (_real.P_ALL, 0), 0: (_real.P_PGID, _real.getpgrp())}
-    kind, ident = kinds.get(pid) or ((_real.P_PID, pid) if pid > 0 else (_real.P_PGID, -pid))
-    _wait_elsewhere(kind, ident, _real.WEXITED, deadline)
+    kinds = {-1: (_original.P_ALL, 0), 0: (_original.P_PGID, _original.getpgrp())}
+    kind, ident = kinds.get(pid) or ((_original.P_PID, pid) if pid > 0 else (_original.P_PGID, -pid))
+    _wait_elsewhere(kind, ident, _original.WEXITED, deadline)
 
 
 def _wait_elsewhere(kind: Any, ident: int, options: int, deadline: float | None = None) -> None:
     """Wait in an OS thread, which callers that wait for the same share. WNOWAIT: it must not take the status, since
     the caller may have been killed meanwhile.
     """
-    question = (kind, ident, options | _real.WNOWAIT)
+    question = (kind, ident, options | _original.WNOWAIT)
     call = _awaited.get(question)
     if call is None or not call.under_way:
         for answered in [each for each, other in list(_awaited.items()) if not other.under_way]:
@@ -185,11 +185,11 @@ def write(fd: int, data: Any, /) -> int:
 
 def _may_block(fd: int) -> bool:
     """Whether a call on this descriptor may have to wait, and is allowed to."""
-    mode = _real.fstat(fd).st_mode
+    mode = _original.fstat(fd).st_mode
     if _stat.S_ISREG(mode) or _stat.S_ISDIR(mode) or _stat.S_ISBLK(mode):
         return False
     try:
-        return _real.get_blocking(fd) and not isinstance(_getcurrent(), _Loop)
+        return _original.get_blocking(fd) and not isinstance(_getcurrent(), _Loop)
     except RuntimeError:  # a finaliser's call, while the interpreter ends
         return False
 
@@ -200,24 +200,24 @@ def _await(fd: int, events: int) -> None:
     poller = _poll()
     poller.register(fd, events)
     # The wrong end of a pipe is never ready: the call itself says what is wrong with it.
-    wrong = _real.O_RDONLY if events & _select.POLLOUT else _real.O_WRONLY
-    while not poller.poll(0) and _fcntl.fcntl(fd, _fcntl.F_GETFL) & _real.O_ACCMODE != wrong:
+    wrong = _original.O_RDONLY if events & _select.POLLOUT else _original.O_WRONLY
+    while not poller.poll(0) and _fcntl.fcntl(fd, _fcntl.F_GETFL) & _original.O_ACCMODE != wrong:
         hub: Any = _running().hub
         wait = hub.wait_writable if events & _select.POLLOUT else hub.wait_readable
         try:
             wait(fd)
         except _AlreadyWaiting:
             # OS threads may write to one pipe together, so green threads may: each waits by a number of its own.
-            own = _real.dup(fd)
+            own = _original.dup(fd)
             try:
                 wait(own)
             finally:
                 hub.unregister_fd(own)
-                _real.close(own)
+                _original.close(own)
 
 
 if _poll is None:  # no way to ask beforehand: these stay as they are
-    read, write = _real.read, _real.write
+    read, write = _original.read, _original.write
 
 # -- locks on files
 
@@ -225,10 +225,10 @@ if _lockf is not None:
 
     def lockf(fd: int, command: int, length: int, /) -> None:
         """As `os.lockf`; only the calling green thread waits."""
-        if command in (_real.F_LOCK, _real.F_TLOCK):
-            _lock_file(_lockf, fd, command, _real.F_TLOCK, length)
+        if command in (_original.F_LOCK, _original.F_TLOCK):
+            _lock_file(_lockf, fd, command, _original.F_TLOCK, length)
         else:
             _lockf(fd, command, length)
 
 
-__getattr__ = complete(globals(), _real)
+__getattr__ = complete(globals(), _original)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import queue as _real
+import queue as _original
 from typing import Any
 
 from greenserve.green import threading
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
     """What is not defined here, from a copy of the module above the green `threading`, made at the first use."""
     if not _copies.modules:
         made = _copies.get("queue")
-        vars(made).update(SimpleQueue=SimpleQueue, Empty=_real.Empty, Full=_real.Full)
+        vars(made).update(SimpleQueue=SimpleQueue, Empty=_original.Empty, Full=_original.Full)
         _relax_questions(made)
     return getattr(_copies.modules["queue"], name)
 

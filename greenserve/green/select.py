@@ -1,9 +1,10 @@
 """Green `select`: `select`, `poll` and `epoll` that park the green thread, level-triggered and complete.
 
-Strategy: ask the real call with a timeout of zero; when nothing is ready, wait on ONE descriptor that becomes
+Strategy: ask the original call with a timeout of zero; when nothing is ready, wait on ONE descriptor that becomes
 readable when something is: an epoll instance of this call's own, holding what the caller is interested in. An epoll
 can itself be polled, so the hub needs no other kind of wait, the caller's descriptors may be used elsewhere, too (a
-green thread may be reading one meanwhile), and the answer comes from the real call and so names every ready descriptor.
+green thread may be reading one meanwhile), and the answer comes from the original call, so it names every ready
+descriptor.
 Where there is no epoll, an OS thread makes the call.
 """
 
@@ -12,7 +13,7 @@ from __future__ import annotations
 import errno as _errno
 import math as _math
 import os as _os
-import select as _real
+import select as _original
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
@@ -24,14 +25,14 @@ from greenserve.patching.rebind import complete
 
 _T = TypeVar("_T")
 
-_select: Any = _real.select
-_poll: Any = getattr(_real, "poll", None)
-_epoll: Any = getattr(_real, "epoll", None)
+_select: Any = _original.select
+_poll: Any = getattr(_original, "poll", None)
+_epoll: Any = getattr(_original, "epoll", None)
 _MAX_MILLISECONDS = 2**31 - 1  # poll(2) takes an int
 _FD_SETSIZE = 1024  # select(2) takes no descriptor from here on
 _SLICE = 0.5  # seconds: how long an OS thread may go on waiting for a caller that has left
-_READ = getattr(_real, "POLLIN", 1) | getattr(_real, "POLLPRI", 2)
-_WRITE = getattr(_real, "POLLOUT", 4)
+_READ = getattr(_original, "POLLIN", 1) | getattr(_original, "POLLPRI", 2)
+_WRITE = getattr(_original, "POLLOUT", 4)
 
 
 def select(
@@ -68,7 +69,7 @@ def select(
 
 
 def _look(lists: Any, seconds: float) -> Any:
-    """As the real `select`, for descriptors of any number."""
+    """As the original `select`, for descriptors of any number."""
     try:
         return _select(*lists, seconds)
     except ValueError:  # also of a closed object, whose descriptor is -1
@@ -92,10 +93,14 @@ def _look_by_poll(lists: Any, seconds: float, closed_too: bool = False) -> Any:
     for fd, mask in _masks(lists).items():
         poller.register(fd, mask)
     events = dict(poller.poll(_math.ceil(seconds * 1000)))
-    if not closed_too and any(found & _real.POLLNVAL for found in events.values()):
+    if not closed_too and any(found & _original.POLLNVAL for found in events.values()):
         raise OSError(_errno.EBADF, _os.strerror(_errno.EBADF))
     # As Linux's select(2) has them: an error makes both ways ready, a hang-up reading alone.
-    ready = (_real.POLLIN | _real.POLLHUP | _real.POLLERR, _WRITE | _real.POLLERR, _READ & ~_real.POLLIN)
+    ready = (
+        _original.POLLIN | _original.POLLHUP | _original.POLLERR,
+        _WRITE | _original.POLLERR,
+        _READ & ~_original.POLLIN,
+    )
     return tuple(
         [thing for thing in things if events.get(_fileno(thing), 0) & mask]
         for things, mask in zip(lists, ready, strict=True)
@@ -263,4 +268,4 @@ if _epoll is not None:
             return found
 
 
-__getattr__ = complete(globals(), _real)
+__getattr__ = complete(globals(), _original)

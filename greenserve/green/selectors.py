@@ -1,15 +1,15 @@
-"""Green `selectors`: the real classes, with the green `select` underneath."""
+"""Green `selectors`: the original classes, with the green `select` underneath."""
 
 from __future__ import annotations
 
-import selectors as _real
+import selectors as _original
 from typing import Any
 
 from greenserve.green import select as _select
 from greenserve.patching.rebind import complete
 
 
-class SelectSelector(_real.SelectSelector):
+class SelectSelector(_original.SelectSelector):
     """On the green `select.select`."""
 
     def _select(self, r: Any, w: Any, _: Any, timeout: float | None = None) -> Any:
@@ -18,26 +18,26 @@ class SelectSelector(_real.SelectSelector):
 
 DefaultSelector: Any = SelectSelector
 
-if hasattr(_real, "PollSelector"):
+if hasattr(_original, "PollSelector"):
 
-    class PollSelector(_real.PollSelector):
+    class PollSelector(_original.PollSelector):
         """On the green `select.poll`."""
 
         _selector_cls = _select.poll
 
     DefaultSelector = PollSelector
 
-if hasattr(_real, "EpollSelector"):
+if hasattr(_original, "EpollSelector"):
 
-    class EpollSelector(_real.EpollSelector):
+    class EpollSelector(_original.EpollSelector):
         """On the green `select.epoll`."""
 
         _selector_cls = _select.epoll
 
     DefaultSelector = EpollSelector
 
-if hasattr(_real, "KqueueSelector"):
+if hasattr(_original, "KqueueSelector"):
     # Its kqueue would block, and poll serves the few descriptors that synchronous code selects on as well.
     KqueueSelector = DefaultSelector
 
-__getattr__ = complete(globals(), _real)
+__getattr__ = complete(globals(), _original)

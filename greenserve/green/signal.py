@@ -9,7 +9,7 @@ The hub has one in the place of the default (hub/interrupt.py), and gets it agai
 from __future__ import annotations
 
 import contextlib
-import signal as _real
+import signal as _original
 from typing import Any
 
 from greenserve.hub import interrupt as _interrupt
@@ -17,9 +17,9 @@ from greenserve.hub.hub import hub_here as _hub_here
 from greenserve.patching.polling import ask_until_answered as _ask_until_answered
 from greenserve.patching.rebind import complete
 
-_real_pause: Any = getattr(_real, "pause", None)
-_sigtimedwait: Any = getattr(_real, "sigtimedwait", None)
-_sigwaitinfo: Any = getattr(_real, "sigwaitinfo", None)
+_original_pause: Any = getattr(_original, "pause", None)
+_sigtimedwait: Any = getattr(_original, "sigtimedwait", None)
+_sigwaitinfo: Any = getattr(_original, "sigwaitinfo", None)
 
 
 def getsignal(signalnum: int, /) -> Any:
@@ -29,7 +29,7 @@ def getsignal(signalnum: int, /) -> Any:
 
 def signal(signalnum: int, handler: Any, /) -> Any:
     """As `signal.signal`. The handler is called in main: also while another green thread runs, or all are waiting."""
-    if handler is _real.default_int_handler and signalnum == _real.SIGINT and _interrupt.claimed():
+    if handler is _original.default_int_handler and signalnum == _original.SIGINT and _interrupt.claimed():
         handler = _interrupt.on_sigint
     elif callable(handler):
         handler = _interrupt.MainHandler(handler)
@@ -38,7 +38,7 @@ def signal(signalnum: int, handler: Any, /) -> Any:
 
 def move_handlers_to_main(_: object = None) -> None:
     """Have the handlers that were set before the patch called in main too."""
-    for signalnum in _real.valid_signals():
+    for signalnum in _original.valid_signals():
         handler = _interrupt.get_handler(signalnum)
         if callable(handler) and not _interrupt.is_anywhere_right(handler):
             with contextlib.suppress(ValueError):  # not in the main OS thread
@@ -47,7 +47,7 @@ def move_handlers_to_main(_: object = None) -> None:
 
 def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     """As `signal.set_wakeup_fd`; the hub's is not told of, and one that is taken back is the hub's again."""
-    previous = _real.set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
+    previous = _original.set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
     ours = _interrupt.is_wakeup_fd(previous)
     if fd == -1:
         _interrupt.watch_again()
@@ -70,12 +70,12 @@ def pause() -> None:
     before = _interrupt.MainHandler.calls
     hub = _hub_here()
     if hub is None:
-        _real_pause()
+        _original_pause()
     else:
         _ask_until_answered(hub, lambda: True if _interrupt.MainHandler.calls != before else None)
 
 
-if hasattr(_real, "sigtimedwait"):
+if hasattr(_original, "sigtimedwait"):
     # A mask of blocked signals is the OS thread's, so its green threads share one.
 
     def sigtimedwait(sigset: Any, timeout: float, /) -> Any:
@@ -98,7 +98,7 @@ if hasattr(_real, "sigtimedwait"):
         """As `signal.sigwait`; only the calling green thread waits."""
         number = sigwaitinfo(sigset).si_signo
         try:
-            return _real.Signals(number)
+            return _original.Signals(number)
         except ValueError:  # one of the real-time signals, which have no names
             return number
 
@@ -107,7 +107,7 @@ def _as_set(handler: Any) -> Any:
     """What the program has set, of which `handler` was made."""
     if isinstance(handler, _interrupt.MainHandler):
         return handler.handler
-    return _real.default_int_handler if handler is _interrupt.on_sigint else handler
+    return _original.default_int_handler if handler is _interrupt.on_sigint else handler
 
 
-__getattr__ = complete(globals(), _real)
+__getattr__ = complete(globals(), _original)

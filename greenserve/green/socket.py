@@ -1,6 +1,6 @@
 """Green `socket`: a socket whose blocking calls park the green thread that makes them, and no other.
 
-Strategy: `socket` is a subclass of the real one, always non-blocking underneath; its timeout is ours. Every call
+Strategy: `socket` is a subclass of the original one, always non-blocking underneath; its timeout is ours. Every call
 tries the system call first and parks only on EAGAIN; the registration with the hub is made at the first wait and kept
 until the socket is closed, so a wait costs no epoll_ctl. Invariant: `_real_close` is the one way out: mark closed, wake
 the waiters with EBADF, close the descriptor.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import _socket
 import errno as _errno
 import os as _os
-import socket as _real
+import socket as _original
 from collections.abc import Callable as _Callable
 from math import isnan as _isnan
 from typing import Any
@@ -33,13 +33,13 @@ getnameinfo = _resolver.getnameinfo
 
 _T = _TypeVar("_T")
 
-_NONBLOCK = getattr(_real, "SOCK_NONBLOCK", 0)
-_DONTWAIT = getattr(_real, "MSG_DONTWAIT", 0)
+_NONBLOCK = getattr(_original, "SOCK_NONBLOCK", 0)
+_DONTWAIT = getattr(_original, "MSG_DONTWAIT", 0)
 _IN_PROGRESS = frozenset({_errno.EINPROGRESS, _errno.EALREADY, _errno.EWOULDBLOCK})
 _CONNECT_PAUSE = (0.001, 0.05)  # seconds; see `_connect_again`
 
-# Captured: the real methods, found without a walk along the classes, and never a patched one.
-_Base = _real.socket
+# Captured: the original methods, found without a walk along the classes, and never a patched one.
+_Base = _original.socket
 _set_nonblocking = _socket.socket.setblocking
 _recv = _socket.socket.recv
 _recv_into = _socket.socket.recv_into
@@ -53,11 +53,11 @@ _bind = _socket.socket.bind
 _close = _socket.socket.close
 _family_of = _socket.socket.family.__get__  # the plain int: an Enum costs a microsecond
 _type_of = _socket.socket.type.__get__
-_getdefaulttimeout = _real.getdefaulttimeout
-_sendfile_method: Any = _real.socket._sendfile_use_sendfile  # type: ignore[attr-defined]
+_getdefaulttimeout = _original.getdefaulttimeout
+_sendfile_method: Any = _original.socket._sendfile_use_sendfile  # type: ignore[attr-defined]
 
 
-class socket(_real.socket):
+class socket(_original.socket):
     """A socket as the standard library's, whose waits are the hub's.
 
     One green thread may read and another write at the same time; a second reader, or writer, gets `AlreadyWaiting`.
@@ -72,7 +72,7 @@ class socket(_real.socket):
         self._timeout: float | None = _getdefaulttimeout()
         if fileno is None:
             if type == -1:
-                type = _real.SOCK_STREAM
+                type = _original.SOCK_STREAM
             if type & _NONBLOCK:
                 self._timeout = 0.0
             _Base.__init__(self, family, type | _NONBLOCK, proto)
@@ -157,7 +157,7 @@ class socket(_real.socket):
         for other in elsewhere or ():
             _unregister_from_its_hub(other)
 
-    # -- reading and writing: the system call first, so that what need not wait costs no more than the real socket's
+    # -- reading and writing: the system call first, so that what need not wait costs no more than the original socket's
 
     def _must_not_wait(self, flags: int = 0) -> bool:
         """Whether a call that has got EAGAIN is to raise it; then others run now and then, for it may be in a loop."""
@@ -307,7 +307,7 @@ class socket(_real.socket):
         while error in _IN_PROGRESS:
             self._wait_write(deadline)
             # Its own failure first; then the call once more, which says whether we were woken too early.
-            error = self.getsockopt(_real.SOL_SOCKET, _real.SO_ERROR) or _connect_ex(self, address)
+            error = self.getsockopt(_original.SOL_SOCKET, _original.SO_ERROR) or _connect_ex(self, address)
         return 0 if error == _errno.EISCONN else error
 
     def _connect_again(self, address: Any, deadline: float | None) -> int:
@@ -355,7 +355,7 @@ def _unregister_from_its_hub(descriptor: Descriptor) -> None:
 
 __getattr__ = complete(
     globals(),
-    _real,
+    _original,
     rebound=(
         "create_connection",
         "create_server",

@@ -1,6 +1,6 @@
 """Green `ssl`: TLS sockets whose handshakes, reads and writes park the green thread that makes them.
 
-Strategy: `SSLSocket` inherits the real one, which knows TLS, and the green socket, which knows waiting. The C object
+Strategy: `SSLSocket` inherits the original, which knows TLS, and the green socket, which knows waiting. The C object
 below is non-blocking, so each operation either succeeds or says for what it wants to wait; we wait, and repeat it. A
 TLS read may want to write and the reverse, so a reader and a writer at the same time may come to wait for the same
 direction: then one waits for the descriptor and the other for the first. Bytes that TLS has buffered already are
@@ -9,7 +9,7 @@ found because the operation comes before the wait.
 
 from __future__ import annotations
 
-import ssl as _real
+import ssl as _original
 from collections.abc import Callable as _Callable
 from typing import Any
 
@@ -21,11 +21,11 @@ from greenserve.hub.hub import running as _running
 from greenserve.hub.hub import wake as _wake
 from greenserve.patching.rebind import complete, rebind
 
-_RealSocket: Any = _real.SSLSocket
+_OriginalSocket: Any = _original.SSLSocket
 _READ, _WRITE = "read", "write"
 
 
-class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvmsg and sendmsg are refused
+class SSLSocket(_original.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvmsg and sendmsg are refused
     """A TLS connection, or a listener whose connections will be; made by `SSLContext.wrap_socket`.
 
     One green thread may read while another writes. Timeouts raise TimeoutError, and are each call's, `sendall`
@@ -36,13 +36,13 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
     do_handshake_on_connect: bool
     suppress_ragged_eofs: bool
 
-    # Class-level defaults: the real `_create` makes instances, and knows nothing of ours.
+    # Class-level defaults: the original `_create` makes instances, and knows nothing of ours.
     _busy: dict[str, Any] | None = None  # the thread that waits in: read, write, handshake, shutdown
     _sharers: dict[str, list[list[Any]]] | None = None  # for each direction that a thread waits for: the other waiters
 
-    # Over a copy of the real module's names: `super(SSLSocket, self)` in it means the real class, whatever is patched
-    # later.
-    _create = classmethod(rebind(_RealSocket._create.__func__, dict(vars(_real))))
+    # Over a copy of the original module's names: `super(SSLSocket, self)` in it means the original class, whatever is
+    # patched later.
+    _create = classmethod(rebind(_OriginalSocket._create.__func__, dict(vars(_original))))
 
     def settimeout(self, value: float | None) -> None:
         """As the green socket's. `_create` comes here after it has detached the socket below, which made it blocking
@@ -56,11 +56,11 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
         while True:
             try:
                 return operation(*args)
-            except _real.SSLWantReadError:
+            except _original.SSLWantReadError:
                 if self._must_not_wait():
                     raise
                 wait, direction = self._wait_read, _READ
-            except _real.SSLWantWriteError:
+            except _original.SSLWantWriteError:
                 if self._must_not_wait():
                     raise
                 wait, direction = self._wait_write, _WRITE
@@ -110,24 +110,24 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
         if block and timeout == 0.0:
             self._timeout = None
         try:
-            self._repeat("handshake", self._deadline(), _RealSocket.do_handshake, self)
+            self._repeat("handshake", self._deadline(), _OriginalSocket.do_handshake, self)
         finally:
             self._timeout = timeout
 
     def read(self, len: int = 1024, buffer: Any = None) -> Any:
         """At most `len` decrypted bytes, or their count when there is a `buffer` to put them into."""
-        return self._repeat("read", self._deadline(), _RealSocket.read, self, len, buffer)
+        return self._repeat("read", self._deadline(), _OriginalSocket.read, self, len, buffer)
 
     def write(self, data: Any) -> int:
         """Encrypt and send. Returns how many bytes that were, of `data`."""
-        sent: int = self._repeat("write", self._deadline(), _RealSocket.write, self, data)
+        sent: int = self._repeat("write", self._deadline(), _OriginalSocket.write, self, data)
         return sent
 
     def send(self, data: Any, flags: int = 0) -> int:
         """Encrypt and send what fits; in the clear before `wrap_socket` has connected and after `unwrap`."""
         if self._sslobj is None:
             return _socket.socket.send(self, data, flags)
-        sent: int = self._repeat("write", self._deadline(), _RealSocket.send, self, data, flags)
+        sent: int = self._repeat("write", self._deadline(), _OriginalSocket.send, self, data, flags)
         return sent
 
     def sendall(self, data: Any, flags: int = 0) -> None:
@@ -139,15 +139,15 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
         with memoryview(data) as view, view.cast("B") as rest:
             size, sent = len(rest), 0
             while sent < size:
-                sent += self._repeat("write", deadline, _RealSocket.send, self, rest[sent:], flags)
+                sent += self._repeat("write", deadline, _OriginalSocket.send, self, rest[sent:], flags)
 
     def unwrap(self) -> Any:
         """Say good-bye, and wait for the peer's. Returns the socket, which is in the clear from now on."""
-        return self._repeat("shutdown", self._deadline(), _RealSocket.unwrap, self)
+        return self._repeat("shutdown", self._deadline(), _OriginalSocket.unwrap, self)
 
     def verify_client_post_handshake(self) -> None:
         """Ask the client for a certificate (TLS 1.3)."""
-        self._repeat("write", self._deadline(), _RealSocket.verify_client_post_handshake, self)
+        self._repeat("write", self._deadline(), _OriginalSocket.verify_client_post_handshake, self)
 
     def accept(self) -> tuple[SSLSocket, Any]:
         """(connection, peer's address), after its handshake unless the socket was wrapped without."""
@@ -162,7 +162,7 @@ class SSLSocket(_real.SSLSocket, _socket.socket):  # type: ignore[misc]  # recvm
         return made, address
 
 
-class SSLContext(_real.SSLContext):
+class SSLContext(_original.SSLContext):
     """A context whose sockets are green."""
 
     sslsocket_class = SSLSocket
@@ -174,7 +174,7 @@ _connection_names = (create_connection, socket)  # for `get_server_certificate`,
 
 __getattr__ = complete(
     globals(),
-    _real,
+    _original,
     rebound=(
         "create_default_context",
         "_create_unverified_context",

@@ -9,9 +9,9 @@ standard input.
 from __future__ import annotations
 
 import io as _io
-import os as _real_os
-import subprocess as _real
-import time as _real_time
+import os as _original_os
+import subprocess as _original
+import time as _original_time
 import warnings as _warnings
 from types import FunctionType as _FunctionType
 from types import ModuleType
@@ -79,24 +79,24 @@ def _open(fd: int, mode: str, buffering: int = -1) -> Any:
     return _io.BufferedReader(raw, size) if "r" in mode else _io.BufferedWriter(raw, size)
 
 
-def _live(real: ModuleType, twin: ModuleType) -> ModuleType:
-    """The real module as it is at present, but where it is as it was at our import: its twin."""
-    return _Exchanged(real, {name: (value, getattr(twin, name)) for name, value in vars(real).items()})
+def _live(original: ModuleType, twin: ModuleType) -> ModuleType:
+    """The original module as it is at present, but where it is as it was at our import: its twin."""
+    return _Exchanged(original, {name: (value, getattr(twin, name)) for name, value in vars(original).items()})
 
 
 class _Names(dict[str, Any]):
-    """The globals of what is built again here: ours, and for the rest the real module's, as they are at present."""
+    """The globals of what is built again here: ours, and for the rest the original module's, as they are at present."""
 
     def __missing__(self, name: str) -> Any:
-        return vars(_real)[name]
+        return vars(_original)[name]
 
 
 _names = _Names(
     __name__=__name__,
     io=_SimpleNamespace(**{**vars(_io), "open": _open}),
-    os=_live(_real_os, _os),
+    os=_live(_original_os, _os),
     threading=_threading,
-    time=_live(_real_time, _time),
+    time=_live(_original_time, _time),
     selectors=_selectors,
     _PopenSelector=_selectors.PollSelector,
 )
@@ -106,12 +106,12 @@ def _methods() -> dict[str, Any]:
     # What is decorated has another module's globals, and none of it blocks.
     return {
         name: rebind(value, _names)
-        for name, value in vars(_real.Popen).items()
-        if isinstance(value, _FunctionType) and value.__globals__ is vars(_real)
+        for name, value in vars(_original.Popen).items()
+        if isinstance(value, _FunctionType) and value.__globals__ is vars(_original)
     }
 
 
-class Popen(type("_Popen", (_real.Popen,), _methods())):  # type: ignore[misc]  # a class made of what this interpreter has
+class Popen(type("_Popen", (_original.Popen,), _methods())):  # type: ignore[misc]  # a class made of what this interpreter has
     """As `subprocess.Popen`; only the calling green thread waits."""
 
     def poll(self) -> int | None:
@@ -128,7 +128,7 @@ class Popen(type("_Popen", (_real.Popen,), _methods())):  # type: ignore[misc]  
             try:
                 _os.wait_for_child(self.pid, deadline)
             except TimeoutError:
-                raise _real.TimeoutExpired(self.args, timeout or 0.0) from None
+                raise _original.TimeoutExpired(self.args, timeout or 0.0) from None
             except ChildProcessError:
                 pass  # other code has reaped it: what `_try_wait` makes of that is the standard library's
             with self._waitpid_lock:
@@ -145,6 +145,6 @@ Popen.__module__ = "subprocess"
 _names["Popen"] = Popen
 
 for _name in ("call", "check_call", "check_output", "run", "getoutput", "getstatusoutput"):
-    globals()[_name] = _names[_name] = rebind(getattr(_real, _name), _names)
+    globals()[_name] = _names[_name] = rebind(getattr(_original, _name), _names)
 
-__getattr__ = complete(globals(), _real)
+__getattr__ = complete(globals(), _original)

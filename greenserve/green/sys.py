@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys as _real
+import sys as _original
 from typing import Any
 
 from greenserve.hub.carried import ASYNCGEN_HOOKS as _ASYNCGEN_HOOKS
@@ -10,14 +10,14 @@ from greenserve.hub.carried import ORIGIN_TRACKING as _ORIGIN_TRACKING
 from greenserve.hub.carried import note as _note
 from greenserve.patching.rebind import complete
 
-_set_hooks = _real.set_asyncgen_hooks
-_set_depth = _real.set_coroutine_origin_tracking_depth
+_set_hooks = _original.set_asyncgen_hooks
+_set_depth = _original.set_coroutine_origin_tracking_depth
 
 
 def set_asyncgen_hooks(*args: Any, **kwargs: Any) -> None:
     """As `sys.set_asyncgen_hooks`, for the running green thread."""
     _set_hooks(*args, **kwargs)
-    _note(_ASYNCGEN_HOOKS, tuple(_real.get_asyncgen_hooks()))
+    _note(_ASYNCGEN_HOOKS, tuple(_original.get_asyncgen_hooks()))
 
 
 def set_coroutine_origin_tracking_depth(depth: int) -> None:
@@ -26,4 +26,4 @@ def set_coroutine_origin_tracking_depth(depth: int) -> None:
     _note(_ORIGIN_TRACKING, depth)
 
 
-__getattr__ = complete(globals(), _real)
+__getattr__ = complete(globals(), _original)

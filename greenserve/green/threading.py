@@ -1,15 +1,15 @@
-"""Green `threading`: the real module's classes on green threads and locks.
+"""Green `threading`: the original module's classes on green threads and locks.
 
 Strategy: `Thread` stays the standard library's, with its subclasses, and so does what is built on it; the few names
 through which it starts a thread, asks for the running one, and waits are replaced in the module's globals: in those of
-the real module by patching; for importers of this twin, in those of a copy of it. What threads share is the hub's:
+the original module by patching; for importers of this twin, in those of a copy of it. What threads share is the hub's:
 fair, killed waiters lose nothing, and OS threads may take part.
 """
 
 from __future__ import annotations
 
 import sys as _sys
-import threading as _real
+import threading as _original
 import warnings as _warnings
 from types import ModuleType
 from typing import Any
@@ -83,14 +83,14 @@ class _DeleteDummyThreadOnDel:
         _dummies.reference = self
 
     def __del__(self) -> None:
-        active = _real._active  # type: ignore[attr-defined]
+        active = _original._active  # type: ignore[attr-defined]
         if active.get(self._dummy.ident) is self._dummy:
             active.pop(self._dummy.ident, None)
 
 
 if _sys.version_info < (3, 13):  # later ones make such an object themselves
 
-    class _DummyThread(_real._DummyThread):
+    class _DummyThread(_original._DummyThread):
         """Stands for a thread that `threading` did not start."""
 
         def __init__(self) -> None:
@@ -98,18 +98,18 @@ if _sys.version_info < (3, 13):  # later ones make such an object themselves
             _DeleteDummyThreadOnDel(self)
 
 
-_real_shutdown: Any = _real._shutdown  # type: ignore[attr-defined]
+_original_shutdown: Any = _original._shutdown  # type: ignore[attr-defined]
 
 
 def _shutdown() -> None:
-    """At the interpreter's exit: wait for the threads that are not daemons, green and real."""
-    _real_shutdown()
+    """At the interpreter's exit: wait for the green threads and OS threads that are not daemons."""
+    _original_shutdown()
     for shutdown in _copies_shutdowns:
         shutdown()
     _thread.wait_for_os_threads()  # only now: the threads of an event loop's pool are told of the end just before
 
 
-_copies_shutdowns: list[Any] = []  # of copies of `threading` with real threads, whose exit nothing else waits for
+_copies_shutdowns: list[Any] = []  # of copies of `threading` with OS threads, whose exit nothing else waits for
 
 
 def __getattr__(name: str) -> Any:
@@ -123,7 +123,7 @@ def _copy() -> ModuleType:
         _relax_questions(made)
         ours = {name: value for name, value in globals().items() if name in vars(made) and name not in _NOT_THE_COPYS}
         vars(made).update(ours)
-        _real._register_atexit(made._shutdown)  # type: ignore[attr-defined]  # it alone is told of the exit
+        _original._register_atexit(made._shutdown)  # type: ignore[attr-defined]  # it alone is told of the exit
     return _copies.modules["threading"]
 
 

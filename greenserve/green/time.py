@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time as _real
+import time as _original
 from math import isnan as _isnan
 
 from greenserve.hub.greenthread import sleep as _sleep
@@ -18,4 +18,4 @@ def sleep(seconds: float, /) -> None:
     _sleep(seconds)
 
 
-__getattr__ = complete(globals(), _real)
+__getattr__ = complete(globals(), _original)

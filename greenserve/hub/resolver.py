@@ -8,7 +8,7 @@ once. Equal questions that are asked at the same time are one lookup, and its an
 from __future__ import annotations
 
 import errno as _errno
-import socket as _real
+import socket as _original
 from collections.abc import Callable
 from time import monotonic as _monotonic
 from typing import Any
@@ -16,13 +16,13 @@ from typing import Any
 from greenserve.hub.threadpool import Call, ThreadPool
 
 # Captured, since monkey-patching puts this module's functions in their place.
-_getaddrinfo = _real.getaddrinfo
-_gethostbyname = _real.gethostbyname
-_gethostbyname_ex = _real.gethostbyname_ex
-_gethostbyaddr = _real.gethostbyaddr
-_getnameinfo = _real.getnameinfo
-_convert_family = _real.AddressFamily
-_convert_kind = _real.SocketKind
+_getaddrinfo = _original.getaddrinfo
+_gethostbyname = _original.gethostbyname
+_gethostbyname_ex = _original.gethostbyname_ex
+_gethostbyaddr = _original.gethostbyaddr
+_getnameinfo = _original.getnameinfo
+_convert_family = _original.AddressFamily
+_convert_kind = _original.SocketKind
 
 MAX_THREADS = 32  # threads exist only while lookups are slow; a dead name server holds each for up to 30 s
 CACHE_SECONDS = 5.0  # libc tells no time to live; in so short a span a changed record would not have reached us anyway
@@ -78,11 +78,11 @@ def getaddrinfo(
     host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
 ) -> list[tuple[Any, ...]]:
     """As `socket.getaddrinfo`; only the calling green thread waits."""
-    if flags & _real.AI_NUMERICHOST or host is None:
+    if flags & _original.AI_NUMERICHOST or host is None:
         return _getaddrinfo(host, port, family, type, proto, flags)
     try:
-        return _getaddrinfo(host, port, family, type, proto, flags | _real.AI_NUMERICHOST)
-    except _real.gaierror:
+        return _getaddrinfo(host, port, family, type, proto, flags | _original.AI_NUMERICHOST)
+    except _original.gaierror:
         pass  # a name, then; or wrong in another way, which the full lookup says better
     return list(_lookups.ask(_getaddrinfo, host, port, family, type, proto, flags))
 
@@ -111,7 +111,7 @@ def gethostbyaddr(host: str) -> tuple[str, list[str], list[str]]:
 
 def getnameinfo(sockaddr: Any, flags: int) -> tuple[str, str]:
     """As `socket.getnameinfo`; only the calling green thread waits."""
-    numeric = _real.NI_NUMERICHOST | _real.NI_NUMERICSERV
+    numeric = _original.NI_NUMERICHOST | _original.NI_NUMERICSERV
     if flags & numeric == numeric:
         return _getnameinfo(sockaddr, flags)
     answer: tuple[str, str] = _lookups.ask(_getnameinfo, sockaddr, flags)
@@ -122,7 +122,7 @@ def resolved(family: int, kind: int, address: Any) -> Any:
     """The address with its host name, if it has one, replaced by a number, so that the system call need not look it
     up.
     """
-    if family not in (_real.AF_INET, _real.AF_INET6) or not isinstance(address, tuple) or not address:
+    if family not in (_original.AF_INET, _original.AF_INET6) or not isinstance(address, tuple) or not address:
         return address
     host = address[0]
     if not isinstance(host, str) or is_numeric(family, host):
@@ -135,7 +135,7 @@ def resolved(family: int, kind: int, address: Any) -> Any:
 
 def is_numeric(family: int, host: str) -> bool:
     """Whether libc needs no lookup for `host` in this family (the wildcards included)."""
-    if family == _real.AF_INET6:
+    if family == _original.AF_INET6:
         return ":" in host or host == ""
     return host in ("", "<broadcast>") or _is_ipv4(host)
 
@@ -145,7 +145,7 @@ def _is_ipv4(host: object) -> bool:
     if not isinstance(host, str) or not host:
         return False
     try:
-        _real.inet_aton(host)
+        _original.inet_aton(host)
     except (OSError, UnicodeError):
         return False
     return True

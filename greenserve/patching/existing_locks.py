@@ -1,6 +1,6 @@
 """What was made before the patch: locks are made green where that is possible, and the rest is named.
 
-Strategy: a holder of a real lock refers to it by an attribute, of a module, a class or an object, or by a method
+Strategy: a holder of an original lock refers to it by an attribute, of a module, a class or an object, or by a method
 bound to it; all of these are looked up among what the garbage collector knows, once. A reentrant lock tells its owner
 and its count, and these go over to its successor. A plain lock that is held stays: its holder is unknown.
 """
@@ -30,20 +30,20 @@ from greenserve.hub import native
 from greenserve.hub.lock import Lock
 from greenserve.patching import originals
 
-RealLock: Any = type(native.allocate_lock())
-RealRLock: Any = native.RLock
+OriginalLock: Any = type(native.allocate_lock())
+OriginalRLock: Any = native.RLock
 
 EXEMPT = ("greenserve", "asyncio", "multiprocessing", "importlib", "_frozen_importlib", "click")
-"""Packages that hold real primitives on purpose: ours, those whose own loops and processes need them, and click, whose
+"""Packages that hold originals on purpose: ours, those whose own loops and processes need them, and click, whose
 thread-local belongs to the command line that has run before anything is patched.
 """
 
 OTHER_HUBS = ("gevent", "eventlet", "trio", "curio", "twisted")
-"""Packages that have a way of their own to wait, built on the real primitives."""
+"""Packages that have a way of their own to wait, built on the originals."""
 
 
 def upgrade_locks() -> list[str]:
-    """Put green locks in the place of real ones. Returns the names of what could not be upgraded."""
+    """Put green locks in the place of original ones. Returns the names of what could not be upgraded."""
     left: list[str] = []
     _main_thread()
     greens: dict[int, Any] = {}
@@ -66,13 +66,13 @@ def upgrade_locks() -> list[str]:
     return left
 
 
-def real_locks() -> list[str]:
-    """The names of what refers to a lock that stayed real by mistake: waiting for it blocks all green threads."""
+def original_locks() -> list[str]:
+    """The names of what refers to an original lock by mistake: waiting for it blocks all green threads."""
     return sorted({place.label for place in _places(gc.get_objects())})
 
 
 def _main_thread() -> None:
-    """Let green threads join the main thread, and enumerate themselves, without real locks."""
+    """Let green threads join the main thread, and enumerate themselves, without original locks."""
     main: Any = threading.main_thread()
     if hasattr(main, "_tstate_lock"):
         sentinel = green_thread._Sentinel()
@@ -93,7 +93,7 @@ def _entered(candidates: list[Any]) -> dict[int, int]:
     for candidate in candidates:
         if type(candidate) is BuiltinMethodType and candidate.__name__ == "__exit__":
             lock = candidate.__self__
-            if type(lock) is RealRLock or type(lock) is RealLock:
+            if type(lock) is OriginalRLock or type(lock) is OriginalLock:
                 counts[id(lock)] = counts.get(id(lock), 0) + 1
     return counts
 
@@ -132,7 +132,7 @@ def _places(candidates: list[Any]) -> Iterator[_Place]:
             namespace = reader(candidate)
             for value in _values(namespace):
                 kind = type(value)
-                if (kind is RealLock or kind is RealRLock or kind is BuiltinMethodType) and _is_lock(value):
+                if (kind is OriginalLock or kind is OriginalRLock or kind is BuiltinMethodType) and _is_lock(value):
                     found += _in_namespace(candidate, namespace)
                     break
         if found and not _kept(candidate):
@@ -171,7 +171,7 @@ def _is_lock(value: Any) -> bool:
     kind = type(value)
     if kind is BuiltinMethodType:
         kind = type(value.__self__)
-    return kind is RealLock or kind is RealRLock
+    return kind is OriginalLock or kind is OriginalRLock
 
 
 def _put(holder: Any, namespace: Any, name: str, value: Any) -> None:
@@ -245,7 +245,7 @@ def _name_of_module(module: ModuleType) -> Any:
 
 def _successor(lock: Any, entered: dict[int, int]) -> Any:
     """A green lock in the same state; None: that cannot be."""
-    if type(lock) is RealLock:
+    if type(lock) is OriginalLock:
         return None if lock.locked() else Lock()
     green = green_thread.RLock()
     match = re.search(r"owner=(\d+) count=(\d+)", repr(lock))
@@ -334,11 +334,11 @@ def _is_stdlib(module: str) -> bool:
 
 
 def _is_settled(module: str) -> bool:
-    """Whether a module keeps what is real, or has been dealt with: those that are patched hold the originals."""
+    """Whether a module keeps originals, or has been dealt with: those that are patched hold the originals."""
     if module.partition(".")[0] in EXEMPT and not module.startswith("multiprocessing"):
         return True
     return module in _SOURCES or module in originals.replaced or originals.keeps(module)
 
 
 _SOURCES = frozenset({"posix", "nt", "_socket", "_ssl", "_queue", "_thread", "select"})
-"""Where the real primitives come from."""
+"""Where the originals come from."""

@@ -63,15 +63,14 @@ class _Finder(MetaPathFinder, Loader):
         name = fullname.removeprefix(self.PREFIX)
         if name == fullname or name.partition(".")[0] not in COPIED:
             return None
-        real = importlib.util.find_spec(name)
-        return (
-            None if real is None else ModuleSpec(fullname, self, is_package=real.submodule_search_locations is not None)
-        )
+        spec = importlib.util.find_spec(name)
+        is_package = spec is not None and spec.submodule_search_locations is not None
+        return None if spec is None else ModuleSpec(fullname, self, is_package=is_package)
 
     def exec_module(self, module: ModuleType) -> None:
         """Leave the copy under this name, too: it keeps its own, by which it imports its siblings."""
         sys.modules[module.__name__] = copies.get(module.__name__.removeprefix(self.PREFIX))
 
 
-# First, for what it finds is in no directory of ours: a package's own directory is the real one's.
+# First, for what it finds is in no directory of ours: a package's own directory is the original one's.
 sys.meta_path.insert(0, _Finder())

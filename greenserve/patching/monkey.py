@@ -1,8 +1,7 @@
 """Monkey-patching: the standard library's blocking modules made green in place, so that ordinary code is concurrent.
 
-table.py says what replaces what. `monkey_patch` should be the program's first act: a module that has
-imported a real primitive by name before keeps it, and is named in a warning. `greenserve run program.py` does it for a
-program (run.py).
+table.py says what replaces what. `monkey_patch` should be the program's first act: a module that has imported an
+original by name before keeps it, and is named in a warning. `greenserve run program.py` does it for a program (run.py).
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _adapted: set[str] = set()
 @dataclass(slots=True)
 class Report:
     """What `monkey_patch` has found. early: packages that had been imported before it, and are not the standard
-    library's; held: what still refers to something real, as "module.attribute (name)".
+    library's; held: what still refers to an original, as "module.attribute (name)".
     """
 
     early: tuple[str, ...] = ()
@@ -38,7 +37,7 @@ report = Report()
 
 
 class LatePatchWarning(RuntimeWarning):
-    """Something had imported real primitives before they were patched, and still uses them."""
+    """Something had imported original primitives before they were patched, and still uses them."""
 
 
 class NotPatchedWarning(RuntimeWarning):
@@ -66,7 +65,7 @@ def monkey_patch(**which: bool) -> None:
     patches = [patch for group in groups for patch in TABLE[group] if isinstance(patch, Patch)]
     if not originals.replaced:
         report.early = _foreign_packages()
-    # All twins first: they are made of what is still real.
+    # All twins first: they are made of the originals.
     twins = {patch.module: importlib.import_module(f"greenserve.green.{patch.module}") for patch in patches}
     replaced: dict[int, tuple[str, Any]] = {}
     for patch in patches:

@@ -42,8 +42,8 @@ replaced: dict[str, dict[str, tuple[Any, Any]]] = {}
 
 
 def original(name: str) -> Any:
-    """The module `name` with its real primitives, whether it is patched or not; e.g. `original("threading").Thread`, or
-    `original("concurrent.futures").ThreadPoolExecutor` for real OS threads.
+    """The original module `name`, whether it is patched or not; e.g. `original("threading").Thread`, or
+    `original("concurrent.futures").ThreadPoolExecutor`, for OS threads.
 
     >>> import threading
     >>> threading.Thread is greenserve.original("threading").Thread  # as long as nothing is patched

@@ -145,7 +145,7 @@ def test_what_raises_when_it_is_looked_at_does_not_stop_a_late_patch():
         import greenserve
         greenserve.monkey_patch()
         assert type(holder.lock) is threading.Lock
-        assert greenserve.patching.existing_locks.real_locks() == []
+        assert greenserve.patching.existing_locks.original_locks() == []
     """)
 
 
@@ -206,7 +206,7 @@ def test_no_object_of_the_programs_is_asked_anything_by_a_late_patch():
         assert type(object.__getattribute__(keep[6], "__dict__")["lock"]) is lock
         assert type(type.__dict__["__dict__"].__get__(Angrier)["lock"]) is lock
         assert keep[7].locks() == [lock, threading.RLock, lock], keep[7].locks()
-        assert greenserve.patching.existing_locks.real_locks() == [], greenserve.patching.existing_locks.real_locks()
+        assert greenserve.patching.existing_locks.original_locks() == []
     """
     )
     assert stderr == ""
@@ -222,7 +222,7 @@ def test_a_real_lock_in_a_slot_that_is_held_is_named():
         slotted.lock.acquire()
         import greenserve
         greenserve.monkey_patch()
-        assert greenserve.patching.existing_locks.real_locks() == ["__main__.Slotted.lock"]
+        assert greenserve.patching.existing_locks.original_locks() == ["__main__.Slotted.lock"]
     """)
     assert "__main__.Slotted.lock (held)" in stderr
 

@@ -1,7 +1,7 @@
 """asyncio's event loops beside green threads: one that has nothing to do parks its green thread, and blocks no other.
 
-Strategy: asyncio keeps the real primitives, and so its real selector; only the wait for the selector's own descriptor
-(epoll's, kqueue's) is the hub's, in an OS thread that has one. What asyncio keeps for each OS thread belongs to the
+Strategy: asyncio keeps the originals, and so its own selector; only the wait for that selector's descriptor (epoll's,
+kqueue's) is the hub's, in an OS thread that has one. What asyncio keeps for each OS thread belongs to the
 green thread: which loop is running (hub/carried.py), which loop is the thread's by `set_event_loop`, and whether the
 thread is the main thread.
 """
@@ -27,38 +27,38 @@ from greenserve.hub.local import local
 NAMES = ("EpollSelector", "KqueueSelector")  # the selectors that are a descriptor themselves
 
 
-def parking(real: Any) -> Any:
-    """A subclass of a real selector class whose `select` parks."""
+def parking(original: Any) -> Any:
+    """A subclass of an original selector class whose `select` parks."""
 
     def select(self: Any, timeout: float | None = None) -> Any:
-        """As the real one; where there are other green threads, these run meanwhile."""
+        """As the original one; where there are other green threads, these run meanwhile."""
         hub = hub_here()
         if hub is None:
-            return real.select(self, timeout)
-        found = real.select(self, 0)
+            return original.select(self, timeout)
+        found = original.select(self, 0)
         if found or (timeout is not None and timeout <= 0):
             sleep(0)  # a loop that always has something to do must not keep the others from running
-            return found or real.select(self, 0)
+            return found or original.select(self, 0)
         deadline = None if timeout is None else hub.clock() + timeout
         with contextlib.suppress(TimeoutError):
             hub.wait_readable(self.fileno(), deadline)
-        return real.select(self, 0)
+        return original.select(self, 0)
 
     def close(self: Any) -> None:
-        """As the real one; the hub forgets the descriptor."""
+        """As the original one; the hub forgets the descriptor."""
         hub = hub_here()
         if hub is not None:
             with contextlib.suppress(ValueError):  # closed before
                 hub.unregister_fd(self.fileno())
-        real.close(self)
+        original.close(self)
 
-    return type(real.__name__, (real,), {"select": select, "close": close, "__doc__": real.__doc__})
+    return type(original.__name__, (original,), {"select": select, "close": close, "__doc__": original.__doc__})
 
 
-def selectors_for_loops(real: ModuleType) -> dict[str, Any]:
-    """What to lay over the real `selectors` for asyncio."""
-    laid = {name: parking(getattr(real, name)) for name in NAMES if hasattr(real, name)}
-    default = vars(real)["DefaultSelector"].__name__
+def selectors_for_loops(original: ModuleType) -> dict[str, Any]:
+    """What to lay over the original `selectors` for asyncio."""
+    laid = {name: parking(getattr(original, name)) for name in NAMES if hasattr(original, name)}
+    default = vars(original)["DefaultSelector"].__name__
     if default in laid:
         laid["DefaultSelector"] = laid[default]
     return laid
@@ -71,13 +71,13 @@ def _in_os_threads_own_code() -> bool:
         return True
 
 
-def threading_for_loops(real: Any) -> dict[str, Any]:
-    """What to lay over the real `threading` for asyncio, which asks whether it runs in the main thread."""
+def threading_for_loops(original: Any) -> dict[str, Any]:
+    """What to lay over the original `threading` for asyncio, which asks whether it runs in the main thread."""
 
     def current_thread() -> Any:
         """As `threading.current_thread`."""
-        if _in_os_threads_own_code() and native.get_ident() in real._active:
-            return real._active[native.get_ident()]
+        if _in_os_threads_own_code() and native.get_ident() in original._active:
+            return original._active[native.get_ident()]
         return sys.modules["threading"].current_thread()
 
     return {"current_thread": current_thread}
