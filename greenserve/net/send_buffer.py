@@ -4,9 +4,9 @@ put into it: so a slow peer costs no green thread, and nothing is withheld from 
 
 from __future__ import annotations
 
+import _socket
 import errno
 import os
-import socket
 from collections import deque
 from typing import Any, Protocol
 
@@ -14,6 +14,8 @@ from greenserve.errors import InvalidResponse
 from greenserve.hub.hub import Descriptor, HubCall, running, wake
 from greenserve.hub.timers import Token
 
+# The open file may be made to block behind our back: by an application that finds the descriptor, by a child of its.
+MSG_DONTWAIT = _socket.MSG_DONTWAIT
 SEND_SIZE = 1 << 20  # bytes given to the kernel at once: it copies them while no other thread runs
 JOINED_SIZE = 1 << 16  # bytes: small pieces leave together up to here; larger ones as they are, uncopied
 COPY_SIZE = 1 << 16  # bytes of a file, where sendfile does not work
@@ -37,14 +39,16 @@ class FileSlice:
 
     def send(self, sock: Any) -> None:
         """Send some of it. Raises OSError, BlockingIOError among them; InvalidResponse when the file is shorter."""
-        sock.setblocking(False)  # sendfile has no MSG_DONTWAIT
         try:
+            if not isinstance(sock, _socket.socket):
+                raise OSError(errno.EINVAL, "TLS is above the descriptor")
+            sock.setblocking(False)  # sendfile has no MSG_DONTWAIT
             sent = os.sendfile(sock.fileno(), self._fd, self._offset, min(self.left, SEND_SIZE))
         except OSError as error:
             if error.errno not in (errno.EINVAL, errno.ENOSYS):
                 raise
             block = os.pread(self._fd, min(self.left, COPY_SIZE), self._offset)  # some file systems have no sendfile
-            sent = sock.send(block, socket.MSG_DONTWAIT) if block else 0
+            sent = sock.send(block, MSG_DONTWAIT) if block else 0
         if not sent:
             raise InvalidResponse(f"the file was cut short while it was sent: {self.left} bytes are missing")
         self._offset += sent
@@ -105,11 +109,13 @@ class SendBuffer(HubCall):
             self._resize(len(piece))
         self._pieces.append(piece)
 
-    def count_in(self, backlog: Backlog) -> None:
-        """Have its bytes counted from now on with those of others."""
-        if self._backlog is None:
-            self._backlog = backlog
-            backlog.unsent += self.size
+    def count_in(self, backlog: Backlog) -> bool:
+        """Have its bytes counted from now on with those of others. Returns False when they are already."""
+        if self._backlog is not None:
+            return False
+        self._backlog = backlog
+        backlog.unsent += self.size
+        return True
 
     def _resize(self, change: int) -> None:
         self.size += change
@@ -182,7 +188,7 @@ class SendBuffer(HubCall):
                 piece.close()
             return
         piece = _joined(pieces)
-        sent = sock.send(piece if len(piece) <= SEND_SIZE else memoryview(piece)[:SEND_SIZE], socket.MSG_DONTWAIT)
+        sent = sock.send(piece if len(piece) <= SEND_SIZE else memoryview(piece)[:SEND_SIZE], MSG_DONTWAIT)
         self._resize(-sent)
         if sent == len(piece):
             pieces.popleft()

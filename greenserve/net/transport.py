@@ -22,10 +22,8 @@ from greenserve.hub.hub import Descriptor, Hub, HubCall
 from greenserve.hub.native import get_ident
 from greenserve.hub.poller import READ, WRITE
 from greenserve.net.lingering import Lingering
-from greenserve.net.send_buffer import SEND_SIZE, FileSlice, SendBuffer
+from greenserve.net.send_buffer import MSG_DONTWAIT, SEND_SIZE, FileSlice, SendBuffer
 
-# The open file may be made to block behind our back: by an application that finds the descriptor, by a child of its.
-MSG_DONTWAIT = socket.MSG_DONTWAIT
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends a reset
 
 
@@ -105,6 +103,11 @@ class Transport:
         descriptor.hub.poller.rearm(descriptor.fd)
         descriptor.hub.wait_read(descriptor, deadline)
 
+    def wait_writable(self, deadline: float | None = None) -> None:
+        """Park the running green thread until the peer takes bytes again. The hub's thread only; as `wait_readable`."""
+        hub: Any = self.descriptor.hub
+        hub.wait_write(self.descriptor, deadline)
+
     def interrupt_reader(self, error: BaseException) -> None:
         """Raise `error` in the green thread that waits in `wait_readable`, if one does."""
         waiter = self.descriptor.reader
@@ -112,6 +115,15 @@ class Transport:
             self.descriptor.hub.throw(waiter[0], error)
 
     # -- to the peer
+
+    def send_all(self, data: bytes, deadline: float | None = None) -> None:
+        """Send `data`; parks the running green thread while the peer does not take it. For what has no owner yet."""
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[self.socket.send(view, MSG_DONTWAIT) :]
+            except BlockingIOError:
+                self.wait_writable(deadline)
 
     def write(self, data: bytes) -> bool:
         """Send `data`, or put it behind what waits. Returns whether all of it has left. Raises OSError."""

@@ -536,8 +536,8 @@ class Connection(Wire):
 
     # -- giving it away
 
-    def surrender(self) -> tuple[_socket.socket, bytes]:
-        """Leave the socket to another owner, until the application returns; see hijack.py.
+    def surrender(self) -> tuple[Transport, bytes]:
+        """Leave the transport to another owner, until the application returns; see hijack.py.
 
         Returns it, and what was received and not consumed. Raises ClientDisconnected when it is closed; BadRequest
         when an upgrade is asked for and the request's body has not been read.
@@ -562,7 +562,7 @@ class Connection(Wire):
         self.keep_alive = False
         self.host.workers.detach(self)
         transport, self.transport = self.transport, SURRENDERED
-        return transport.detach(), self.inbound.trailing_data
+        return transport, self.inbound.trailing_data
 
     def take_back(self, sock: _socket.socket) -> None:
         """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""

@@ -27,8 +27,8 @@ class Hijackable(Protocol):
     transport: Any
     owner: Owner | None
 
-    def surrender(self) -> tuple[_socket.socket, bytes]:
-        """Give up the socket and the bytes that were received and not consumed. Raises ClientDisconnected."""
+    def surrender(self) -> tuple[Any, bytes]:
+        """Give up the transport and the bytes that were received and not consumed. Raises ClientDisconnected."""
 
     def take_back(self, sock: _socket.socket) -> None:
         """The socket is to be closed in order."""
@@ -216,8 +216,9 @@ class ConnectionSocket:
 
     def _taken(self) -> GreenSocket:
         if self._socket is None:
-            sock, self._early = self._connection.surrender()
+            transport, self._early = self._connection.surrender()
             self._connection.owner = self
+            sock = transport.detach()
             self._socket = GreenSocket(sock.family, sock.type, sock.proto, sock.detach())
             self._socket.settimeout(self._timeout)
         return self._socket

@@ -10,8 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from greenserve.errors import HubError
 from greenserve.websocket import protocol as protocols
+from greenserve.websocket.link import Link
 from greenserve.websocket.memory import Memory
-from greenserve.websocket.opening import open_link
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.errors import ConnectionClosed, HandshakeRejected
 from greenserve.websocket.protocol.handshake import (
@@ -125,10 +125,10 @@ def accept(
     state = protocols.Protocol(
         protocols.Role.SERVER, limits=protocols.Limits(max_message=limit), deflate=agreement.deflate
     )
-    sock, early = connection.surrender()
-    link = connection.owner = open_link(
+    transport, early = connection.surrender()
+    link = connection.owner = Link(
         host.hub,
-        sock,
+        transport,
         state,
         ping_interval=policy.ping_interval if ping_interval is None else ping_interval,
         ping_timeout=policy.ping_timeout if ping_timeout is None else ping_timeout,

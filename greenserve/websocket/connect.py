@@ -1,7 +1,7 @@
 """Connecting to a WebSocket server: `connect` gives the same `WebSocket` that applications hold.
 
-Strategy. The green socket connects, shakes hands with TLS and with the server, each wait parking only the green thread
-that makes it; from then on the socket is a link's, which never waits.
+Strategy. The green socket connects; then a transport shakes hands, with TLS and with the server, each wait parking only
+the green thread that makes it; from then on it is a link's, which never waits.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from greenserve.green import socket as green_socket
-from greenserve.green import ssl as green_ssl
 from greenserve.hub.hub import current_hub
+from greenserve.net.tls import shake_hands
+from greenserve.net.transport import Transport
 from greenserve.websocket import protocol as protocols
-from greenserve.websocket.opening import open_link
+from greenserve.websocket.link import Link
 from greenserve.websocket.protocol.handshake import CLIENT_DEFLATE, Agreement, ClientHandshake
 from greenserve.websocket.session import WebSocket
 
@@ -85,53 +86,31 @@ def connect(  # noqa: PLR0913 - options, each by its name
         deflate=CLIENT_DEFLATE if compression else None,
         headers=headers,
     )
-    stopwatch = _Stopwatch(timeout)
-    sock: Any = green_socket.create_connection((target.host, target.port), timeout)
+    hub = current_hub()
+    deadline = None if timeout is None else hub.clock() + timeout
+    sock = green_socket.create_connection((target.host, target.port), timeout)
+    sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
+    transport = Transport(hub, _never_waiting(sock))
     try:
-        sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
         if target.secure:
-            stopwatch.limit(sock)
-            sock = _encrypted(sock, ssl, server_hostname or target.host)
-        agreement = _shake_hands(sock, handshake, stopwatch)
-        sock = _given_up(sock)
-        limits = protocols.Limits(max_message=max_message)
-        state = protocols.Protocol(protocols.Role.CLIENT, limits=limits, deflate=agreement.deflate)
-        link = open_link(
-            current_hub(),
-            sock,
-            state,
-            ping_interval=ping_interval,
-            ping_timeout=ping_timeout,
-            write_timeout=write_timeout,
-            client=True,
-        )
+            name = server_hostname or target.host
+            shake_hands(transport, ssl or _system_context(), server_hostname=name, deadline=deadline)
+        agreement = _agree(transport, handshake, deadline)
     except BaseException:
-        with contextlib.suppress(OSError):
-            sock.close()
+        transport.close()
         raise
+    limits = protocols.Limits(max_message=max_message)
+    link = Link(
+        hub,
+        transport,
+        protocols.Protocol(protocols.Role.CLIENT, limits=limits, deflate=agreement.deflate),
+        ping_interval=ping_interval,
+        ping_timeout=ping_timeout,
+        write_timeout=write_timeout,
+        client=True,
+    )
     link.start(early=handshake.early)
     return WebSocket(link, path=target.path, origin=origin, subprotocol=agreement.subprotocol)
-
-
-class _Stopwatch:
-    """One deadline over many waits."""
-
-    def __init__(self, timeout: float | None) -> None:
-        self._clock = current_hub().clock
-        self._deadline = None if timeout is None else self._clock() + timeout
-
-    def within(self, seconds: float) -> _Stopwatch:
-        """Another one, which ends after `seconds` at the latest."""
-        now = self._clock()
-        return _Stopwatch(seconds if self._deadline is None else min(seconds, self._deadline - now))
-
-    def limit(self, sock: Any) -> None:
-        """Let the socket's next wait end at the deadline. Raises TimeoutError when it has passed."""
-        if self._deadline is not None:
-            left = self._deadline - self._clock()
-            if left <= 0:
-                raise TimeoutError("the WebSocket's handshake took too long")
-            sock.settimeout(left)
 
 
 def parse_url(url: str) -> Target:
@@ -154,37 +133,34 @@ def parse_url(url: str) -> Target:
     )
 
 
-def _encrypted(sock: Any, context: real_ssl.SSLContext | None, name: str) -> Any:
-    """The green TLS socket above `sock`, after its handshake. A context of the program's own need not be green."""
-    if context is None:
-        context = green_ssl.SSLContext(real_ssl.PROTOCOL_TLS_CLIENT)
-        context.load_default_certs(real_ssl.Purpose.SERVER_AUTH)
-    return green_ssl.SSLSocket._create(sock, server_side=False, server_hostname=name, context=context)
+def _system_context() -> real_ssl.SSLContext:
+    context = real_ssl.SSLContext(real_ssl.PROTOCOL_TLS_CLIENT)
+    context.load_default_certs(real_ssl.Purpose.SERVER_AUTH)
+    return context
 
 
-def _given_up(sock: Any) -> Any:
-    """The socket as a link wants it: one that never waits."""
-    if isinstance(sock, green_ssl.SSLSocket):
-        sock.settimeout(0.0)
-        return sock
-    family, kind, proto = sock.family, sock.type, sock.proto
-    raw = _socket.socket(family, kind, proto, sock.detach())
+def _never_waiting(sock: Any) -> _socket.socket:
+    """The green socket's own, as a transport wants it."""
+    raw = _socket.socket(sock.family, sock.type, sock.proto, sock.detach())
     raw.setblocking(False)
     return raw
 
 
-def _shake_hands(sock: Any, handshake: ClientHandshake, stopwatch: _Stopwatch) -> Agreement:
+def _agree(transport: Transport, handshake: ClientHandshake, deadline: float | None) -> Agreement:
     """Send the request; what was agreed. Raises HandshakeFailed, OSError."""
-    stopwatch.limit(sock)
-    sock.sendall(handshake.request)
+    transport.send_all(handshake.request, deadline)
     while handshake.outcome is None:
-        stopwatch.limit(sock)
-        handshake.receive(sock.recv(RECEIVE_SIZE))
+        handshake.receive(_receive(transport, deadline))
     if isinstance(handshake.outcome, Agreement):
         return handshake.outcome
-    patience = stopwatch.within(BODY_SECONDS)
+    soon = current_hub().clock() + BODY_SECONDS
     with contextlib.suppress(OSError):
         while not handshake.complete:
-            patience.limit(sock)
-            handshake.receive(sock.recv(RECEIVE_SIZE))
+            handshake.receive(_receive(transport, soon if deadline is None else min(soon, deadline)))
     raise handshake.outcome
+
+
+def _receive(transport: Transport, deadline: float | None) -> bytes:
+    while (data := transport.receive(RECEIVE_SIZE)) is None:
+        transport.wait_readable(deadline)
+    return data

@@ -1,40 +1,37 @@
-"""The I/O of one WebSocket: its socket, what has come, what has still to go. This half reads, and ends it; outbound.py
-is the one that sends.
+"""One WebSocket after its handshake: what has come, what is to go, and how it ends. The bytes are its transport's.
 
-Strategy. The socket is read by a callback of the hub, not by the caller of `receive`: so Pings are answered, and a
-Close is noticed, while the application is busy elsewhere. Complete messages go straight to a waiting receiver, or into
-the inbox. While that is full, or the outbox is, nothing is read, and TCP tells the peer. Whatever the peer sends, the
-callback ends with the hub's turn and makes itself ready again.
+Strategy. A callback of the hub reads, not the caller of `receive`: so Pings are answered, and a Close is noticed, while
+the application is busy elsewhere. Complete messages go straight to a waiting receiver, or into the inbox. While that is
+full, or too much waits to be sent, nothing is read, and TCP tells the peer. Whatever the peer sends, the callback ends
+with the hub's turn and makes itself ready again. A sender waits while more than UNSENT_LIMIT has still to leave: so a
+slow peer costs its senders time and the server a bounded piece of memory, and other clients nothing.
 
-Invariants. Only the hub's thread touches protocol, socket and inbox. `Stage` says how far the end has come. Waiters are
-resumed at the end, whatever its cause.
+Invariants. Only the hub's thread touches protocol, transport and inbox, so no lock is needed and none can deadlock:
+other OS threads ask it by `call_soon_threadsafe`. A frame is made when there is room for it and put in line at once, so
+frames leave in the order in which the protocol has made them: compression with a context kept between messages depends
+on that. `Stage` says how far the end has come, NEXT what may follow; `_enter` is the one way there. Waiters are resumed
+at the end, whatever its cause.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any
 
+from greenlet import getcurrent
+
 from greenserve.hub.calls import call_guarded
-from greenserve.hub.hub import TIMED_OUT, Hub, running, wake
+from greenserve.hub.hub import TIMED_OUT, Hub, HubCall, running, wake
 from greenserve.hub.native import get_ident
-from greenserve.hub.poller import READ
 from greenserve.hub.timers import Token
+from greenserve.net import lingering
+from greenserve.net.send_buffer import JOINED_SIZE
+from greenserve.net.transport import Transport
+from greenserve.websocket.keepalive import keepalive_of
 from greenserve.websocket.memory import Memory
-from greenserve.websocket.outbound import (
-    CLOSED,
-    CLOSING,
-    ENDED,
-    LEAVING,
-    LINGERING,
-    OPEN,
-    OUTBOX_LIMIT,
-    Outbound,
-    Stage,
-)
 from greenserve.websocket.protocol import MORE, Ahead, Protocol
 from greenserve.websocket.protocol.close import CloseCode
 from greenserve.websocket.protocol.errors import ConnectionClosed, ProtocolViolation
@@ -43,59 +40,89 @@ from greenserve.websocket.protocol.message import PackedMessage
 from greenserve.websocket.receive_queue import ReceiveQueue
 from greenserve.websocket.unpacking import unpacker_of
 
-__all__ = ["Link", "Stage"]
-
 logger = logging.getLogger("greenserve.websocket")
 
 READ_SIZE = 65536  # bytes
-LINGER_SECONDS = 2  # to read on after the end, lest a reset destroy our Close on its way (RFC 6455 §7.1.1)
-LINGER_LIMIT = 1 << 20  # bytes thrown away at the most
+UNSENT_LIMIT = 1 << 20  # bytes that the peer has not taken, before a sender waits, and a broadcast gives the peer up
+LARGE = 1 << 16  # bytes or characters: compressing so much takes a millisecond
 CLOSE_SECONDS = 5  # for the peer to answer our Close
 LAST_WORDS = 64  # messages and control frames of a peer that is gone which are still looked at
 MAX_PINGS = 16  # that were not answered: an application may send some, too
 SMALL = 4096  # bytes: less is not counted, since the rest of a WebSocket weighs as much
 
 _ENDED: Any = object()  # outcome of a receiver: no message will come
+_SENT: Any = object()  # outcome of a sender in another OS thread
 _MESSAGE = frozenset((str, bytes, PackedMessage))
+_SIZED = frozenset((str, bytes))
 _NOTHING, _OTHER = Ahead.NOTHING, Ahead.OTHER
 
 
-class Link(Outbound):
-    """One WebSocket's socket and queues, after its handshake.
+class Stage(IntEnum):
+    """How far the end has come; it goes forwards only."""
 
-    sock: connected, non-blocking, the link's own from now on. ping_interval: seconds of silence after which a Ping is
-    sent, 0 for never; ping_timeout: seconds for its Pong, or for data, after that; other Pongs and Pings say nothing.
-    write_timeout: seconds in which the peer must take some of what waits for it. All three are as coarse as the
-    keepalive that calls `tick`. client: we are the client, so the server is to close the socket. memory: what this link
-    shares with others; by default it has no bound but its own.
+    OPEN = 0
+    CLOSING = 1  # our Close is on its way, the peer's is awaited; messages are still handed over
+    LEAVING = 2  # the same, but messages are not wanted any more
+    ENDED = 3  # no message comes any more, none can be sent; what waits to be sent still goes
+    LINGERING = 4  # our side is shut; what comes is thrown away
+    CLOSED = 5
+
+
+OPEN, CLOSING, LEAVING, ENDED, LINGERING, CLOSED = Stage  # a member of an Enum costs two look-ups
+
+NEXT: dict[Stage, frozenset[Stage]] = {
+    OPEN: frozenset({CLOSING, LEAVING, ENDED}),
+    CLOSING: frozenset({LEAVING, ENDED}),
+    LEAVING: frozenset({ENDED}),
+    ENDED: frozenset({LINGERING, CLOSED}),
+    LINGERING: frozenset({CLOSED}),
+    CLOSED: frozenset(),
+}
+
+
+class Link(HubCall):
+    """One WebSocket's protocol, transport and queues. Call `start` on it.
+
+    ping_interval: seconds of silence after which a Ping is sent, 0 for never; ping_timeout: seconds for its Pong, or
+    for data, after that; other Pongs and Pings say nothing. write_timeout: seconds in which the peer must take some of
+    what waits for it. All three are as coarse as the keepalive that calls `tick`. client: we are the client, so the
+    server is to close the connection. memory: what this link shares with others; by default it has no bound but its
+    own.
     """
 
     status = "101 Switching Protocols"  # for the access log
-    _short_read_is_all = True  # a read that brought less than it might has emptied the socket
+    low_water = (UNSENT_LIMIT >> 1) + 1  # see SendBuffer
 
     __slots__ = (
         "__weakref__",
-        "_at_end",
+        "_callbacks",
+        "_given",
         "_heard",
         "_held",
         "_inbox",
-        "_linger_left",
-        "_on_closed",
+        "_keepalive",
+        "_memory",
         "_paused",
         "_ping_interval",
         "_ping_timeout",
         "_pings",
+        "_stuck",
         "_unpacking",
+        "_waits",
         "_write_timeout",
         "client",
         "close_sent",
+        "hub",
         "on_pong",
+        "protocol",
+        "stage",
+        "transport",
     )
 
     def __init__(
         self,
         hub: Hub,
-        sock: Any,
+        transport: Transport,
         protocol: Protocol,
         *,
         ping_interval: float,
@@ -104,22 +131,31 @@ class Link(Outbound):
         client: bool = False,
         memory: Memory | None = None,
     ) -> None:
-        super().__init__(hub, sock, protocol, memory or Memory())
+        self.hub = hub
+        self.transport = transport
+        transport.owner = self
+        self.protocol = protocol
+        self.stage: Stage = OPEN
         self.close_sent: Close | None = None  # our Close, if we began
         self.on_pong: Callable[[bytes], object] | None = None
         self.client = client
+        self._memory = memory or Memory()
         self._inbox = ReceiveQueue()
         self._paused = False
         self._unpacking = False  # in line for it
         self._held = 0  # bytes that the memory knows of
-        self._linger_left = LINGER_LIMIT
+        self._given = 0  # bytes, to the transport
         self._heard = True
         self._ping_interval = ping_interval
         self._ping_timeout = ping_timeout
         self._write_timeout = write_timeout
         self._pings: list[bytes] = []  # payloads of Pings that no Pong has answered
-        self._at_end: list[Callable[[Link], object]] | None = None
-        self._on_closed: list[Callable[[Link], object]] | None = None
+        self._stuck = 0.0  # seconds in which the peer has taken nothing of what waits for it
+        self._waits = 0.0  # seconds in which the peer has given no sign; after the end: seconds since
+        self._callbacks: list[tuple[Stage, Callable[[Link], object]]] | None = None  # at their stages
+        pings = (ping_interval, ping_timeout) if ping_interval else ()
+        self._keepalive = keepalive_of(hub, min((write_timeout, *pings)))
+        self._keepalive.add(self)
 
     def start(self, greeting: bytes = b"", early: bytes = b"") -> None:
         """Send the end of the handshake, and begin to read, with the bytes that came early. The hub's thread only."""
@@ -129,60 +165,38 @@ class Link(Outbound):
             self.protocol.receive_data(early)
         self.hub.call_soon(self._read_on)
 
-    def call_at_end(self, callback: Callable[[Link], object]) -> None:
-        """Call `callback(link)`, in the hub's thread, when nothing can be sent or received any more: perhaps soon."""
-        if get_ident() != self.hub.thread_id:
-            self.hub.call_soon_threadsafe(self.call_at_end, callback)
-        elif self.stage >= ENDED:
-            self.hub.call_soon(callback, self)
-        elif self._at_end is None:
-            self._at_end = [callback]
-        else:
-            self._at_end.append(callback)
+    @property
+    def sent(self) -> int:
+        """Bytes, for the access log."""
+        return self._given - self.unsent
 
-    def forget_at_end(self, callback: Callable[[Link], object]) -> None:
-        """Undo `call_at_end`. Harmless when it was not called."""
-        if get_ident() != self.hub.thread_id:
-            self.hub.call_soon_threadsafe(self.forget_at_end, callback)
-        elif self._at_end is not None and callback in self._at_end:
-            self._at_end.remove(callback)
-
-    def when_closed(self, callback: Callable[[Link], object]) -> None:
-        """Call `callback(link)` when the socket is closed; at once if it is. The hub's thread only."""
-        if self.stage is CLOSED:
-            callback(self)
-        elif self._on_closed is None:
-            self._on_closed = [callback]
-        else:
-            self._on_closed.append(callback)
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait for the peer to take them."""
+        buffer = self.transport.buffer
+        return 0 if buffer is None else buffer.size
 
     # -- reading: in the hub's greenlet
 
     def switch(self) -> None:
         """There may be something to read."""
         if self.stage >= ENDED or self._paused:
-            if self.stage is LINGERING:
-                self._discard()
             return
+        transport = self.transport
         try:
-            data = self._socket.recv(READ_SIZE)
-        except self._would_block as busy:
-            self._await_data(busy)
-            return
+            data = transport.receive(READ_SIZE)
         except OSError:
             data = b""
+        if data is None:
+            transport.on_readable(self)
+            return
         self.protocol.receive_data(data)
         if not self._deliver():
             return
-        if len(data) < READ_SIZE and self._short_read_is_all and not self._descriptor.hangup:
-            self._descriptor.reader = self
-            self.hub.poller.arm(self._descriptor.fd, READ)
+        if transport.drained:
+            transport.on_readable(self)
         else:
             self.hub.ready.append(self)  # after the others
-
-    def _await_data(self, busy: BaseException) -> None:
-        self._descriptor.reader = self
-        self.hub.poller.arm(self._descriptor.fd, READ)
 
     def _deliver(self) -> bool:
         """Hand on what the protocol has; returns whether to read on."""
@@ -239,7 +253,7 @@ class Link(Outbound):
         data = self.protocol.data_to_send()
         if data:
             self._write(data)
-            if self._outbox_size > OUTBOX_LIMIT:  # it asks, and does not read what we answer
+            if self.unsent > UNSENT_LIMIT:  # it asks, and does not read what we answer
                 self._paused = True
 
     def _settle(self) -> bool:
@@ -264,7 +278,7 @@ class Link(Outbound):
         """Read on, if there is room now on both sides."""
         if not self._paused or self._unpacking or self.stage >= ENDED:
             return
-        if self._inbox.below_low_water and self._outbox_size <= OUTBOX_LIMIT:
+        if self._inbox.below_low_water and self.unsent <= UNSENT_LIMIT:
             self._paused = False
             self.hub.call_soon(self._read_on)
 
@@ -369,7 +383,220 @@ class Link(Outbound):
         else:
             self.hub.call_soon_threadsafe(self._inbox.leave, token)
 
+    # -- sending
+
+    def send(self, message: str | bytes) -> None:
+        """Send a message; waits while too much has still to leave. In any OS thread.
+
+        Raises ConnectionClosed; TypeError; UnicodeEncodeError.
+        """
+        hub = self.hub
+        if get_ident() != hub.thread_id:
+            self._send_from_elsewhere(message)
+            return
+        # A peer as quick as we are never makes a sender wait.
+        if hub.turn_is_over() and getcurrent() is not hub.loop:
+            hub.pause(running())
+        if self.transport.buffer is not None and self._crowded:
+            self._wait_for_room()
+        protocol = self.protocol
+        if protocol.deflate is None or type(message) not in _SIZED or len(message) <= LARGE:
+            self._write(protocol.send(message))
+        else:
+            self._write(self._encoded(message))
+        if self.stage >= ENDED:
+            raise self.error()
+
+    def _encoded(self, message: str | bytes) -> bytes:
+        """The frame of a large message: compressing a megabyte takes ten milliseconds, so others run meanwhile.
+
+        One is compressed after the other: a hundred at once would each take their step before anything else runs.
+        """
+        hub = self.hub
+        if getcurrent() is hub.loop:
+            return self.protocol.send(message)
+        greenlet = running()
+        with self._memory.compressing:
+            steps = self.protocol.sending(message)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    frame: bytes = end.value
+                    return frame
+                if hub.turn_is_over():
+                    hub.pause(greenlet)
+
+    def post(self, frame: bytes) -> bool:
+        """Send a ready-made frame without ever waiting: False, and the link given up, when the peer takes nothing.
+
+        For broadcasts: a member that does not read must not delay the others, nor fill the memory. The hub's thread
+        only.
+        """
+        if self.stage is not OPEN:
+            return False
+        if self.unsent > UNSENT_LIMIT:
+            self.fail(CloseCode.TRY_AGAIN_LATER, "you do not read what is sent")
+            return False
+        self._write(frame)
+        return True
+
+    @property
+    def _crowded(self) -> bool:
+        """Whether a sender has to wait: much has still to leave, or not so little, and of all links too much."""
+        return self.unsent > (JOINED_SIZE if self._memory.scarce else UNSENT_LIMIT)
+
+    def _wait_for_room(self) -> None:
+        while self._crowded and self.stage is OPEN:
+            self.transport.buffer.wait()  # type: ignore[union-attr]  # it is not empty
+
+    def _send_from_elsewhere(self, message: str | bytes) -> None:
+        greenlet = running()
+        while True:
+            token: Token = [greenlet]
+            self.hub.call_soon_threadsafe(self._send_for, token, message)
+            outcome = greenlet.hub.park(greenlet, token)
+            if outcome is _SENT:
+                return
+            if outcome is not None:
+                raise outcome
+
+    def _send_for(self, token: Token, message: str | bytes) -> None:
+        """In the hub: send for a sender in another OS thread, or put it in line."""
+        if not token:  # it was killed meanwhile
+            return
+        if self._crowded and self.stage is OPEN:
+            self.transport.buffer.line_up(token)  # type: ignore[union-attr]  # it is not empty
+            return
+        try:
+            self._write(self.protocol.send(message))
+        except Exception as error:  # the sender's to raise: closed, a wrong type, no UTF-8
+            wake(token, error)
+        else:
+            wake(token, _SENT if self.stage < ENDED else self.error())
+
+    def _write(self, data: bytes) -> None:
+        """Send, or put behind what waits already."""
+        if self.stage >= LINGERING:
+            return
+        transport = self.transport
+        self._given += len(data)
+        try:
+            if transport.write(data):
+                return
+        except OSError:
+            self._given -= len(data)
+            self._lost()
+            return
+        if transport.buffer.count_in(self._memory):  # type: ignore[union-attr]  # it was made just now, or before
+            self._stuck = 0.0
+
+    def _drop(self) -> None:
+        self._given -= self.unsent
+        self.transport.drop(None)
+
+    def on_sent(self) -> None:
+        """The peer has taken some of what waits."""
+        self._waits = self._stuck = 0.0  # a slow peer is not a dead one
+        if self.unsent < self.low_water:
+            self._resume()
+
+    def on_flushed(self) -> None:
+        """The peer has taken all that waited."""
+        if self.stage is ENDED:
+            self._linger()
+
+    def on_lost(self, error: Exception) -> None:
+        """What waits cannot be sent."""
+        if not isinstance(error, OSError):
+            logger.exception("a defect of greenserve ended a WebSocket")
+        self._lost()
+
     # -- the end
+
+    def _enter(self, stage: Stage) -> None:
+        """Go on to `stage`, and do what belongs to that whatever has led to it."""
+        assert stage in NEXT[self.stage], f"{self.stage} is not followed by {stage}"
+        self.stage = stage
+        if stage is LEAVING:
+            self._inbox.clear()
+            self._resume()
+        elif stage is ENDED:
+            self._waits = 0.0
+            self.protocol.forget()
+            self._account()
+            self._serve_receivers()
+            if self.transport.buffer is not None:
+                self.transport.buffer.wake_waiters()  # the senders
+            self._call_back()
+        elif stage is CLOSED:
+            self._account()
+            self._drop()
+            self.transport.close()
+            self._keepalive.discard(self)
+            self.on_pong = None
+            self._call_back()
+
+    def _call_back(self) -> None:
+        callbacks, self._callbacks = self._callbacks or [], None
+        for stage, callback in callbacks:
+            if stage <= self.stage:
+                call_guarded(callback, (self,))
+            else:
+                self._call_at(stage, callback)
+
+    def _call_at(self, stage: Stage, callback: Callable[[Link], object]) -> None:
+        if self._callbacks is None:
+            self._callbacks = []
+        self._callbacks.append((stage, callback))
+
+    def call_at_end(self, callback: Callable[[Link], object]) -> None:
+        """Call `callback(link)`, in the hub's thread, when nothing can be sent or received any more: perhaps soon."""
+        if get_ident() != self.hub.thread_id:
+            self.hub.call_soon_threadsafe(self.call_at_end, callback)
+        elif self.stage >= ENDED:
+            self.hub.call_soon(callback, self)
+        else:
+            self._call_at(ENDED, callback)
+
+    def forget_at_end(self, callback: Callable[[Link], object]) -> None:
+        """Undo `call_at_end`. Harmless when it was not called."""
+        if get_ident() != self.hub.thread_id:
+            self.hub.call_soon_threadsafe(self.forget_at_end, callback)
+        elif (ENDED, callback) in (self._callbacks or ()):
+            self._callbacks.remove((ENDED, callback))  # type: ignore[union-attr]  # as just asked
+
+    def when_closed(self, callback: Callable[[Link], object]) -> None:
+        """Call `callback(link)` when the socket is closed; at once if it is. The hub's thread only."""
+        if self.stage is CLOSED:
+            callback(self)
+        else:
+            self._call_at(CLOSED, callback)
+
+    def wait_closed(self, timeout: float | None) -> bool:
+        """Wait for the end: the peer's Close has come, or it is gone. Returns whether it has come within the timeout.
+
+        A client waits for the server to close the socket, too (RFC 6455 §7.1.1). In any OS thread.
+        """
+        greenlet = running()
+        hub = greenlet.hub
+        token: Token = [greenlet]
+
+        def over(_: Link) -> None:
+            wake(token)
+
+        if hub is self.hub:
+            self._wait_for_end(over)
+        else:
+            self.hub.call_soon_threadsafe(self._wait_for_end, over)
+        return hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout) is not TIMED_OUT
+
+    def _wait_for_end(self, over: Callable[[Link], object]) -> None:
+        stage = CLOSED if self.client else ENDED
+        if self.stage >= stage:
+            over(self)
+        else:
+            self._call_at(stage, over)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Send our Close, if neither side has closed before; the rest goes by itself. The hub's thread only.
@@ -379,9 +606,7 @@ class Link(Outbound):
         if self.stage is OPEN:
             self._say_close(code, reason)
         if self.stage is OPEN or self.stage is CLOSING:
-            self.stage = LEAVING
-            self._inbox.clear()
-            self._resume()
+            self._enter(LEAVING)
 
     def drain(self, *, restarting: bool = False) -> None:
         """The server is stopping: close, but hand on what the peer has sent until it answers.
@@ -394,7 +619,7 @@ class Link(Outbound):
             else:
                 self._say_close(CloseCode.GOING_AWAY, "the server is stopping")
             if self.stage is OPEN:
-                self.stage = CLOSING
+                self._enter(CLOSING)
 
     def _say_close(self, code: int, reason: str) -> None:
         frame = self.protocol.close(code, reason)
@@ -418,45 +643,72 @@ class Link(Outbound):
             self._write(self.protocol.close(CloseCode.GOING_AWAY))
         self._lost()
 
-    def wait_closed(self, timeout: float | None) -> bool:
-        """Wait for the end: the peer's Close has come, or it is gone. Returns whether it has come within the timeout.
-
-        A client waits for the server to close the socket, too (RFC 6455 §7.1.1). In any OS thread.
-        """
-        greenlet = running()
-        hub = greenlet.hub
-        deadline = None if timeout is None else hub.clock() + timeout
-        while not self._is_over:
-            token: Token = [greenlet]
-            if hub is self.hub:
-                self._waiters.append(token)
-            else:
-                self.hub.call_soon_threadsafe(self._wait_for_end, token)
-            if hub.park_until(greenlet, token, deadline) is TIMED_OUT:
-                return False
-        return True
-
-    @property
-    def _is_over(self) -> bool:
-        return self.stage >= (CLOSED if self.client else ENDED)
-
     @staticmethod
     def is_end(error: BaseException) -> bool:
         """Whether an error that came up through the application only says that the peer has closed."""
         return isinstance(error, ConnectionClosed)
 
-    def _wait_for_end(self, token: Token) -> None:
-        if self._is_over:
-            wake(token)
+    def error(self) -> ConnectionClosed:
+        """What to raise after the end."""
+        closed = self.protocol.closed or Close(CloseCode.ABNORMAL)
+        return ConnectionClosed(closed.code, closed.reason)
+
+    def _end(self) -> None:
+        """No message will come any more: tell the waiters; flush; shut our side."""
+        if self.stage < ENDED:
+            self._enter(ENDED)
+            if self.transport.buffer is None:
+                self._linger()
+
+    def _linger(self) -> None:
+        """Shut our side, and read on until the peer closes its own."""
+        self._enter(LINGERING)
+        try:
+            if not self.client:
+                self.transport.shut_writing()
+        except OSError:
+            self._closed()
         else:
-            self._waiters.append(token)
+            self.transport.linger(self._closed)
+
+    def _closed(self) -> None:
+        if self.stage is not CLOSED:
+            self._enter(CLOSED)
+
+    def _lost(self) -> None:
+        """The peer is gone, or as good as gone. What it said before may still be there, its Close above all."""
+        if self.stage is CLOSED:
+            return
+        self._drop()
+        if self.stage < ENDED:
+            self._take_last_words()
+            self._enter(ENDED)
+        self._closed()
+
+    def _take_last_words(self) -> None:
+        protocol = self.protocol
+        try:
+            protocol.receive_data(self.transport.receive(READ_SIZE) or b"")
+        except OSError:
+            pass
+        protocol.receive_data(b"")
+        try:
+            for _ in range(LAST_WORDS):
+                event: object = protocol.step()
+                if type(event) in _MESSAGE and self.stage < LEAVING:
+                    self._inbox.put(event)  # type: ignore[arg-type]  # see above
+        except ProtocolViolation:
+            pass
+
+    # -- time: called by the keepalive
 
     def tick(self, seconds: float) -> None:
-        """Called by the keepalive: `seconds` have passed."""
-        if self._outbox is not None:
+        """`seconds` have passed."""
+        buffer = self.transport.buffer
+        if buffer is not None:
             self._stuck += seconds
             if self._stuck >= self._write_timeout:
-                self._flush()  # the poller says that there is room when there is much: a slow peer may have made little
+                buffer.switch()  # the poller only says that there is much room: a slow peer may have made little
             if self._stuck >= self._write_timeout:
                 logger.info("a WebSocket's peer took no bytes for %g seconds", self._write_timeout)
                 self._lost()
@@ -465,7 +717,7 @@ class Link(Outbound):
             self._keep_alive(seconds)
             return
         self._waits += seconds
-        if self._waits >= (CLOSE_SECONDS if self.stage < ENDED else LINGER_SECONDS):
+        if self._waits >= (CLOSE_SECONDS if self.stage < ENDED else lingering.SECONDS):
             self._lost()
 
     def _keep_alive(self, seconds: float) -> None:
@@ -479,7 +731,7 @@ class Link(Outbound):
         if not interval:
             return
         if self._waits >= interval + self._ping_timeout:
-            if self._paused and self._outbox_size <= OUTBOX_LIMIT:  # it is we who do not listen
+            if self._paused and self.unsent <= UNSENT_LIMIT:  # it is we who do not listen
                 self._waits = 0.0
             else:
                 self._lost()
@@ -492,99 +744,3 @@ class Link(Outbound):
             self._pings.append(payload)
             del self._pings[:-MAX_PINGS]
             self._write(self.protocol.ping(payload))
-
-    def _end(self) -> None:
-        """No message will come any more: tell the waiters; flush; shut our side."""
-        if self.stage < ENDED:
-            self._set_ended()
-            if self._outbox is None:
-                self._linger()
-
-    def _set_ended(self) -> None:
-        self.stage = ENDED
-        self._waits = 0.0
-        self.protocol.forget()
-        self._account()
-        self._serve_receivers()
-        self._wake_waiters()
-        callbacks, self._at_end = self._at_end, None
-        for callback in callbacks or ():
-            call_guarded(callback, (self,))
-
-    def _relieved(self) -> None:
-        self._resume()
-
-    def _flushed(self) -> None:
-        if self.stage is ENDED:
-            self._linger()
-
-    def _lost(self) -> None:
-        """The peer is gone, or as good as gone. What it said before may still be there, its Close above all."""
-        if self.stage is CLOSED:
-            return
-        self._drop_outbox()
-        if self.stage < ENDED:
-            self._take_last_words()
-            self._set_ended()
-        self._close()
-
-    def _take_last_words(self) -> None:
-        protocol = self.protocol
-        try:
-            protocol.receive_data(self._socket.recv(READ_SIZE))
-        except OSError:
-            pass
-        protocol.receive_data(b"")
-        try:
-            for _ in range(LAST_WORDS):
-                event: object = protocol.step()
-                if type(event) in _MESSAGE and self.stage < LEAVING:
-                    self._inbox.put(event)  # type: ignore[arg-type]  # see above
-        except ProtocolViolation:
-            pass
-
-    def _linger(self) -> None:
-        """Shut our side, and read on until the peer closes its own."""
-        self.stage = LINGERING
-        try:
-            if self._descriptor.hangup:
-                raise OSError
-            if not self.client:
-                self._shut_writing()
-        except OSError:
-            self._close()
-            return
-        self._discard()
-
-    def _shut_writing(self) -> None:
-        self._socket.shutdown(socket.SHUT_WR)
-
-    def _discard(self) -> None:
-        while self._linger_left > 0:
-            try:
-                data = self._socket.recv(READ_SIZE)
-            except self._would_block as busy:
-                self._await_data(busy)
-                return
-            except OSError:
-                break
-            if not data:
-                break
-            self._linger_left -= len(data)
-            if self.hub.turn_is_over():
-                self.hub.ready.append(self)
-                return
-        self._close()
-
-    def _close(self) -> None:
-        if self.stage is CLOSED:
-            return
-        self.stage = CLOSED
-        self._account()
-        self._descriptor.reader = self._descriptor.writer = None
-        self.hub.unregister(self._descriptor)
-        self._socket.close()
-        self._wake_waiters()
-        callbacks, self._on_closed, self.on_pong = self._on_closed, None, None
-        for callback in callbacks or ():
-            call_guarded(callback, (self,))

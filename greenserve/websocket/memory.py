@@ -2,7 +2,7 @@
 
 Strategy. Each link says how much it holds when that changes. A peer decides for how long: it may begin a message and
 never end it, and an application may be slow to receive. So when all together hold more than the limit, waiting would
-not help: the link that holds the most is given up. What is sent waits in its sender instead (see outbound.py).
+not help: the link that holds the most is given up. What is sent waits in its sender instead (see link.py).
 
 Invariant: for the hub's thread alone.
 """
@@ -22,7 +22,7 @@ class Holder(Protocol):
 
 
 class Memory:
-    """The bytes that holders hold together. limit: None for any. waiting: bytes that peers have still to take.
+    """The bytes that holders hold together. limit: None for any. unsent: bytes that peers have still to take.
 
     compressing: held by the one that compresses a large message.
     """
@@ -30,14 +30,14 @@ class Memory:
     def __init__(self, limit: int | None = None) -> None:
         self.limit = float("inf") if limit is None else limit
         self.held = 0
-        self.waiting = 0
+        self.unsent = 0
         self.compressing = Lock()
         self._holders: dict[Holder, int] = {}
 
     @property
     def scarce(self) -> bool:
         """Whether more is to be sent already than all may have waiting together."""
-        return self.waiting > self.limit
+        return self.unsent > self.limit
 
     def hold(self, holder: Holder, size: int) -> None:
         """`holder` holds `size` bytes now. Gives up those that hold the most, itself perhaps, while it is too much."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from greenserve import Server, rooms, websocket
-from greenserve.websocket.outbound import OUTBOX_LIMIT
+from greenserve.websocket.link import UNSENT_LIMIT
 from tests.server.live import Client
 from tests.waiting import PATIENCE, until
 from tests.wire import upgrade
@@ -77,7 +77,7 @@ def test_who_does_not_read_is_closed_with_1013_and_delays_nobody(join: Callable[
         room.broadcast(piece)
         sent += 1
         assert reading.frame() == (2, piece)  # at once, whatever the other does
-        assert sent * len(piece) < 64 * OUTBOX_LIMIT
+        assert sent * len(piece) < 64 * UNSENT_LIMIT
     room.broadcast(b"goes on")
     assert reading.frame() == (2, b"goes on")
     while (frame := deaf.frame())[0] == 2:

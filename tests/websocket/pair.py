@@ -7,9 +7,9 @@ from typing import Any
 
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import current_hub
+from greenserve.net.transport import Transport
 from greenserve.websocket.link import Link
 from greenserve.websocket.memory import Memory
-from greenserve.websocket.opening import open_link
 from greenserve.websocket.protocol import Limits, Protocol, Role
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.session import WebSocket
@@ -102,9 +102,9 @@ class Pair:
             Role.CLIENT if client else Role.SERVER, limits=Limits(max_message=max_message), deflate=deflate
         )
         self.socket = ours
-        self.link: Link = open_link(
+        self.link: Link = Link(
             current_hub(),
-            ours,
+            Transport(current_hub(), ours),
             protocol,
             ping_interval=ping_interval,
             ping_timeout=ping_timeout,

@@ -12,9 +12,10 @@ import pytest
 
 from greenserve import kill, sleep, spawn
 from greenserve.hub.hub import Hub, current_hub
+from greenserve.net import lingering
+from greenserve.net.transport import Transport
 from greenserve.websocket import ConnectionClosed
-from greenserve.websocket.link import CLOSE_SECONDS, LINGER_SECONDS, Stage
-from greenserve.websocket.outbound import OUTBOX_LIMIT
+from greenserve.websocket.link import CLOSE_SECONDS, UNSENT_LIMIT, Stage
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.receive_queue import MAX_MESSAGES, MAX_SIZE
 from tests.waiting import until
@@ -28,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("hub")
 def fill(pair: Pair) -> int:
     """Send to a peer that does not read until the outbox is over its limit. Returns how many bytes that were."""
     piece, sent = b"x" * 65536, 0
-    while pair.link._outbox_size <= OUTBOX_LIMIT:
+    while pair.link.unsent <= UNSENT_LIMIT:
         pair.link.send(piece)
         sent += len(piece)
     return sent
@@ -156,7 +157,7 @@ def test_a_peer_that_pings_and_never_reads_is_not_answered_without_end():
             with contextlib.suppress(BlockingIOError):
                 rest = rest[pair.peer.socket.send(rest) :]
             sleep(0)
-        assert pair.link._outbox_size < OUTBOX_LIMIT + (1 << 17)
+        assert pair.link.unsent < UNSENT_LIMIT + (1 << 17)
 
 
 # -- sending
@@ -189,9 +190,9 @@ def test_a_large_message_goes_out_as_the_peer_takes_it():
     data = bytes(range(256)) * 20_000  # 5 MB
     with Pair() as pair:
         pair.ws.send(data)  # does not wait: it is one message
-        assert pair.link._outbox_size > 0
+        assert pair.link.unsent > 0
         assert pair.peer.read() == (BINARY, data)
-        until(lambda: pair.link._outbox is None)
+        until(lambda: pair.link.transport.buffer is None)
 
 
 def test_a_sender_waits_while_the_peer_does_not_read():
@@ -232,15 +233,15 @@ def test_a_killed_sender_sends_nothing_and_the_others_go_on():
 def test_many_small_messages_that_wait_leave_in_order():
     with Pair() as pair:
         sent = fill(pair) // 65536
-        pair.link._outbox_size -= OUTBOX_LIMIT  # so that a thousand more are put behind
+        pair.link.transport.buffer.size -= UNSENT_LIMIT  # so that a thousand more are put behind
         for number in range(1000):
             pair.ws.send(b"%d" % number)
-        pair.link._outbox_size += OUTBOX_LIMIT
+        pair.link.transport.buffer.size += UNSENT_LIMIT
         for _ in range(sent):
             assert len(pair.peer.read()[1]) == 65536
         assert [pair.peer.read()[1] for _ in range(1000)] == [b"%d" % number for number in range(1000)]
-        until(lambda: pair.link._outbox is None)
-        assert pair.link._outbox_size == 0
+        until(lambda: pair.link.transport.buffer is None)
+        assert pair.link.unsent == 0
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -462,11 +463,9 @@ def test_a_reset_peers_last_words_are_heard():
     ours, _ = listener.accept()
     listener.close()
     with Pair() as pair:
-        pair.link._socket.close()
-        pair.link.hub.unregister(pair.link._descriptor)
+        pair.link.transport.close()
         ours.setblocking(False)
-        pair.link._socket = ours
-        pair.link._descriptor = pair.link.hub.register(ours.fileno())
+        pair.link.transport = Transport(pair.link.hub, ours, pair.link)
         theirs.sendall(pair.peer.frame(TEXT, b"last words") + pair.peer.frame(CLOSE, (4007).to_bytes(2)))
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         theirs.close()
@@ -620,7 +619,7 @@ def test_a_peer_that_never_shuts_its_side_is_closed_after_a_while(clock):
         pair.peer.read_close()
         begin = clock()
         until(lambda: pair.link.stage is Stage.CLOSED, step=0.1)
-        assert LINGER_SECONDS <= clock() - begin <= LINGER_SECONDS + 1.5
+        assert lingering.SECONDS <= clock() - begin <= lingering.SECONDS + 1.5
 
 
 def test_after_our_close_a_flood_does_not_keep_the_socket_open(clock):
@@ -817,7 +816,7 @@ def test_a_program_may_ping_without_end_a_peer_that_never_answers_or_reads():
         for _ in range(20_000):
             pair.ws.ping(b"p" * 125)
         assert len(pair.link._pings) <= 16
-        assert pair.link._outbox_size < OUTBOX_LIMIT + 200
+        assert pair.link.unsent < UNSENT_LIMIT + 200
 
 
 @pytest.mark.parametrize("ping_interval", [0, 20])
@@ -843,7 +842,7 @@ def test_a_peer_that_takes_nothing_is_given_up_whatever_it_sends(clock, ping_int
 
 def test_a_member_of_a_room_that_takes_nothing_is_given_up(clock):
     with Pair(write_timeout=60) as pair:
-        while pair.link._outbox is None:
+        while pair.link.transport.buffer is None:
             assert pair.link.post(b"\x82\x7e\x80\x00" + bytes(32768))
         sleep(63)
         assert pair.ws.closed

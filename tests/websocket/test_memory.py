@@ -11,10 +11,10 @@ import pytest
 
 from greenserve import kill, sleep, spawn
 from greenserve.hub.hub import current_hub
+from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.websocket import ConnectionClosed, accept
-from greenserve.websocket.link import SMALL
+from greenserve.websocket.link import SMALL, UNSENT_LIMIT
 from greenserve.websocket.memory import Memory
-from greenserve.websocket.outbound import JOINED_SIZE, OUTBOX_LIMIT
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.message import OVERHEAD, PackedMessage
 from greenserve.websocket.receive_queue import MAX_SIZE, ReceiveQueue
@@ -306,17 +306,17 @@ def test_a_sender_waits_earlier_while_all_together_have_too_much_to_send(hub):
     memory = Memory(4 * JOINED_SIZE)
     with Pair(memory=memory) as one, Pair(memory=memory) as other:
         for pair in (one, other):
-            while pair.link._outbox_size <= 2 * JOINED_SIZE:
+            while pair.link.unsent <= 2 * JOINED_SIZE:
                 pair.link.send(bytes(JOINED_SIZE))
         assert memory.scarce
-        assert one.link._outbox_size < OUTBOX_LIMIT
+        assert one.link.unsent < UNSENT_LIMIT
         sending = spawn(one.ws.send, "later")
         sleep(0)
         assert not sending.dead
         while one.peer.read() != (TEXT, b"later"):
             pass
         sending.wait()
-    assert memory.waiting == 0
+    assert memory.unsent == 0
 
 
 def test_a_receive_queue_without_messages_forgets_receivers_that_have_left():

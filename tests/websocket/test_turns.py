@@ -9,10 +9,11 @@ import pytest
 
 from greenserve import sleep, spawn
 from greenserve.hub.hub import current_hub
+from greenserve.net import lingering
+from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.websocket import ConnectionClosed
-from greenserve.websocket.link import LINGER_LIMIT, READ_SIZE, Stage
+from greenserve.websocket.link import Stage
 from greenserve.websocket.memory import Memory
-from greenserve.websocket.outbound import JOINED_SIZE
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.message import PackedMessage
 from tests.wire import BINARY, CONTINUATION, PING, PONG, TEXT, deflated
@@ -140,7 +141,7 @@ class QuickPeer:
         self.taken = 0
         self.takes = False
 
-    def send(self, data: bytes) -> int:
+    def send(self, data: bytes, flags: int) -> int:
         if not self.takes:
             raise BlockingIOError
         self.taken += len(data)
@@ -152,12 +153,12 @@ class QuickPeer:
 
 def test_others_run_while_a_quick_peer_takes_what_waits_for_it():
     with Pair() as pair:
-        pair.link._socket = quick = QuickPeer(pair.socket)
+        pair.link.transport.socket = quick = QuickPeer(pair.socket)
         for _ in range(10):
             pair.link.post(bytes(JOINED_SIZE))
         quick.takes = True
-        pair.link._go_on_sending()
-        assert turns_until(lambda: pair.link._outbox is None) >= 4
+        pair.link.transport.buffer.switch()
+        assert turns_until(lambda: pair.link.transport.buffer is None) >= 4
         assert quick.taken == 10 * JOINED_SIZE
 
 
@@ -203,15 +204,17 @@ def test_others_run_while_what_comes_after_the_end_is_thrown_away():
     with Pair() as pair:
         pair.peer.send_close()
         turns_until(lambda: pair.link.stage is Stage.LINGERING)
-        spawn(pair.peer.send, bytes(LINGER_LIMIT >> 1))
-        assert turns_until(lambda: pair.link._linger_left == LINGER_LIMIT >> 1) >= (LINGER_LIMIT >> 1) // READ_SIZE
+        rest = pair.link.transport.descriptor.reader
+        half = lingering.LIMIT >> 1
+        spawn(pair.peer.send, bytes(half))
+        assert turns_until(lambda: rest.left == half) >= 4
 
 
 def test_what_comes_after_the_end_is_thrown_away_up_to_a_bound():
     with Pair() as pair:
         pair.peer.send_close()
         with pytest.raises(OSError):
-            pair.peer.send(bytes(LINGER_LIMIT * 4))
+            pair.peer.send(bytes(lingering.LIMIT * 4))
         assert pair.link.stage is Stage.CLOSED
 
 
