@@ -129,7 +129,7 @@ def check_command(context: click.Context, /, app: str | None, json: bool, **_: o
 def health_command(context: click.Context, /, pid: int, **_: object) -> None:
     """Ask a server whether it answers, for a container's health check.
 
-    It asks where --bind says; by default where the server of this container was told to listen.
+    It asks at --bind; by default where the server of this container listens.
     """
     environ: Mapping[str, str] = os.environ
     directory = Path.cwd()

@@ -19,7 +19,7 @@ _INITS = ("docker-init", "tini", "dumb-init", "catatonit")  # `docker run --init
 
 
 class Unhealthy(Exception):
-    """The text says what was asked, and what came of it."""
+    """The text names the address, and why the server there counts as unhealthy."""
 
 
 def server_of(pid: int) -> tuple[list[str], dict[str, str], Path] | None:

@@ -93,7 +93,7 @@ class _RawStream(io.RawIOBase):
 def detach_streams(limit: int) -> None:
     """Let nothing that is written to sys.stdout and sys.stderr wait; what finds `limit` bytes waiting is dropped.
 
-    Only where they are the process's own: a program that has put others in their place has its reasons.
+    Only where they are the process's own: a program that has replaced them has its reasons.
     """
     for fd in (0, 1, 2):  # closed by the parent process: otherwise a client's connection would get the number
         with contextlib.suppress(OSError):

@@ -1,7 +1,6 @@
 """From the text `module:attribute` to the WSGI application it names, and a clear sentence where that fails.
 
-It is not part of `wsgi`, which is given a callable and does not know where that came from: the command loads an
-application, and so will each worker process.
+It is not part of `wsgi`, which is given a callable: the command loads an application, and so will each worker process.
 """
 
 from __future__ import annotations

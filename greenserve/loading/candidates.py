@@ -1,4 +1,4 @@
-"""What else a user may have meant: the applications in a module, in a file, in a directory.
+"""What a user may have meant instead: the applications in a module, in a file, in a directory.
 
 Nothing is imported: what an import would do is unknown here. A file's syntax tree tells enough for a hint.
 """
@@ -69,8 +69,8 @@ def in_directory(directory: Path, package: str = "") -> list[str]:
 
 def any_of(references: list[str]) -> str:
     """For the end of a hint: `a`, `a or b`, `a, b or c`."""
-    *others, last = references[:5]
-    return f"{', '.join(others)} or {last}" if others else last
+    *first, last = references[:5]
+    return f"{', '.join(first)} or {last}" if first else last
 
 
 def is_asgi(target: object) -> bool:

@@ -2,8 +2,8 @@
 
 A bus delivers at most once, and in the order of each sender. While it has no connection nothing is kept: rooms go on
 within each process, what is broadcast meanwhile does not reach other processes, and nothing comes twice afterwards.
-Keeping it for later was rejected: the first to connect again would send to nobody, and chat lines of five minutes ago
-arriving all at once are of no use.
+Keeping it for later was rejected: the first process to connect again would have no receivers, and chat lines of five
+minutes ago arriving all at once are of no use.
 
 Another broker (NATS, say) is one more subclass of `ReconnectingBus`.
 """

@@ -51,7 +51,7 @@ class _GreenConnection(redis.connection.Connection):
 class _GreenTlsConnection(redis.connection.SSLConnection):
     """redis-py's connection with TLS on a green socket."""
 
-    # Made of redis-py's own, which knows what all its options mean, with another `ssl`.
+    # Made of redis-py's own, which handles all its options, with another `ssl`.
     _wrap_socket_with_ssl = rebind(
         cast("FunctionType", redis.connection.SSLConnection._wrap_socket_with_ssl),
         {**vars(redis.connection), "ssl": green_ssl},
@@ -88,7 +88,7 @@ class RedisBus(ReconnectingBus):
         self._class: Any = _GreenTlsConnection if options.pop("connection_class", None) else _GreenConnection
         self._options = options | {
             "protocol": 2,  # with RESP3 what is published comes among other things, in another shape
-            "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # we try again ourselves, without time.sleep
+            "retry": redis.retry.Retry(redis.backoff.NoBackoff(), 0),  # ReconnectingBus tries again, without time.sleep
             "decode_responses": False,
             "health_check_interval": 0,
         }
@@ -167,10 +167,10 @@ class RedisBus(ReconnectingBus):
                 commands = outbox.take()
                 publisher.wire.sendall(b"".join(commands))
                 for _ in commands:
-                    publisher.read_response()  # how many received it, which does not tell whether they are ours
+                    publisher.read_response()  # how many received it, subscribers of other applications included
         except Exception as error:
             if self._publisher is not publisher:
-                return  # `disconnect` has ended it; redis-py stumbles over what that has closed, each time elsewhere
+                return  # `disconnect` has ended it; where redis-py stumbles over what that closed is chance
             if not isinstance(error, self.failures):
                 logger.exception("rooms: publishing over %s failed", self.name)
             self.failure = error

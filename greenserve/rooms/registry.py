@@ -63,7 +63,7 @@ def make_bus(address: str) -> Bus:
 
 
 class Rooms:
-    """The rooms of one process. The process's own is what `greenserve.rooms` speaks of; tests make several."""
+    """The rooms of one process. `greenserve.rooms` has the process's own; tests make several."""
 
     def __init__(self, make_bus: Callable[[str], Bus] = make_bus) -> None:
         self._make_bus = make_bus

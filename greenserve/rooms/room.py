@@ -58,9 +58,9 @@ class Room:
         """Take `ws` into the room. Returns the `Member`; with another `info` for one that is in it already, a new one
         under the same id.
 
-        A WebSocket that closes leaves by itself. info: what others may know of it, e.g. a name: None, or what JSON can
-        say. Raises ConnectionClosed when it is closed; TypeError for another kind of WebSocket, or of info; ValueError
-        for a NaN, which JSON cannot say.
+        A WebSocket that closes leaves by itself. info: what other members may see of it, e.g. a name: None, or what
+        JSON can express. Raises ConnectionClosed when it is closed; TypeError for another kind of WebSocket, or of
+        info; ValueError for a NaN, which JSON cannot express.
         """
         link = _link_of(ws)
         json.dumps(info, allow_nan=False)  # an error is raised here and now, not once another process shares the room

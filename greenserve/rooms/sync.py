@@ -1,4 +1,4 @@
-"""Keeps the rooms of this process and those of others in step, over a bus.
+"""Keeps the rooms of this process and those of other processes in step, over a bus.
 
 Strategy. A process subscribes to one channel for each room that it has members in, and to CONTROL, on which every
 process sends heartbeats. Presence is exchanged as protocol/presence.py describes. A process that was silent for EXPIRY

@@ -1,4 +1,4 @@
-"""The kinds of values that options have: each knows how to parse itself, how to show itself, and what it accepts.
+"""The kinds of values that options have: each parses a value, shows it, and says in words what it accepts.
 
 A value may come as text (command line, environment), as a TOML value or as a Python argument; one parser takes them all
 and raises ConfigurationError with the reason alone: the caller adds the option's name, its origin and the accepted

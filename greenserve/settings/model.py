@@ -107,7 +107,7 @@ def _option(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """What a server is told. Made by `from_kwargs` or `resolve`, which parse; the constructor trusts its arguments."""
+    """The settings of a server. Made by `from_kwargs` and `resolve`, which parse; the constructor trusts its values."""
 
     bind: tuple[Address, ...] = _option(
         (TcpAddress("127.0.0.1", 8000),), ADDRESSES, "Where to listen; may be given several times.", short="-b"

@@ -7,7 +7,7 @@ import re
 HIDDEN = "***"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*")
 _PLACE = re.compile(r"(\[[0-9A-Fa-f:.]*\]|[\w.-]*)(:[0-9]*)?(/\S*)?")
-_NO_SECRETS = frozenset({"prefix", "db", "protocol"})  # parameters of a URL; all others may be secrets
+_NO_SECRETS = frozenset({"prefix", "db", "protocol"})  # parameters of a URL; all other ones may be secrets
 
 _NAME = r"[\w-]*(?:password|passwd|secret|token|api[-_]?key)[\w-]*"
 _IN_TEXT = (

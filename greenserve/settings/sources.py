@@ -1,7 +1,6 @@
 """Gathering the sources: the command line wins over the environment, that over the file, that over the defaults.
 
-Every value remembers where it came from, so that `greenserve check` can say so and an error can name the line to
-correct.
+Every value keeps its origin, so that `greenserve check` can show it and an error can name the line to correct.
 """
 
 from __future__ import annotations
@@ -121,7 +120,7 @@ def _by_option_name(table: Mapping[str, Any], file: Path | None) -> dict[str, An
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     known = [*(option.variable for option in OPTIONS.values()), CONFIG_VARIABLE]
-    # Compared without what they all begin with, which would make the short ones like anything.
+    # Compared without the common prefix, which would make all short ones alike.
     names = {variable.removeprefix(ENVIRONMENT_PREFIX): variable for variable in known}
     warnings = []
     for variable in sorted(environ):

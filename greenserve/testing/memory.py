@@ -154,7 +154,7 @@ class MemorySocket(socket.socket):
     # -- listening
 
     def listen(self, backlog: int = 128, /) -> None:
-        """A listener listens already; anything else cannot."""
+        """Harmless for a listener; other sockets raise OSError (EOPNOTSUPP)."""
         if self.listening is None:
             raise failure(errno.EOPNOTSUPP)
 
@@ -182,7 +182,7 @@ class MemorySocket(socket.socket):
         incoming.closed = True
         incoming.readable.open()  # the waiter there finds it closed
         outgoing.writable.open()
-        if incoming.received:  # as a system does: the peer is told that not all was read
+        if incoming.received:  # as a system does: a reset tells the peer that not all was read
             outgoing.break_off(errno.ECONNRESET)
             incoming.writable.open()
         else:

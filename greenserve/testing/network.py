@@ -153,15 +153,15 @@ class Network:
         client = self._bound(source if source is not None else ("client", 0))
         connection = Connection(self, client, address, conditions)
         self.connections.append(connection)
-        ours, theirs = connection.ends()
-        listening.queue.append((theirs, client))
+        client_end, server_end = connection.ends()
+        listening.queue.append((server_end, client))
         listening.arrived.open()
         try:
             self._travel(conditions, deadline)
-        except BaseException:  # the client will not get it, and the server must know
-            ours.close()
+        except BaseException:  # the client does not get it: the server must learn that
+            client_end.close()
             raise
-        return ours
+        return client_end
 
     def _travel(self, conditions: Conditions, deadline: float | None) -> None:
         seconds = conditions.delay(self.chance)

@@ -32,7 +32,9 @@ class Peer:
 
 @dataclass(slots=True)
 class Change:
-    """What a message changes. missing: messages were lost, so the peer must be asked. asked: it asks for our roster."""
+    """What a message changes. missing: messages were lost, so the peer must be asked for its roster. asked: the peer
+    asks for this process's roster.
+    """
 
     joined: Infos = field(default_factory=dict)
     left: list[str] = field(default_factory=list)
@@ -106,7 +108,7 @@ _BODIES: Final[dict[MessageKind, tuple[type, ...]]] = {
     MessageKind.LEAVE: (int, str),
     MessageKind.ROSTER: (int, dict, bool, bool, bool),  # version, members, first part, last part, asks
 }
-"""The items of a body, of these types exactly (a bool is no int here)."""
+"""The items of a body, of these types exactly (a bool is not an int here)."""
 
 
 def _receive_roster(peer: Peer, version: int, members: Infos, first: bool, last: bool, asked: bool) -> Change:

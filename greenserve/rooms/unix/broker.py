@@ -124,8 +124,8 @@ class Broker:
         Raises OSError.
         """
         with contextlib.suppress(FileNotFoundError):
-            there, ours = _lock_path(self._path).stat(), os.fstat(self._lock)
-            if (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino):
+            there, held = _lock_path(self._path).stat(), os.fstat(self._lock)
+            if (there.st_dev, there.st_ino) == (held.st_dev, held.st_ino):
                 return True
         lock = _lock(self._path)
         if lock is None:
