@@ -123,16 +123,3 @@ def test_the_twins_of_an_unpatched_program_let_others_run_too():
         spin(lambda: threading.active_count() == 1)
         """
     )
-
-
-def test_the_originals_are_as_they_were():
-    run(
-        """
-        import greenserve
-        greenserve.monkey_patch()
-        import queue
-        real = greenserve.original("queue").Queue
-        assert real.empty is not queue.Queue.empty and not hasattr(real.empty, "__wrapped__")
-        assert queue.Queue.empty.__name__ == "empty"
-        """
-    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.patching.test_monkey import run
+from tests.patching.programs import run
 
 
 def test_finalisers_may_log_lock_write_and_ask_who_they_are():

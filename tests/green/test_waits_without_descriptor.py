@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.patching.test_monkey import run
+from tests.patching.programs import run
 
 BEGIN = """
         import greenserve

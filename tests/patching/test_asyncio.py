@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.patching.test_monkey import run
+from tests.patching.programs import run
 
 BEGIN = """
         import greenserve
@@ -662,3 +662,28 @@ def test_only_the_main_threads_loop_handles_signals():
         assert greenserve.spawn(asyncio.run, main()).wait() == "refused"
     """
     )
+
+
+def test_asyncio_cancels_its_task_on_an_interrupt_and_the_hub_has_its_handler_again():
+    out, error = run("""
+        import greenserve
+        greenserve.monkey_patch()
+        import asyncio, greenserve, os, signal, time
+        time.sleep(0)  # a hub, which has SIGINT now
+        getsignal = greenserve.original("signal").getsignal
+        handler = getsignal(signal.SIGINT)
+        async def main():
+            asyncio.get_running_loop().call_later(0.01, os.kill, os.getpid(), signal.SIGINT)
+            try:
+                await asyncio.sleep(30)
+            except asyncio.CancelledError:
+                print("cancelled")
+                raise
+        try:
+            asyncio.run(main())
+        except KeyboardInterrupt:
+            print("interrupted")
+        assert getsignal(signal.SIGINT) is handler
+        assert handler is not signal.default_int_handler
+    """)
+    assert (out, error) == ("cancelled\ninterrupted\n", "")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.patching.test_monkey import run
+from tests.patching.programs import run
 
 PATCHED = """
 import greenserve
@@ -171,3 +171,49 @@ assert waiting.is_alive()
 go.set()
 waiting.join()
 """)
+
+
+def test_multiprocessing_works():
+    run("""
+        import greenserve
+        greenserve.monkey_patch()
+        import multiprocessing, threading
+        context = multiprocessing.get_context("spawn")
+        near, far = context.Pipe()
+        process = context.Process(target=print, args=("child",))
+        process.start()
+        process.join()
+        assert process.exitcode == 0
+        threading.Timer(0.01, far.send, ["piped"]).start()
+        assert near.recv() == "piped"
+    """)
+
+
+def test_a_pool_of_processes_works_beside_an_event_loop_and_for_green_threads():
+    program = """
+        import greenserve
+        if __name__ == "__main__":
+            greenserve.monkey_patch()
+        import asyncio, multiprocessing, threading
+        from concurrent.futures import ProcessPoolExecutor
+
+        async def main(pool):
+            loop = asyncio.get_running_loop()
+            return await asyncio.gather(*(loop.run_in_executor(pool, abs, -n) for n in range(5)))
+
+        def tick():
+            while True:
+                ticks.append(1)
+                greenserve.sleep(0.001)
+
+        if __name__ == "__main__":
+            ticks = []
+            context = multiprocessing.get_context("forkserver")
+            with ProcessPoolExecutor(2, mp_context=context) as pool:
+                assert asyncio.run(main(pool)) == [0, 1, 2, 3, 4]
+                threading.Thread(target=tick, daemon=True).start()
+                assert pool.submit(abs, -7).result(30) == 7
+                assert list(pool.map(abs, range(-5, 0))) == [5, 4, 3, 2, 1]
+                assert ticks
+    """
+    run(program)
