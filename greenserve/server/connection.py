@@ -34,9 +34,9 @@ from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
 from greenserve.server.spool import Budget, Spool
 from greenserve.server.wire import NEVER, Phase, Wire, gone
 from greenserve.server.workers import Workers
+from greenserve.wsgi.body_reader import EMPTY, BodyReader
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application
-from greenserve.wsgi.input import EMPTY, Input
 
 logger = logging.getLogger("greenserve.server")
 
@@ -393,7 +393,7 @@ class Connection(Wire):
         self.body = RequestBody(self, request.content_length, expect_continue=request.fields.expect_continue)
         if request.chunked and host.spools is not None:
             return self._take_in_first(host.spools)
-        return self._answer(request, Input(self.body, self.give_way))
+        return self._answer(request, BodyReader(self.body, self.give_way))
 
     def _take_in_first(self, spools: Budget) -> bool:
         """Serve a request whose body comes in chunks: now, if all of it is here; else it is taken in by the hub."""
@@ -410,7 +410,7 @@ class Connection(Wire):
         """Serve a request whose body the hub has taken in."""
         assert self.request is not None
         assert self.spool is not None
-        return self._answer(self.request, Input(self.spool, self.give_way))
+        return self._answer(self.request, BodyReader(self.spool, self.give_way))
 
     def _take_in(self) -> bool:
         """Store what has come of a body. Returns whether that was all; if not, parks, or ends."""
@@ -433,7 +433,7 @@ class Connection(Wire):
             hub.ready.append(self)
         return progress is Progress.ENDED
 
-    def _answer(self, request: RequestHead, file: Input) -> bool:
+    def _answer(self, request: RequestHead, file: BodyReader) -> bool:
         """Call the application, and answer. Returns whether another request may follow now on this connection."""
         cycle = self.cycle = RequestCycle(self, request)
         environ = self.template.build(request, self.peer_address, self.peer_port, file)
@@ -455,7 +455,7 @@ class Connection(Wire):
             return True
         return self._complete()
 
-    def _end_body(self, file: Input) -> None:
+    def _end_body(self, file: BodyReader) -> None:
         """The request is over: what the application still does with its body must not touch the next one."""
         file.release()
         if self.spool is not None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from greenserve.wsgi.environ import EnvironTemplate
+from greenserve.wsgi.file_wrapper import FileWrapper
 from greenserve.wsgi.gateway import Exchange
-from greenserve.wsgi.response import FileWrapper
 from greenserve.wsgi.transport import Transport
 
 __all__ = ["EnvironTemplate", "Exchange", "FileWrapper", "Transport", "server"]

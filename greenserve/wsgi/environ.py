@@ -15,7 +15,7 @@ from urllib.parse import unquote_to_bytes
 from greenserve.http.fields import Fields
 from greenserve.http.head import RequestHead
 from greenserve.version import VERSION
-from greenserve.wsgi.response import FileWrapper
+from greenserve.wsgi.file_wrapper import FileWrapper
 
 Environ: TypeAlias = dict[str, Any]
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from greenserve.errors import InvalidResponse
 from greenserve.http.head import RequestHead
 from greenserve.http.response import LAST_CHUNK, CheckedHeaders, Framing, ResponseHead, check_switch, checked, chunk
-from greenserve.wsgi.response import FileWrapper
+from greenserve.wsgi.file_wrapper import FileWrapper
 from greenserve.wsgi.transport import Transport
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]

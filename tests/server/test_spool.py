@@ -14,7 +14,7 @@ from greenserve.server import service as service_module
 from greenserve.server import spool as module
 from greenserve.server.accesslog import CallLog
 from greenserve.server.spool import ALL_IN_MEMORY, IN_MEMORY, Budget, NoRoom, Spool
-from greenserve.wsgi.input import Input
+from greenserve.wsgi.body_reader import BodyReader
 from tests.server.live import Client, hello, serving
 
 CHUNKED = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -37,7 +37,7 @@ def test_what_is_written_is_read(budget, size, piece):
     spool.complete()
     assert spool.size == budget.held == size
     assert budget.in_memory == (size if size <= IN_MEMORY else 0)
-    assert Input(spool).read() == data[:size]
+    assert BodyReader(spool).read() == data[:size]
     spool.close()
     spool.close()
     assert (budget.held, budget.in_memory) == (0, 0)
@@ -80,7 +80,7 @@ def test_when_memory_is_used_up_small_bodies_go_to_files_too(budget):
     spool.write(b"y" * 10)
     assert budget.in_memory == ALL_IN_MEMORY - 10
     spool.complete()
-    assert Input(spool).read() == b"x" * 10 + b"y" * 10
+    assert BodyReader(spool).read() == b"x" * 10 + b"y" * 10
     spool.close()
 
 

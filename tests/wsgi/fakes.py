@@ -8,7 +8,7 @@ from typing import Any
 from greenserve.http.limits import Limits
 from greenserve.http.request import Inbound
 from greenserve.wsgi import EnvironTemplate, Exchange
-from greenserve.wsgi.input import EMPTY, Input
+from greenserve.wsgi.body_reader import EMPTY, BodyReader
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
@@ -73,6 +73,8 @@ def call(application: Any, request: Any = None, wire: Wire | None = None) -> tup
     exchange = Exchange(wire, request)
     wire.keep_alive = request.keep_alive
     has_body = request.content_length or request.chunked
-    environ = EnvironTemplate("127.0.0.1", "8000").build(request, "127.0.0.9", "5", Input(wire) if has_body else EMPTY)
+    environ = EnvironTemplate("127.0.0.1", "8000").build(
+        request, "127.0.0.9", "5", BodyReader(wire) if has_body else EMPTY
+    )
     exchange.run(application, environ)
     return wire, exchange

@@ -6,7 +6,7 @@ import io
 import sys
 
 from greenserve.wsgi import EnvironTemplate
-from greenserve.wsgi.input import EMPTY
+from greenserve.wsgi.body_reader import EMPTY
 from tests.wsgi.fakes import get, head_of
 
 TEMPLATE = EnvironTemplate("127.0.0.1", "8000")

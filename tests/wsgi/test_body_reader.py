@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.errors import ClientDisconnected
-from greenserve.wsgi.input import EMPTY, Input
+from greenserve.wsgi.body_reader import EMPTY, BodyReader
 from tests.wsgi.fakes import Pieces
 
 CALLS = st.one_of(
@@ -26,20 +26,20 @@ def do(file, name, argument):
 
 @given(st.lists(st.sampled_from([b"a", b"\n", b"bc\nd", b"efg", b"\n\n"]), max_size=10), st.lists(CALLS, max_size=12))
 def test_any_calls_give_what_a_file_gives(pieces, calls):
-    body, file = Input(Pieces(*pieces)), BytesIO(b"".join(pieces))
+    body, file = BodyReader(Pieces(*pieces)), BytesIO(b"".join(pieces))
     for name, argument in calls:
         assert do(body, name, argument) == do(file, name, argument)
 
 
 @given(st.lists(st.binary(min_size=1, max_size=5), max_size=6))
 def test_reading_to_the_end_gives_everything(pieces):
-    assert Input(Pieces(*pieces)).read() == b"".join(pieces)
-    assert b"".join(Input(Pieces(*pieces))) == b"".join(pieces)
+    assert BodyReader(Pieces(*pieces)).read() == b"".join(pieces)
+    assert b"".join(BodyReader(Pieces(*pieces))) == b"".join(pieces)
 
 
 def test_nothing_is_read_before_the_application_asks():
     source = Pieces(b"one", b"two")
-    body = Input(source)
+    body = BodyReader(source)
     assert len(source.pieces) == 2
     assert body.read(2) == b"on"
     assert len(source.pieces) == 1
@@ -47,7 +47,7 @@ def test_nothing_is_read_before_the_application_asks():
 
 def test_read1_does_not_wait_for_more_than_has_come():
     source = Pieces(b"one", b"two")
-    body = Input(source)
+    body = BodyReader(source)
     assert body.read1() == b"one"
     assert len(source.pieces) == 1
     assert body.read1(1) == b"t"
@@ -57,15 +57,15 @@ def test_read1_does_not_wait_for_more_than_has_come():
 
 def test_readinto_fills_a_buffer():
     buffer = bytearray(4)
-    body = Input(Pieces(b"abcdef"))
+    body = BodyReader(Pieces(b"abcdef"))
     assert body.readinto(buffer) == 4
     assert bytes(buffer) == b"abcd"
     assert body.readinto(buffer) == 2
 
 
 def test_io_wrappers_take_it():
-    assert TextIOWrapper(Input(Pieces("grün\nzwei".encode())), "utf-8").readlines() == ["grün\n", "zwei"]
-    reader = BufferedReader(Input(Pieces(b"ab", b"cd")))
+    assert TextIOWrapper(BodyReader(Pieces("grün\nzwei".encode())), "utf-8").readlines() == ["grün\n", "zwei"]
+    reader = BufferedReader(BodyReader(Pieces(b"ab", b"cd")))
     assert reader.read() == b"abcd"
     reader.close()
 
@@ -76,7 +76,7 @@ def test_an_error_of_the_peer_reaches_the_application():
             raise ClientDisconnected("gone")
 
     with pytest.raises(ConnectionError):
-        Input(Broken()).read()
+        BodyReader(Broken()).read()
 
 
 def test_the_empty_body_is_always_at_its_end():
@@ -86,7 +86,7 @@ def test_the_empty_body_is_always_at_its_end():
 
 def test_a_read_asks_for_no_piece_that_it_does_not_need():
     source = Pieces(b"ab", b"cd", b"ef")
-    body = Input(source)
+    body = BodyReader(source)
     assert body.read(1) == b"a"
     assert body.read(1) == b"b"  # all that has come
     assert body.read(2) == b"cd"  # exactly a piece
@@ -97,7 +97,7 @@ def test_a_read_asks_for_no_piece_that_it_does_not_need():
 
 
 def test_after_the_request_a_body_is_closed_also_when_it_was_read_to_its_end():
-    body = Input(Pieces(b"all"))
+    body = BodyReader(Pieces(b"all"))
     assert body.read() == b"all"
     assert body.read() == b""
     body.release()
@@ -113,7 +113,7 @@ def test_after_the_request_a_body_holds_nothing_of_its_connection():
             pass
 
     source = Source(b"a")
-    body = Input(source, source.give_way)
+    body = BodyReader(source, source.give_way)
     body.release()
     gone = weakref.ref(source)
     del source
@@ -134,29 +134,29 @@ def test_after_the_request_a_body_holds_nothing_of_its_connection():
 )
 def test_small_reads_from_a_large_piece_cost_its_bytes_once(line, size, read):
     """A copy or a search of the rest with each read would take many minutes."""
-    body = Input(Pieces(line * (size // len(line))))
+    body = BodyReader(Pieces(line * (size // len(line))))
     got = 0
     while part := read(body):
         got += len(part)
     assert got == size
 
 
-@pytest.mark.parametrize("read", [Input.read, Input.read1, lambda body: body.read(1000)])
+@pytest.mark.parametrize("read", [BodyReader.read, BodyReader.read1, lambda body: body.read(1000)])
 def test_a_piece_that_is_read_as_a_whole_is_not_copied(read):
     piece = b"x" * 1000
-    assert read(Input(Pieces(piece))) is piece
+    assert read(BodyReader(Pieces(piece))) is piece
 
 
 def test_many_reads_from_one_piece_give_way_now_and_then():
     ways_given = []
-    body = Input(Pieces(b"a\n" * 1000), lambda: ways_given.append(1))
+    body = BodyReader(Pieces(b"a\n" * 1000), lambda: ways_given.append(1))
     assert len(list(body)) == 1000
     assert 10 <= len(ways_given) <= 100
 
 
 def test_what_another_green_thread_reads_meanwhile_is_not_read_twice():
     others = []
-    body = Input(Pieces(b"".join(b"%d\n" % i for i in range(500))), lambda: others.append(body.readline()))
+    body = BodyReader(Pieces(b"".join(b"%d\n" % i for i in range(500))), lambda: others.append(body.readline()))
     own = list(body)
     assert others
     assert sorted([*own, *others], key=int) == [b"%d\n" % i for i in range(500)]

@@ -28,7 +28,7 @@ def _keep_on() -> None:
     """Do not give way."""
 
 
-class Input:
+class BodyReader:
     """A request's body. Every read waits for what it needs, and no more; errors of the peer are raised to the
     application. give_way: called now and then, to let others run when this turn is over.
 
@@ -169,5 +169,5 @@ class _NoBody:
 
 
 # Most requests have no body: they share one file, which keeps no state because it never holds a byte.
-EMPTY = Input(_NoBody())
+EMPTY = BodyReader(_NoBody())
 EMPTY.read()
