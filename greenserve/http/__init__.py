@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+from .body_writer import BodyWriter, ChunkedWriter, CloseWriter, LengthWriter
 from .fields import Fields
 from .head import RequestHead
 from .limits import Limits
 from .request import CLOSED, NEED_DATA, EndOfMessage, Event, Inbound, Signal, State
-from .response import CONTINUE, LAST_CHUNK, Framing, ResponseHead, chunk, error_response, response_head
+from .response import CONTINUE, ResponseHead, error_response, response_head
 
 __all__ = [
     "CLOSED",
     "CONTINUE",
-    "LAST_CHUNK",
     "NEED_DATA",
+    "BodyWriter",
+    "ChunkedWriter",
+    "CloseWriter",
     "EndOfMessage",
     "Event",
     "Fields",
-    "Framing",
     "Inbound",
+    "LengthWriter",
     "Limits",
     "RequestHead",
     "ResponseHead",
     "Signal",
     "State",
-    "chunk",
     "error_response",
     "response_head",
 ]

@@ -1,4 +1,4 @@
-"""The outbound side: status line, header section and framing of a response.
+"""The outbound side: status line and header section of a response; body_writer.py frames what follows.
 
 Pure functions on text and bytes. What an application sends again and again is checked once: a section that passed is
 kept, bounded, with the heads made of it; only the date is new each second.
@@ -7,28 +7,17 @@ kept, bounded, with the heads made of it; only the date is new each second.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from enum import Enum
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
 from greenserve.errors import InvalidResponse
 
+from .body_writer import BodyWriter, choose_framing
 from .grammar import DIGITS, FIELD_NAME, FIELD_VALUE, STATUS
-
-
-class Framing(Enum):
-    """How the peer learns where the body ends (RFC 9112 §6.3)."""
-
-    LENGTH = "Content-Length"
-    CHUNKED = "chunked transfer coding"
-    CLOSE = "the connection closes"
-    NONE = "there is no body"
-
 
 Headers = list[tuple[str, str]]
 
-LAST_CHUNK: Final = b"0\r\n\r\n"
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 # The worst case is 512 sections of 2 KiB, with 8 heads each.
@@ -51,20 +40,24 @@ _UPGRADING: Final = frozenset((101, 426))
 class ResponseHead:
     """The head of one response; immutable and shared.
 
-    data: status line to blank line. framing: how to send the body. length: bytes that must follow, None unless framing
-    is LENGTH. keep_alive: whether the connection survives this response.
+    data: status line to blank line. framing: how to send the body. length: octets that must follow, None where the head
+    does not say. keep_alive: whether the connection survives this response.
     """
 
     __slots__ = ("data", "framing", "keep_alive", "length")
 
-    def __init__(self, data: bytes, framing: Framing, length: int | None, *, keep_alive: bool) -> None:
+    def __init__(self, data: bytes, framing: type[BodyWriter], length: int | None, *, keep_alive: bool) -> None:
         self.data = data
         self.framing = framing
         self.length = length
         self.keep_alive = keep_alive
 
+    def body_writer(self) -> BodyWriter:
+        """What frames the body of one such response."""
+        return self.framing(self.length)
+
     def __repr__(self) -> str:
-        return f"<ResponseHead {self.data[:60]!r} {self.framing.name} keep_alive={self.keep_alive}>"
+        return f"<ResponseHead {self.data[:60]!r} {self.framing.__name__} keep_alive={self.keep_alive}>"
 
 
 _MadeKey = tuple[bool, str, bool, int | None]
@@ -151,8 +144,10 @@ def check_switch(section: CheckedHeaders, offered: tuple[str, ...]) -> None:
 def _frame(section: CheckedHeaders, key: _MadeKey, date: bytes | None) -> ResponseHead:
     """Add Date, framing and Connection (RFC 9112 §6 and §9)."""
     to_head, http_version, keep_alive, body_length = key
-    framing, line, length = _framing(section, to_head, http_version, body_length)
-    keep_alive = keep_alive and not section.close and framing is not Framing.CLOSE
+    framing, line, length = choose_framing(
+        section.code, section.length, body_length, to_head=to_head, http_version=http_version
+    )
+    keep_alive = keep_alive and not section.close and not framing.ends_by_close
     data = section.lines if section.dated or date is None else b"%bDate: %b\r\n" % (section.lines, date)
     if section.code == 101:
         keep_alive = False  # the connection may live on, but with another protocol
@@ -171,39 +166,6 @@ def _connection_line(section: CheckedHeaders, *, keep_alive: bool, http_version:
     elif http_version == "1.0":
         options.append(b"keep-alive")
     return b"Connection: %b\r\n" % b", ".join(options)
-
-
-def _framing(
-    section: CheckedHeaders, to_head: bool, http_version: str, body_length: int | None
-) -> tuple[Framing, bytes, int | None]:
-    """Return the framing, its header line if the application did not send it, and the length that must follow."""
-    length = section.length
-    if section.code in {101, 204, 304}:
-        return Framing.NONE, b"", None  # _check has dropped a Content-Length where it is forbidden
-    if section.code == 205:
-        if length or body_length:
-            raise InvalidResponse("205 must not have a body")  # RFC 9110 §15.3.6
-        body_length = 0
-    if to_head:
-        return Framing.NONE, _framing_line_to_head(length, http_version, body_length), None
-    if length is not None:
-        if body_length is not None and body_length != length:
-            raise InvalidResponse(f"Content-Length says {length}, but the body has {body_length} bytes")
-        return Framing.LENGTH, b"", length
-    if body_length is not None:
-        return Framing.LENGTH, b"Content-Length: %d\r\n" % body_length, body_length
-    if http_version == "1.0":
-        return Framing.CLOSE, b"", None
-    return Framing.CHUNKED, b"Transfer-Encoding: chunked\r\n", None
-
-
-def _framing_line_to_head(length: int | None, http_version: str, body_length: int | None) -> bytes:
-    """What GET would say, as far as it is known (RFC 9110 §9.3.2); an empty body says nothing about that of GET."""
-    if length is not None or body_length == 0:
-        return b""
-    if body_length is not None:
-        return b"Content-Length: %d\r\n" % body_length
-    return b"Transfer-Encoding: chunked\r\n" if http_version == "1.1" else b""
 
 
 def _check(status: str, headers: Headers) -> CheckedHeaders:
@@ -322,11 +284,6 @@ def _admit_connection(section: CheckedHeaders, value: str) -> None:
             raise InvalidResponse(f'the application may set Connection to "close" only, not to {value[:100]!r}')
 
 
-def chunk(data: bytes) -> bytes:
-    """Return `data` as one chunk (RFC 9112 §7.1); b"" for no data, because a chunk of size 0 would end the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
-
-
 def error_response(
     status: int, detail: str, *, method: str = "GET", date: bytes | None = None, headers: Sequence[tuple[str, str]] = ()
 ) -> bytes:
@@ -346,7 +303,7 @@ def error_response(
     if not any(name.lower() == "content-type" for name, _ in given):
         section = checked(line, [("Content-Type", "text/plain; charset=utf-8"), *given])
     head = section.head(method == "HEAD", "1.1", False, len(body), date)
-    return head.data + (body if head.framing is Framing.LENGTH else b"")
+    return head.data + head.body_writer().write(body)
 
 
 def status_line(status: int) -> str:

@@ -19,7 +19,7 @@ from greenserve.http.response import error_response
 from greenserve.hub.carried import drop as drop_carried
 from greenserve.server.wire import Phase
 from greenserve.server.workers import Killed
-from greenserve.wsgi.gateway import Exchange, Stage
+from greenserve.wsgi.gateway import Gateway, ResponseState
 
 logger = logging.getLogger("greenserve.server")
 
@@ -27,26 +27,25 @@ CLIENT_CLOSED = "499"  # in the access log: the client left before it was answer
 _BREAKS_THE_RULES = "the application's response breaks the rules; the server's log says which"
 
 
-class RequestCycle(Exchange):
+class RequestCycle(Gateway):
     """What is known of one request while it is served. `ended`: the application is done with it."""
 
     __slots__ = ("cut", "ended", "started")
 
-    _transport: Any  # the connection
     cut: bool  # our side is shut, since a piece was not sent to its end
     ended: bool
     started: float  # for the access log
 
     def __repr__(self) -> str:
-        return f"<RequestCycle {self._transport.request_line} from {self._transport.peer}>"
+        return f"<RequestCycle {self.connection.request_line} from {self.connection.peer}>"
 
     def fail(self, error: BaseException) -> None:
         """An error has come up through `serve` after all."""
-        self._transport.fail(error)
+        self.connection.fail(error)
 
     def serve(self, environ: dict[str, Any]) -> None:
         """Call the application and answer, in a worker. Raises nothing."""
-        connection, request = self._transport, self._request
+        connection, request = self.connection, self.request
         host, worker = connection.host, connection.worker
         self.ended = self.cut = False
         if host.access_log is not None:
@@ -71,11 +70,11 @@ class RequestCycle(Exchange):
         """Write the access log's line once the application has ended and the client has taken the response, or has
         left.
         """
-        connection = self._transport
+        connection = self.connection
         log = connection.host.access_log
         if log is None or not self.ended or connection.transport.buffer is not None:
             return
-        if self.stage is Stage.NOTHING or self.stage is Stage.HEAD_KNOWN:
+        if self.state is ResponseState.NOTHING or self.state is ResponseState.HEAD_KNOWN:
             self.status = CLIENT_CLOSED
         answer = self if connection.owner is None else connection.owner
         log.write(connection, answer, connection.host.hub.clock() - self.started)
@@ -84,7 +83,7 @@ class RequestCycle(Exchange):
 
     def _answer_error(self, error: BaseException) -> None:
         """Answer it; the peer's mistakes, in its body or the handshake, come up here too."""
-        connection = self._transport
+        connection = self.connection
         if connection.host.hub.closed:
             connection.close()
         elif isinstance(error, Killed):
@@ -110,26 +109,26 @@ class RequestCycle(Exchange):
 
     def _fail(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         """An error page where nothing has been sent yet; else an end that shows that a part is missing."""
-        connection = self._transport
+        connection = self.connection
         if connection.phase is Phase.CLOSED:
             return
         if connection.phase is Phase.UPGRADED:
             if connection.owner is not None:
-                self.status, self.sent, self.stage = connection.owner.status, connection.owner.sent, Stage.DONE
+                self.status, self.sent, self.state = connection.owner.status, connection.owner.sent, ResponseState.DONE
             connection.close()
         elif self.is_whole:
-            self.stage = Stage.DONE
-        elif self.stage is Stage.BODY:
+            self.state = ResponseState.DONE
+        elif self.state is ResponseState.BODY:
             self.cut_off()
         else:
             connection.keep_alive = False
-            method, date = self._request.method, connection.host.date
+            method, date = self.request.method, connection.host.date
             try:
                 answer = error_response(status, why, method=method, date=date, headers=headers)
             except InvalidResponse as error:
                 logger.error("%s: the application's refusal breaks the rules: %s", connection.request_line, error)
                 answer = error_response(500, _BREAKS_THE_RULES, method=method, date=date)
-            self.status, self.stage = answer[9:].partition(b"\r\n")[0].decode("latin-1"), Stage.DONE
+            self.status, self.state = answer[9:].partition(b"\r\n")[0].decode("latin-1"), ResponseState.DONE
             try:
                 connection.finish(answer)
             except ClientDisconnected:
@@ -142,6 +141,6 @@ class RequestCycle(Exchange):
         may arrive; where the close is the framing, only a reset can tell.
         """
         if self.ends_by_close:
-            self._transport.abort()
+            self.connection.abort()
         else:
-            self._transport.keep_alive = False
+            self.connection.keep_alive = False

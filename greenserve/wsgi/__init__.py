@@ -1,4 +1,4 @@
-"""PEP 3333: what stands between a connection and the application. No socket here: bytes go through a `Transport`.
+"""PEP 3333: what stands between a connection and the application. No socket here: bytes go through the connection.
 
 `greenserve.wsgi.server(sock, app)` is found here because Eventlet's programs look for it here; nothing in here uses it.
 """
@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.file_wrapper import FileWrapper
-from greenserve.wsgi.gateway import Exchange
-from greenserve.wsgi.transport import Transport
+from greenserve.wsgi.gateway import Gateway
 
-__all__ = ["EnvironTemplate", "Exchange", "FileWrapper", "Transport", "server"]
+__all__ = ["EnvironTemplate", "FileWrapper", "Gateway", "server"]
 
 if TYPE_CHECKING:
     from greenserve.compat.eventlet import server

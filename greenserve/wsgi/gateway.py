@@ -1,7 +1,9 @@
-"""One request and its response: calls the application as PEP 3333 says.
+"""Between a connection and the application, for one request: calls the application as PEP 3333 says.
 
-Invariant: the head leaves with the first piece of the body, in one send; before that everything can still be replaced
-(start_response with exc_info, an error page), afterwards nothing. `Stage` says where the response is.
+No socket here: the connection is a narrow Protocol. Invariant: the head leaves with the first piece of the body, in one
+send; before that everything can still be replaced (start_response with exc_info, an error page), afterwards nothing.
+`ResponseState` says where the response is; how its body is framed, and that it is what the head promises, is the body
+writer's (http/body_writer.py).
 """
 
 from __future__ import annotations
@@ -9,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from enum import Enum
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from greenserve.errors import InvalidResponse
+from greenserve.http.body_writer import BodyWriter, LengthWriter
 from greenserve.http.head import RequestHead
-from greenserve.http.response import LAST_CHUNK, CheckedHeaders, Framing, ResponseHead, check_switch, checked, chunk
+from greenserve.http.response import CheckedHeaders, ResponseHead, check_switch, checked
 from greenserve.wsgi.file_wrapper import FileWrapper
-from greenserve.wsgi.transport import Transport
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 Application: TypeAlias = Callable[[dict[str, Any], Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
@@ -25,7 +27,7 @@ _NO_PIECES = frozenset({str, bytes, bytearray, memoryview, dict})  # they iterat
 COPY_LIMIT = 65536  # bytes: head and body are joined up to here; a larger body is sent by itself, uncopied
 
 
-class Stage(Enum):
+class ResponseState(Enum):
     """Where a response is."""
 
     NOTHING = "nothing"  # start_response has not been called
@@ -35,25 +37,62 @@ class Stage(Enum):
 
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
-_NONE, _CHUNKED, _LENGTH, _CLOSE = Framing.NONE, Framing.CHUNKED, Framing.LENGTH, Framing.CLOSE
-_NOTHING, _HEAD_KNOWN, _BODY, _DONE = Stage.NOTHING, Stage.HEAD_KNOWN, Stage.BODY, Stage.DONE
+_NOTHING, _HEAD_KNOWN, _BODY, _DONE = ResponseState
 
 
-class Exchange:
-    """One request and its response."""
+class Dated(Protocol):
+    """Knows the time as messages carry it."""
 
-    __slots__ = ("_checked", "_framing", "_overrun", "_request", "_room", "_transport", "sent", "stage", "status")
+    date: bytes  # the Date field's value of this second (RFC 9110 §6.6.1); the same object while the second lasts
+
+
+class Connection(Protocol):
+    """What a gateway needs of the client's connection."""
+
+    keep_alive: bool  # whether another request may follow; cleared when the response makes that impossible
+
+    @property
+    def host(self) -> Dated:
+        """The server."""
+
+    def send(self, data: bytes) -> None:
+        """Send all of `data`, and let others run from time to time. Raises ClientDisconnected."""
+
+    def finish(self, data: bytes) -> None:
+        """Send the end of a response; what the client does not take at once may go out later. Raises
+        ClientDisconnected.
+        """
+
+    def finish_large(self, head: bytes, body: bytes) -> None:
+        """`finish` a whole response whose body is not worth a copy."""
+
+    def finish_file(self, fd: int, offset: int, count: int) -> None:
+        """`finish` with `count` bytes of the regular file `fd` from `offset`; the file may be closed afterwards."""
+
+    def give_way(self) -> None:
+        """Let others run when this turn is over."""
+
+    def settle_body(self) -> bool:
+        """The response begins: say whether what the application leaves of the request's body can be skipped, so that
+        the connection can be kept.
+        """
+
+
+class Gateway:
+    """Takes one request to the application, and its response back."""
+
+    __slots__ = ("_checked", "_writer", "connection", "request", "sent", "state", "status")
 
     _checked: CheckedHeaders  # what start_response was given
-    _framing: Framing
-    _room: int | None  # bytes of body that the declared length still allows
+    status: str
 
-    def __init__(self, transport: Transport, request: RequestHead) -> None:
-        self._transport = transport
-        self._request = request
-        self._overrun = 0  # bytes that the application gave beyond Content-Length
-        self.stage = _NOTHING
+    def __init__(self, connection: Connection, request: RequestHead) -> None:
+        # Any: the server's cycle, which is made of this, needs more of it.
+        self.connection: Any = connection
+        self.request = request
+        self.state = _NOTHING
         self.sent = 0  # bytes of body
+        self._writer: BodyWriter | None = None  # None, too, for a body that is sent in one piece with the head
 
     def run(self, application: Application, environ: dict[str, Any]) -> None:
         """Call the application and send what it answers. Raises what it raises, InvalidResponse, ClientDisconnected.
@@ -66,7 +105,7 @@ class Exchange:
             self._send_whole(result)  # type: ignore[arg-type]  # a list or a tuple, as just asked
             return
         try:
-            if type(result) is FileWrapper and self.stage is _HEAD_KNOWN:  # a subclass may have its own idea of blocks
+            if type(result) is FileWrapper and self.state is _HEAD_KNOWN:  # a subclass may have its own idea of blocks
                 self._send_file(result)
             elif kind in _NO_PIECES or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
                 raise _not_iterable(result)
@@ -84,39 +123,39 @@ class Exchange:
         """PEP 3333's start_response. Raises InvalidResponse for what cannot be sent, at once, where the mistake is."""
         if exc_info is not None:
             try:
-                if self.stage is _BODY or self.stage is _DONE:
+                if self.state is _BODY or self.state is _DONE:
                     raise exc_info[1].with_traceback(exc_info[2])
             finally:
                 exc_info = None  # PEP 3333: no cycle through the traceback's frames
-        elif self.stage is not _NOTHING:
+        elif self.state is not _NOTHING:
             raise InvalidResponse("start_response was called a second time without exc_info (PEP 3333)")
         self._checked = given = checked(status, headers)
         self.status = given.status
-        self.stage = _HEAD_KNOWN
+        self.state = _HEAD_KNOWN
         return self.write
 
     @property
     def is_whole(self) -> bool:
-        """Whether all of the response that its head promises has been given to the transport."""
-        return self.stage is _DONE or (self.stage is _BODY and (self._framing is _NONE or self._room == 0))
+        """Whether all of the response that its head promises has been given to the connection."""
+        return self.state is _DONE or (self._writer is not None and self._writer.is_whole)
 
     @property
     def ends_by_close(self) -> bool:
         """Whether the end of the connection is what ends the body, so that a client takes a part for the whole."""
-        return self._framing is _CLOSE
+        return self._writer is not None and self._writer.ends_by_close
 
     def write(self, data: bytes) -> None:
         """PEP 3333's write callable: sends at once."""
         if not isinstance(data, bytes):
             raise _not_bytes(data)
-        if self.stage is _HEAD_KNOWN:
+        if self.state is _HEAD_KNOWN:
             self._send_head(self._make_head(None), data)
-        elif self.stage is _DONE:
+        elif self.state is _DONE:
             raise InvalidResponse("the response is over: write() was called too late")
         elif data:
             self._send_body(data)
         else:
-            self._transport.give_way()
+            self.connection.give_way()
 
     def _send_whole(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
         """A body that is there as a whole: its length is known, and head and body leave together."""
@@ -124,19 +163,19 @@ class Exchange:
         if not isinstance(body, bytes):
             raise _not_bytes(body)
         size = len(body)
-        if self.stage is _HEAD_KNOWN:
+        if self.state is _HEAD_KNOWN:
             head = self._make_head(size)
-            if head.length == size:  # so its framing is LENGTH: most responses are like this
-                self.stage, self._framing, self._room = _BODY, _LENGTH, size
+            if head.length == size:  # so its framing is Content-Length: most responses are like this
+                self.state = _BODY
                 self.sent = size
                 if size <= COPY_LIMIT:
-                    self._transport.finish(head.data + body)
+                    self.connection.finish(head.data + body)
                 else:
-                    self._transport.finish_large(head.data, body)
-                self.stage = _DONE
+                    self.connection.finish_large(head.data, body)
+                self.state = _DONE
                 return
             self._send_head(head, body)
-        elif self.stage is _NOTHING:
+        elif self.state is _NOTHING:
             raise _no_start_response()
         elif body:
             self._send_body(body)
@@ -148,81 +187,57 @@ class Exchange:
             if not isinstance(piece, bytes):
                 raise _not_bytes(piece)
             if not piece:  # PEP 3333: "not ready yet"
-                self._transport.give_way()
-                continue
-            if self.stage is _BODY:
-                if self._framing is _NONE:
-                    return  # HEAD, 204, 304: nothing of it may be sent, so it need not be made
+                self.connection.give_way()
+            elif self.state is _BODY:
+                if self._writer is not None and self._writer.bodyless:
+                    return  # nothing of it may be sent, so it need not be made
                 self._send_body(piece)
-            elif self.stage is _HEAD_KNOWN:
+            elif self.state is _HEAD_KNOWN:
                 self._send_head(self._make_head(None), piece)
             else:
                 raise _no_start_response()
 
     def _make_head(self, length: int | None) -> ResponseHead:
         """The head to send; `length`: of the whole body, where that is known."""
-        transport, request = self._transport, self._request
-        keep_alive = transport.keep_alive
-        if (request.content_length or request.chunked) and not transport.settle_body():
+        connection, request = self.connection, self.request
+        keep_alive = connection.keep_alive
+        if (request.content_length or request.chunked) and not connection.settle_body():
             keep_alive = False
         given = self._checked
         if given.code == 101:
             check_switch(given, request.fields.upgrade)
         if given.length is not None:
-            length = given.length  # what was promised counts; `_send_body` and `_finish` hold the application to it
-        head = given.head(request.method == "HEAD", request.http_version, keep_alive, length, transport.host.date)
-        transport.keep_alive = head.keep_alive
+            length = given.length  # what was promised counts, and the body writer holds the application to it
+        head = given.head(request.method == "HEAD", request.http_version, keep_alive, length, connection.host.date)
+        connection.keep_alive = head.keep_alive
         return head
 
     def _send_head(self, head: ResponseHead, body: bytes) -> None:
         """Send the head together with the first piece of the body."""
-        transport = self._transport
-        self.stage = _BODY
-        self._framing = framing = head.framing
-        self._room = room = head.length
-        if framing is _NONE or not body:
-            transport.send(head.data)
-            return
-        if room is not None:
-            body = self._cut(body, room)
-            self._room = room - len(body)
-        elif framing is _CHUNKED:
-            self.sent += len(body)
-            transport.send(head.data + chunk(body))
-            return
-        self.sent += len(body)
-        if room is not None and not self._room:
-            if len(body) <= COPY_LIMIT:
-                transport.finish(head.data + body)
+        connection = self.connection
+        self.state = _BODY
+        self._writer = writer = head.body_writer()
+        framed = writer.write(body) if body else b""
+        self.sent = writer.sent
+        if framed and writer.is_whole:
+            if len(framed) <= COPY_LIMIT:
+                connection.finish(head.data + framed)
             else:
-                transport.finish_large(head.data, body)
-            return
-        if len(body) <= COPY_LIMIT:
-            transport.send(head.data + body)
+                connection.finish_large(head.data, framed)
+        elif len(framed) <= COPY_LIMIT:
+            connection.send(head.data + framed)
         else:
-            transport.send(head.data)
-            transport.send(body)
+            connection.send(head.data)
+            connection.send(framed)
 
     def _send_body(self, data: bytes) -> None:
-        framing = self._framing
-        if framing is _NONE:
-            return
-        if framing is _CHUNKED:
-            self.sent += len(data)
-            self._transport.send(chunk(data))
-            return
-        room = self._room
-        if room is not None:
-            data = self._cut(data, room)
-            self._room = room - len(data)
-            self.sent += len(data)
-            if self._room:
-                self._transport.send(data)
-            elif data:
-                self._transport.finish(data)
-            return
-        self.sent += len(data)
-        self._transport.send(data)
+        writer = self._writer
+        if writer is None:
+            raise InvalidResponse("the response is over: its body was sent as a whole")
+        framed = writer.write(data)
+        self.sent = writer.sent
+        if framed:
+            (self.connection.finish if writer.is_whole else self.connection.send)(framed)
 
     def _send_file(self, wrapper: FileWrapper) -> None:
         regular = wrapper.regular_file()
@@ -231,37 +246,29 @@ class Exchange:
             return
         fd, offset, length = regular
         self._send_head(self._make_head(length), b"")
-        if self._framing is _NONE:
-            return
-        count = length if self._room is None else min(length, self._room)
-        self.sent += count
-        self._transport.finish_file(fd, offset, count)
-        if self._room is not None:
-            self._room -= count
+        writer = self._writer
+        if isinstance(writer, LengthWriter):  # else it is bodyless
+            count = writer.write_file(length)
+            self.sent = writer.sent
+            self.connection.finish_file(fd, offset, count)
+            writer.skip(count)
 
     def _finish(self) -> None:
         """The application has given all that it will give."""
-        if self.stage is _HEAD_KNOWN:
+        if self.state is _HEAD_KNOWN:
             self._send_head(self._make_head(0), b"")
-        elif self.stage is _NOTHING:
+        writer = self._writer
+        if writer is None:
             raise _no_start_response()
-        self.stage = _DONE
-        if self._framing is _CHUNKED:
-            self._transport.finish(LAST_CHUNK)
-        elif self._framing is _LENGTH and self._room:
-            self._transport.keep_alive = False  # the client waits for bytes that never come: only the close can tell it
-            raise InvalidResponse(f"the body is {self._room} bytes shorter than its Content-Length")
-        if self._overrun:
-            raise InvalidResponse(
-                f"the body is {self._overrun} bytes longer than its Content-Length; they were not sent"
-            )
-
-    def _cut(self, data: bytes, room: int) -> bytes:
-        """What Content-Length still allows of `data`: the rest would be read as the next response (RFC 9112 §6.3), so
-        none of it leaves.
-        """
-        self._overrun += max(0, len(data) - room)
-        return data[:room]
+        self.state = _DONE
+        try:
+            end = writer.end()
+        except InvalidResponse:
+            if not writer.is_whole:  # the client waits for bytes that never come: only the close can tell it
+                self.connection.keep_alive = False
+            raise
+        if end:
+            self.connection.finish(end)
 
 
 def _join(pieces: Iterable[Any]) -> bytes:

@@ -10,12 +10,17 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from greenserve.errors import ProtocolError
-from greenserve.http import CLOSED, NEED_DATA, Inbound, Limits, RequestHead, chunk, response_head
+from greenserve.http import CLOSED, NEED_DATA, Inbound, Limits, RequestHead, response_head
 
 from .cases import ALL
 from .support import LIMITS, Begun, Closed, Message, Player, Refused, outlines, play
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+def chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
 
 # Octets that mean something somewhere in a head or between chunks.
 TELLING = st.sampled_from(
@@ -363,9 +368,8 @@ def test_every_response_head_is_what_h11_understands(status, headers, method, ve
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
     client.send(h11.EndOfMessage())
-    body = b"x" * (length or 0)
-    wire = {"LENGTH": body, "CHUNKED": chunk(b"abc") + b"0\r\n\r\n", "CLOSE": b"abc", "NONE": b""}[head.framing.name]
-    client.receive_data(head.data + wire)
+    writer, body = head.body_writer(), b"x" * length if length is not None else b"abc"
+    client.receive_data(head.data + (writer.write(body) if body else b"") + writer.end())
     response = client.next_event()
     assert (response.status_code, response.reason) == (code, status[4:].encode())
     got = [(name.decode(), value.decode("latin-1")) for name, value in response.headers]
@@ -374,17 +378,18 @@ def test_every_response_head_is_what_h11_understands(status, headers, method, ve
             assert (name.lower(), value) in got
     assert [name for name, _ in got].count("date") == 1
     assert [name for name, _ in got].count("server") == 1
-    if head.framing.name == "CLOSE":
+    if writer.ends_by_close:
         client.receive_data(b"")
     received = b""
     while type(event := client.next_event()) is h11.Data:
         received += event.data
     assert type(event) is h11.EndOfMessage
-    assert received == (b"" if head.framing.name == "NONE" else body if head.framing.name == "LENGTH" else b"abc")
-    assert head.length == (length if head.framing.name == "LENGTH" else None)
+    assert received == (b"" if writer.bodyless else body)
+    assert writer.sent == len(received)
+    assert head.length == (None if writer.bodyless else length)
     options = [value for name, value in got if name == "connection"]
     assert options == ([] if head.keep_alive and version == "1.1" else ["keep-alive"] if head.keep_alive else ["close"])
-    assert head.keep_alive == (keep_alive and head.framing.name != "CLOSE")
+    assert head.keep_alive == (keep_alive and not writer.ends_by_close)
 
 
 def test_closed_is_not_an_event_of_an_open_connection():

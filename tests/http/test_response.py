@@ -8,7 +8,14 @@ from http import HTTPStatus
 import pytest
 
 from greenserve.errors import InvalidResponse
-from greenserve.http import CONTINUE, LAST_CHUNK, Framing, chunk, error_response, response_head
+from greenserve.http import (
+    BodyWriter,
+    ChunkedWriter,
+    CloseWriter,
+    LengthWriter,
+    error_response,
+    response_head,
+)
 from greenserve.http import response as module
 from greenserve.http.response import check_switch, checked, status_line
 
@@ -44,7 +51,7 @@ def test_a_plain_response():
         "Date: Sun, 06 Nov 1994 08:49:37 GMT",
         "Content-Length: 5",
     ]
-    assert (head.framing, head.length, head.keep_alive) == (Framing.LENGTH, 5, True)
+    assert (head.framing, head.length, head.keep_alive) == (LengthWriter, 5, True)
     assert repr(head).startswith("<ResponseHead b'HTTP/1.1 200 OK")
 
 
@@ -56,18 +63,18 @@ def test_a_length_of_the_application_is_sent_once():
 
 def test_a_length_of_the_application_frames_a_body_of_unknown_length():
     head = make(headers=[("Content-Length", "7")], body_length=None)
-    assert (head.framing, head.length) == (Framing.LENGTH, 7)
+    assert (head.framing, head.length) == (LengthWriter, 7)
 
 
 def test_an_unknown_length_is_chunked():
     head = make(body_length=None)
-    assert (head.framing, head.length, head.keep_alive) == (Framing.CHUNKED, None, True)
+    assert (head.framing, head.length, head.keep_alive) == (ChunkedWriter, None, True)
     assert "Transfer-Encoding: chunked" in lines(head)
 
 
 def test_an_unknown_length_ends_an_http_1_0_connection():
     head = make(body_length=None, http_version="1.0")
-    assert (head.framing, head.keep_alive) == (Framing.CLOSE, False)
+    assert (head.framing, head.keep_alive) == (CloseWriter, False)
     assert "Connection: close" in lines(head)
     assert not any(line.startswith("Transfer-Encoding") for line in lines(head))
 
@@ -83,7 +90,7 @@ def test_keep_alive_is_said_to_http_1_0_and_close_to_both():
 @pytest.mark.parametrize("body_length", [None, 0, 5])
 def test_no_body_and_no_framing(status, body_length):
     head = make(status, body_length=body_length)
-    assert (head.framing, head.length, head.keep_alive) == (Framing.NONE, None, True)
+    assert (head.framing, head.length, head.keep_alive) == (BodyWriter, None, True)
     assert not any(line.startswith(("Content-Length", "Transfer-Encoding")) for line in lines(head))
 
 
@@ -95,7 +102,7 @@ def test_204_drops_a_length_and_304_keeps_it():
 def test_205_of_unknown_length_has_none():
     head = make("205 Reset Content", body_length=None)
     assert "Content-Length: 0" in lines(head)
-    assert (head.framing, head.length) == (Framing.LENGTH, 0)
+    assert (head.framing, head.length) == (LengthWriter, 0)
     assert not any(
         line.startswith("Transfer-Encoding") for line in lines(make("205 A", method="HEAD", body_length=None))
     )
@@ -124,7 +131,7 @@ def test_205_has_a_length_of_zero_and_nothing_else():
 )
 def test_head_says_what_get_would_and_has_no_body(headers, body_length, version, line):
     head = make(headers=headers, method="HEAD", body_length=body_length, http_version=version)
-    assert (head.framing, head.length, head.keep_alive) == (Framing.NONE, None, True)
+    assert (head.framing, head.length, head.keep_alive) == (BodyWriter, None, True)
     framing = [other for other in lines(head) if other.startswith(("Content-Length", "Transfer-Encoding"))]
     assert framing == ([line] if line else [])
 
@@ -157,7 +164,7 @@ def test_101_switches():
         "Date: Sun, 06 Nov 1994 08:49:37 GMT",
         "Connection: Upgrade",
     ]
-    assert (head.framing, head.keep_alive) == (Framing.NONE, False)  # no further request may be read from it
+    assert (head.framing, head.keep_alive) == (BodyWriter, False)  # no further request may be read from it
 
 
 @pytest.mark.parametrize("headers", [[("Connection", "Upgrade")], [("Upgrade", "websocket")], []])
@@ -337,13 +344,6 @@ def test_a_subclass_of_str_is_a_str():
         __slots__ = ()
 
     assert "X: a" in lines(make(Text("200 OK"), [(Text("X"), Text("a"))]))
-
-
-def test_chunks():
-    assert chunk(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"
-    assert chunk(b"") == b""
-    assert LAST_CHUNK == b"0\r\n\r\n"
-    assert CONTINUE == b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @pytest.mark.parametrize(

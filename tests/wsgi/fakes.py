@@ -7,7 +7,7 @@ from typing import Any
 
 from greenserve.http.limits import Limits
 from greenserve.http.request import Inbound
-from greenserve.wsgi import EnvironTemplate, Exchange
+from greenserve.wsgi import EnvironTemplate, Gateway
 from greenserve.wsgi.body_reader import EMPTY, BodyReader
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
@@ -24,7 +24,7 @@ class Pieces:
 
 
 class Wire(Pieces):
-    """A Transport that remembers each send."""
+    """A connection that remembers each send."""
 
     def __init__(self, *pieces: bytes, settled: bool = True) -> None:
         super().__init__(*pieces)
@@ -66,15 +66,15 @@ def get(path: str = "/", *, method: str = "GET", version: str = "1.1", headers: 
     return head_of(f"{method} {path} HTTP/{version}\r\nHost: example.com\r\n{headers}\r\n".encode("latin-1"))
 
 
-def call(application: Any, request: Any = None, wire: Wire | None = None) -> tuple[Wire, Exchange]:
-    """Run `application` for one request; returns what went over the wire, and the exchange."""
+def call(application: Any, request: Any = None, wire: Wire | None = None) -> tuple[Wire, Gateway]:
+    """Run `application` for one request; returns what went over the wire, and the gateway."""
     wire = wire if wire is not None else Wire()
     request = request if request is not None else get()
-    exchange = Exchange(wire, request)
+    gateway = Gateway(wire, request)
     wire.keep_alive = request.keep_alive
     has_body = request.content_length or request.chunked
     environ = EnvironTemplate("127.0.0.1", "8000").build(
         request, "127.0.0.9", "5", BodyReader(wire) if has_body else EMPTY
     )
-    exchange.run(application, environ)
-    return wire, exchange
+    gateway.run(application, environ)
+    return wire, gateway

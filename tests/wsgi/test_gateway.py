@@ -12,7 +12,7 @@ import pytest
 
 from greenserve.errors import InvalidResponse
 from greenserve.wsgi import FileWrapper
-from greenserve.wsgi.gateway import COPY_LIMIT, Stage
+from greenserve.wsgi.gateway import COPY_LIMIT, ResponseState
 from tests.wsgi.fakes import DATE, Wire, call, get, head_of
 
 PLAIN = [("Content-Type", "text/plain")]
@@ -35,13 +35,13 @@ def head_lines(wire):
 
 
 def test_head_and_body_leave_in_one_send():
-    wire, exchange = call(answering(b"hello"))
+    wire, gateway = call(answering(b"hello"))
     assert len(wire.sends) == 1
     assert wire.sends[0].startswith(b"HTTP/1.1 200 OK\r\n")
     assert wire.sends[0].endswith(b"\r\n\r\nhello")
     assert b"Content-Length: 5" in head_lines(wire)
     assert b"Date: " + DATE in head_lines(wire)
-    assert (exchange.sent, exchange.stage, exchange.status) == (5, Stage.DONE, "200 OK")
+    assert (gateway.sent, gateway.state, gateway.status) == (5, ResponseState.DONE, "200 OK")
 
 
 def test_a_list_of_pieces_has_a_known_length():
@@ -107,10 +107,10 @@ def test_an_empty_iterable_sends_its_head():
 
 
 def test_head_gets_the_head_of_get_and_no_body():
-    wire, exchange = call(answering(b"hello"), get(method="HEAD"))
+    wire, gateway = call(answering(b"hello"), get(method="HEAD"))
     assert b"Content-Length: 5" in head_lines(wire)
     assert body_of(wire) == b""
-    assert exchange.sent == 0
+    assert gateway.sent == 0
 
 
 def test_head_does_not_exhaust_a_generator_but_closes_it():
@@ -203,9 +203,9 @@ def test_exc_info_replaces_a_head_that_is_not_sent():
             start_response("500 Oops", PLAIN, sys.exc_info())
         return [b"sorry"]
 
-    wire, exchange = call(application)
+    wire, gateway = call(application)
     assert wire.sends[0].startswith(b"HTTP/1.1 500 Oops\r\n")
-    assert exchange.status == "500 Oops"
+    assert gateway.status == "500 Oops"
 
 
 def test_exc_info_is_raised_once_the_head_is_sent():
@@ -325,10 +325,10 @@ def test_a_file_goes_to_the_kernel():
             start_response("200 OK", PLAIN)
             return environ["wsgi.file_wrapper"](whole if environ["PATH_INFO"] == "/whole" else file)
 
-        wire, exchange = call(application)
+        wire, gateway = call(application)
         assert b"Content-Length: 7" in head_lines(wire)
         assert wire.files == [(number, 3, 7)]
-        assert exchange.sent == 7
+        assert gateway.sent == 7
         wire, _ = call(application, get("/whole"))
         assert wire.files[0][1:] == (0, os.stat(__file__).st_size)
         assert whole.closed
@@ -356,9 +356,9 @@ def test_a_file_sends_no_more_than_declared():
             start_response("206 Partial Content", [("Content-Length", "4"), ("Content-Range", "bytes 0-3/10")])
             return FileWrapper(file)
 
-        wire, exchange = call(application)
+        wire, gateway = call(application)
         assert wire.files[0][2] == 4
-        assert exchange.sent == 4
+        assert gateway.sent == 4
 
 
 def test_what_is_no_regular_file_is_read_in_blocks():
