@@ -24,8 +24,8 @@ _ONE_PROCESS = Instead(
 _CONCURRENCY = Instead("concurrency", "N", "a request in progress is a green thread, not a thread")
 _TLS = Instead(note="greenserve does not do TLS: put a proxy in front that does, such as nginx or Caddy")
 _RELOAD = Instead(
-    note='greenserve does not reload; `pip install watchfiles` and `watchfiles "greenserve APP"` starts it again at '
-    "each change"
+    note="greenserve does not reload; after `pip install watchfiles`, "
+    '`watchfiles --filter python "greenserve APP"` starts it again at each change'
 )
 _ONE_KIND = Instead(note="there is one kind of worker, of green threads: leave it out")
 _ONE_PROTOCOL = Instead(note="greenserve speaks HTTP/1.1 and WebSocket, and serves WSGI, by itself: leave it out")
@@ -40,7 +40,10 @@ _PROXIES = Instead(note="what a proxy says of the client is the application's to
 _PREFIX = Instead(note="mount the application under the prefix, e.g. by werkzeug's DispatcherMiddleware")
 _OWN_LOG = Instead(note="greenserve's own log goes to standard error, as the shell or the supervisor directs it")
 _LOGGING = Instead(note="greenserve logs by `logging`, through the logger greenserve: configure it in the application")
-_HEADERS = Instead(note="set header fields in the application or in the proxy; there is no Server field to leave out")
+_HEADERS = Instead(
+    note="set header fields in the application or in the proxy; the Server field is greenserve, without a version, "
+    "unless the application sets its own"
+)
 _BUFFERS = Instead(note="greenserve needs no tuning of its buffers and loops: leave it out")
 _STATIC = Instead(note="serve files by the proxy, or by the application, e.g. with WhiteNoise")
 _METRICS = Instead(note="greenserve does not export figures: leave it out")
