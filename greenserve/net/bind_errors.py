@@ -139,7 +139,7 @@ def _numeric(host: str) -> set[str]:
 
 
 def _collide(listening: str, wanted: set[str]) -> bool:
-    """A wildcard stands in the way of every address; `::` in that of IPv4 too (but for IPV6_V6ONLY: /proc hides it)."""
+    """A wildcard stands in the way of every address; `::` in that of IPv4 too (IPV6_V6ONLY: /proc hides it)."""
     if listening in wanted or listening == "::" or "::" in wanted:
         return True
     ipv4 = {each for each in wanted if ":" not in each}

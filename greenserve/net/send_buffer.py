@@ -33,7 +33,7 @@ class FileSlice:
         self.left = left
 
     def keep(self) -> None:
-        """Take a descriptor of its own, for its user closes the file. Raises OSError: there is none left."""
+        """Take a descriptor of its own: its user closes the file. Raises OSError: there is none left."""
         self._fd = os.dup(self._fd)
         self._kept = True
 

@@ -182,7 +182,7 @@ def _put(holder: Any, namespace: Any, name: str, value: Any) -> None:
 
 
 # Any object of the program's may be among the candidates: a proxy that asks what is not there, one whose `__dict__` is
-# no mapping, one that raises whatever it is asked. So nothing here runs a line of theirs: classes are read by `type`'s
+# not a mapping, one that raises at any access. So nothing here runs the program's code: classes are read by `type`'s
 # own descriptors, and an object's attributes by those that the interpreter has put into its class.
 
 _Layout: TypeAlias = tuple[Callable[[Any], Any] | None, tuple[tuple[str, Any], ...]]

@@ -38,7 +38,7 @@ class ImportHook(MetaPathFinder):
 
 
 class _Loader(Loader):
-    """The ordinary loader, but for the execution."""
+    """The ordinary loader, except for the execution."""
 
     def __init__(self, loader: Loader, execute: Callable[[Loader, ModuleType], None]) -> None:
         self._loader = loader

@@ -72,5 +72,5 @@ class _Finder(MetaPathFinder, Loader):
         sys.modules[module.__name__] = copies.get(module.__name__.removeprefix(self.PREFIX))
 
 
-# First, for what it finds is in no directory of ours: a package's own directory is the original one's.
+# First: a copied package has its original's directory, where the ordinary finder would find the original's modules.
 sys.meta_path.insert(0, _Finder())

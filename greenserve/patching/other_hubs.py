@@ -3,7 +3,7 @@
 Strategy: an application written for them often differs in its first lines alone, which patch the standard library.
 Such a call is left without effect, and so is one made through psycogreen; where the application waits in the other
 library's own hub all the same, that is said. Each is logged with its line, so that it can be removed. A program that
-has been patched by them before cannot be mended: `disarm` refuses it.
+has been patched by them before cannot be put right: `disarm` refuses it.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class Rooms:
         self.start_afresh()
 
     def start_afresh(self) -> None:
-        """Without members: at first, and in a forked child, for they are its parent's."""
+        """Without members: at first, and in a forked child, since they are its parent's."""
         self.lock: Any = RLock()  # held for a moment at a time: no thread waits or switches meanwhile
         if self._sync is not None:
             self._sync.bus.abandon()

@@ -76,7 +76,7 @@ class Broker:
         for thread in (self._accepting, *self._threads):
             thread.kill(block=False)
         self.abandon()
-        self._checking.kill(block=False)  # last, for it may be the one that closes
+        self._checking.kill(block=False)  # last: it may be the thread that closes
 
     def abandon(self) -> None:
         """Close all descriptors. In a forked child the parent keeps its own, and with them the lock."""
