@@ -70,6 +70,8 @@ class TlsSocket:
         while left:
             try:
                 piece = self._tls.read(left)
+                if not piece:
+                    raise ssl.SSLZeroReturnError
             except ssl.SSLWantReadError:
                 taken = -1 if drained else self._pull()
                 if taken < 0:
