@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 from websockets.sync.client import connect
+from websockets.typing import Origin
 
 from greenserve.settings import OPTIONS
 from tests.conftest import REPOSITORY, require_program
@@ -64,8 +65,15 @@ def test_behind_nginx_the_application_knows_its_client(site: str) -> None:
             assert answer.json() == {"client": "127.0.0.1", "scheme": "http"}, "what the client says does not count"
 
 
+def test_behind_nginx_a_client_that_goes_without_closing_is_no_error_of_the_application(site: str) -> None:
+    with connect(f"ws://{site}/echo", origin=Origin(f"http://{site}"), proxy=None) as ws:
+        ws.send("hello")
+        assert ws.recv(timeout=20) == "hello"
+        ws.socket.shutdown(socket.SHUT_RDWR)
+
+
 def test_behind_nginx_pages_of_the_site_open_websockets_and_others_do_not(site: str) -> None:
-    with connect(f"ws://{site}/echo", origin=f"http://{site}", proxy=None) as ws:
+    with connect(f"ws://{site}/echo", origin=Origin(f"http://{site}"), proxy=None) as ws:
         ws.send("hello")
         assert ws.recv(timeout=20) == "hello"
     handshake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}

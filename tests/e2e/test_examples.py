@@ -193,8 +193,11 @@ def test_flask_chat(start_example: Start) -> None:
     with socket_of(server, "/socket/lobby") as ada, socket_of(server, "/socket/lobby") as grace:
         grace.send("hello")
         assert ada.recv(TIMEOUT) == grace.recv(TIMEOUT) == "hello"
-    with pytest.raises(InvalidStatus) as refused:
-        socket_of(server, "/socket/lobby", origin=Origin("https://example.com"))
+    with (
+        pytest.raises(InvalidStatus) as refused,
+        socket_of(server, "/socket/lobby", origin=Origin("https://example.com")),
+    ):
+        pass
     assert refused.value.response.status_code == 403
 
 
