@@ -586,7 +586,7 @@ def test_close_in_one_thread_ends_the_iteration_in_another():
 
 
 @pytest.mark.parametrize("code", [999, 1004, 1005, 1006, 1015, 2999, 5000])
-def test_codes_that_must_not_travel_are_refused(code):
+def test_codes_that_must_not_be_sent_are_refused(code):
     with Pair() as pair:
         if code != 1005:
             with pytest.raises(ValueError):

@@ -1,4 +1,4 @@
-"""Close frames (RFC 6455 §5.5.1, §7.4): which codes may travel, and how code and reason are written and read."""
+"""Close frames (RFC 6455 §5.5.1, §7.4): which codes may be sent, and how code and reason are written and read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from greenserve.websocket.protocol.frames import MAX_CONTROL
 
 
 class CloseCode(IntEnum):
-    """The codes registered at IANA. NO_STATUS, ABNORMAL and TLS_HANDSHAKE only report; they never travel."""
+    """The codes registered at IANA. NO_STATUS, ABNORMAL and TLS_HANDSHAKE only report; they are never sent."""
 
     NORMAL = 1000
     GOING_AWAY = 1001
@@ -38,7 +38,7 @@ _OPEN_RANGE: Final = range(3000, 5000)
 MAX_REASON: Final = MAX_CONTROL - 2  # bytes
 
 
-def may_travel(code: int) -> bool:
+def is_valid_close_code(code: int) -> bool:
     """Whether `code` may stand in a Close frame."""
     return code in _REGISTERED or code in _OPEN_RANGE
 
@@ -50,7 +50,7 @@ def close_payload(code: int, reason: str = "") -> bytes:
     """
     if code == CloseCode.NO_STATUS and not reason:
         return b""
-    if not may_travel(code):
+    if not is_valid_close_code(code):
         raise ValueError(f"the close code {code} must not be sent: use 1000-1014 (not 1004-1006) or 3000-4999")
     # Cutting rather than refusing: a reason is often the text of an exception, and a close must not fail on its length.
     text = reason.encode()[:MAX_REASON].decode(errors="ignore").encode()
@@ -68,7 +68,7 @@ def parse_close(payload: bytes) -> tuple[int, str]:
         raise ProtocolViolation("a Close frame holds half a code")
     code: int
     (code,) = _UINT16.unpack_from(payload)
-    if not may_travel(code):
+    if not is_valid_close_code(code):
         raise ProtocolViolation(f"the close code {code} must not be sent")
     try:
         return code, payload[2:].decode()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from greenserve.websocket.protocol.close import MAX_REASON, CloseCode, close_payload, may_travel, parse_close
+from greenserve.websocket.protocol.close import MAX_REASON, CloseCode, close_payload, is_valid_close_code, parse_close
 from greenserve.websocket.protocol.errors import InvalidPayload, ProtocolViolation
 
 VALID = [*range(1000, 1004), *range(1007, 1015), 3000, 3999, 4000, 4999]
@@ -10,15 +10,15 @@ INVALID = [0, 1, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 6553
 
 
 @pytest.mark.parametrize("code", VALID)
-def test_a_valid_code_travels_both_ways(code):
-    assert may_travel(code)
+def test_a_valid_code_is_sent_and_read(code):
+    assert is_valid_close_code(code)
     assert parse_close(close_payload(code, "good bye")) == (code, "good bye")
     assert parse_close(close_payload(code)) == (code, "")
 
 
 @pytest.mark.parametrize("code", INVALID)
 def test_a_code_that_must_not_be_sent_is_refused_both_ways(code):
-    assert not may_travel(code)
+    assert not is_valid_close_code(code)
     with pytest.raises(ValueError, match=str(code)):
         close_payload(code, "why")
     with pytest.raises(ProtocolViolation):
