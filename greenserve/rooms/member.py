@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from greenserve.websocket.session import WebSocket
+from greenserve.websocket.api import WebSocket
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from greenserve.hub.hub import Hub
 from greenserve.rooms.broadcast import Frames, Shard
 from greenserve.rooms.member import Member
-from greenserve.websocket.link import Link, Stage
-from greenserve.websocket.session import WebSocket
+from greenserve.websocket.api import WebSocket
+from greenserve.websocket.connection import Link, Stage
 
 NO_LINKS: Set[Any] = frozenset()
 

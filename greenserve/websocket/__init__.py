@@ -5,6 +5,7 @@ to other servers. `WebSocketWSGI` is Eventlet's decorator, for programs that loo
 from typing import TYPE_CHECKING, Any
 
 from greenserve.websocket.accept import Policy, accept, handler, is_upgrade
+from greenserve.websocket.api import WebSocket
 from greenserve.websocket.connect import connect
 from greenserve.websocket.protocol.close import CloseCode
 from greenserve.websocket.protocol.errors import (
@@ -13,7 +14,6 @@ from greenserve.websocket.protocol.errors import (
     HandshakeRejected,
     WebSocketError,
 )
-from greenserve.websocket.session import WebSocket
 
 __all__ = [
     "CloseCode",

@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeVar
 
 from greenserve.errors import HubError
 from greenserve.websocket import protocol as protocols
-from greenserve.websocket.link import Link
+from greenserve.websocket.api import WebSocket
+from greenserve.websocket.connection import Link
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.errors import ConnectionClosed, HandshakeRejected
@@ -24,7 +25,6 @@ from greenserve.websocket.protocol.handshake import (
     select_subprotocol,
     wants_websocket,
 )
-from greenserve.websocket.session import WebSocket
 
 logger = logging.getLogger("greenserve.websocket")
 

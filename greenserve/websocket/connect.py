@@ -18,9 +18,9 @@ from greenserve.hub.hub import current_hub
 from greenserve.net.tls import shake_hands
 from greenserve.net.transport import Transport
 from greenserve.websocket import protocol as protocols
-from greenserve.websocket.link import Link
+from greenserve.websocket.api import WebSocket
+from greenserve.websocket.connection import Link
 from greenserve.websocket.protocol.handshake import CLIENT_DEFLATE, Agreement, ClientHandshake
-from greenserve.websocket.session import WebSocket
 
 RECEIVE_SIZE: Final = 16384  # bytes
 BODY_SECONDS: Final = 2.0  # a refusal is known by its head: what it says besides is not worth a long wait

@@ -8,7 +8,7 @@ from typing import Any
 from greenserve.hub.hub import Hub, current_hub
 from greenserve.rooms.bus import Subscriber
 from greenserve.rooms.registry import Rooms
-from greenserve.websocket.link import Stage
+from greenserve.websocket.connection import Stage
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.errors import ConnectionClosed
 

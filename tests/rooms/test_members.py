@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from greenserve import Server, rooms, websocket
-from greenserve.websocket.link import UNSENT_LIMIT
+from greenserve.websocket.connection import UNSENT_LIMIT
 from tests.server.live import Client
 from tests.waiting import PATIENCE, until
 from tests.wire import upgrade

@@ -8,11 +8,11 @@ from typing import Any
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import current_hub
 from greenserve.net.transport import Transport
-from greenserve.websocket.link import Link
+from greenserve.websocket.api import WebSocket
+from greenserve.websocket.connection import Link
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol import Limits, Protocol, Role
 from greenserve.websocket.protocol.deflate import DeflateParameters
-from greenserve.websocket.session import WebSocket
 from tests.wire import BINARY, CLOSE, NO_MASK, TEXT, frame, xor
 
 PATIENCE = 10.0  # seconds; a peer's read that takes longer has failed

@@ -19,7 +19,7 @@ import greenserve
 from greenserve.green.socket import create_server
 from greenserve.websocket import ConnectionClosed, HandshakeFailed, connect, handler
 from greenserve.websocket.connect import parse_url
-from greenserve.websocket.link import Stage
+from greenserve.websocket.connection import Stage
 from tests.server.live import serving
 
 pytestmark = pytest.mark.usefixtures("hub")

@@ -13,7 +13,7 @@ from greenserve import kill, sleep, spawn
 from greenserve.hub.hub import current_hub
 from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.websocket import ConnectionClosed, accept
-from greenserve.websocket.link import SMALL, UNSENT_LIMIT
+from greenserve.websocket.connection import SMALL, UNSENT_LIMIT
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.message import OVERHEAD, PackedMessage
@@ -23,7 +23,7 @@ from tests.waiting import until, until_blocking
 from tests.wire import BINARY, CLOSE, CONTINUATION, TEXT, deflated, frame
 
 from .pair import Pair
-from .test_session import UPGRADE, request
+from .test_api import UPGRADE, request
 
 MIB = 1 << 20
 DEFLATE = DeflateParameters()

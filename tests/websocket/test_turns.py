@@ -12,7 +12,7 @@ from greenserve.hub.hub import current_hub
 from greenserve.net import lingering
 from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.websocket import ConnectionClosed
-from greenserve.websocket.link import Stage
+from greenserve.websocket.connection import Stage
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.message import PackedMessage

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from greenserve.websocket.accept import FROM_SETTINGS, accept, is_upgrade
+from greenserve.websocket.api import WebSocket
 from greenserve.websocket.protocol.close import CloseCode
 from greenserve.websocket.protocol.errors import ConnectionClosed
 from greenserve.websocket.protocol.handshake import ANY_ORIGIN
-from greenserve.websocket.session import WebSocket
 
 MAX_FRAME_LENGTH = 8 << 20  # Eventlet's default
 

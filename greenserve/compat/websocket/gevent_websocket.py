@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from greenserve.websocket.accept import accept
+from greenserve.websocket.api import WebSocket
 from greenserve.websocket.protocol.close import CloseCode
 from greenserve.websocket.protocol.errors import ConnectionClosed
 from greenserve.websocket.protocol.frames import Opcode
-from greenserve.websocket.session import WebSocket
 
 
 class GeventWebSocket:

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from greenserve.hub.native import get_ident
-from greenserve.websocket.link import CLOSE_SECONDS, Link, Stage
+from greenserve.websocket.connection import CLOSE_SECONDS, Link, Stage
 from greenserve.websocket.protocol.close import CloseCode, close_payload
 from greenserve.websocket.protocol.errors import ConnectionClosed
 from greenserve.websocket.protocol.frames import MAX_CONTROL

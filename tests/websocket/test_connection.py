@@ -15,7 +15,7 @@ from greenserve.hub.hub import Hub, current_hub
 from greenserve.net import lingering
 from greenserve.net.transport import Transport
 from greenserve.websocket import ConnectionClosed
-from greenserve.websocket.link import CLOSE_SECONDS, UNSENT_LIMIT, Stage
+from greenserve.websocket.connection import CLOSE_SECONDS, UNSENT_LIMIT, Stage
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.receive_queue import MAX_MESSAGES, MAX_SIZE
 from tests.waiting import until
