@@ -4,7 +4,7 @@
     python tools/reports.py DIR hub/b28 server       # those whose name begins so
     python tools/reports.py DIR --list               # what is right, for each
 
-DIR has subfolders of programs, as report_rows.py names them. It is only read: each program runs in a copy of its
+DIR has subfolders of programs, as report_rows.toml names them. It is only read: each program runs in a copy of its
 folder, with this interpreter's directory first on PATH, in a session of its own of which nothing is left behind. What a
 program says is shown when it is wrong. The exit code is 0 only when all are right.
 """
@@ -22,16 +22,15 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from report_rows import ROWS, Row
+from typing import Any
 
 DRIVERS = Path(__file__).resolve().parent / "report_drivers.py"
+TABLE = Path(__file__).resolve().parent / "report_rows.toml"
 FIXED_PORT = re.compile(r"\b18\d{3}\b")
 NETCAT = """#!{python}
 import socket, sys
@@ -44,6 +43,44 @@ with socket.create_connection((sys.argv[-2], int(sys.argv[-1])), 5) as s:
     except OSError:
         pass
 """
+
+
+@dataclass(frozen=True)
+class Row:
+    """One way to run one program.
+
+    right: what is right, in words. says, never: patterns that its output (both streams) has, and has not; `^` and `$`
+    are at lines. most: pattern with one group → the largest that any of its numbers may be. status: the exit status.
+    limit: seconds. times: how often it runs. driver: the function of report_drivers.py that plays with the program,
+    where that is only an application. edits: text of the program → what stands in its place, where it could not run or
+    would never end otherwise.
+    """
+
+    program: str
+    right: str
+    arguments: tuple[str, ...] = ()
+    says: tuple[str, ...] = ()
+    never: tuple[str, ...] = ()
+    most: Mapping[str, float] = field(default_factory=dict)
+    status: int = 0
+    limit: float = 30.0
+    times: int = 1
+    driver: str = ""
+    edits: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The program with its arguments."""
+        return " ".join([self.program, *self.arguments]) + (f" ({self.times} times)" if self.times > 1 else "")
+
+
+def read_rows() -> Iterator[Row]:
+    """The rows of the table. There each of `ways`, the words after the program, is a row of its own."""
+    for program, entries in tomllib.loads(TABLE.read_text(encoding="utf-8")).items():
+        for entry in entries:
+            ways: list[str] = entry.pop("ways", [""])
+            more: dict[str, Any] = entry
+            yield from (Row(program, arguments=tuple(way.split()), **more) for way in ways)
 
 
 @dataclass(frozen=True)
@@ -104,7 +141,7 @@ def faults(row: Row, run: Run) -> list[str]:
     found = []
     if run.status is None:
         found.append(f"ran longer than {row.limit:g} s")
-    elif row.status is not None and run.status != row.status:
+    elif run.status != row.status:
         found.append(f"exit status {run.status} instead of {row.status}")
     found += [f"does not say {pattern!r}" for pattern in row.says if not re.search(pattern, run.output, re.M)]
     found += [f"says {pattern!r}" for pattern in row.never if re.search(pattern, run.output, re.M)]
@@ -185,7 +222,7 @@ def main() -> int:
     parser.add_argument("--list", action="store_true", help="say what is right instead of running")
     parser.add_argument("--lines", type=int, default=12, help="of the output of a wrong run to show")
     options = parser.parse_args()
-    rows = [row for row in ROWS if not options.names or row.program.startswith(tuple(options.names))]
+    rows = [row for row in read_rows() if not options.names or row.program.startswith(tuple(options.names))]
     if options.list:
         for row in rows:
             print(f"{row.name:50} {row.right}")
