@@ -33,7 +33,6 @@ _readv: Any = getattr(_original, "readv", None)
 _system = _original.system
 _lockf: Any = getattr(_original, "lockf", None)
 _waitpid = _original.waitpid
-_wait3: Any = getattr(_original, "wait3", None)
 _wait4: Any = getattr(_original, "wait4", None)
 _waitid: Any = getattr(_original, "waitid", None)
 _pidfd_open: Any = getattr(_original, "pidfd_open", None)

@@ -43,14 +43,9 @@ _Base = _original.socket
 _set_nonblocking = _socket.socket.setblocking
 _recv = _socket.socket.recv
 _recv_into = _socket.socket.recv_into
-_recvfrom = _socket.socket.recvfrom
 _send = _socket.socket.send
-_sendto = _socket.socket.sendto
-_sendmsg = _socket.socket.sendmsg
 _connect_ex = _socket.socket.connect_ex
 _accept = _socket.socket._accept  # type: ignore[attr-defined]  # the C half of accept: (fd, address)
-_bind = _socket.socket.bind
-_close = _socket.socket.close
 _family_of = _socket.socket.family.__get__  # the plain int: an Enum costs a microsecond
 _type_of = _socket.socket.type.__get__
 _getdefaulttimeout = _original.getdefaulttimeout
@@ -212,7 +207,7 @@ class socket(_original.socket):
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """One datagram's bytes and its sender's address."""
-        return self._call(self._wait_read, flags, _recvfrom, bufsize, flags)
+        return self._call(self._wait_read, flags, _socket.socket.recvfrom, bufsize, flags)
 
     def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, Any]:
         """As `recvfrom`, into `buffer`."""
@@ -266,12 +261,14 @@ class socket(_original.socket):
         if flags_and_address:
             address = _resolver.resolved(_family_of(self), _type_of(self), flags_and_address[-1])
             flags_and_address = (*flags_and_address[:-1], address)
-        return self._call(self._wait_write, 0, _sendto, data, *flags_and_address)
+        return self._call(self._wait_write, 0, _socket.socket.sendto, data, *flags_and_address)
 
     def sendmsg(self, buffers: Any, ancdata: Any = (), flags: int = 0, address: Any = None, /) -> int:
         """Send several buffers, ancillary data (descriptors) with them. Returns how many bytes were taken."""
         # Both may be iterators, and we may try again.
-        return self._call(self._wait_write, flags, _sendmsg, tuple(buffers), tuple(ancdata), flags, address)
+        return self._call(
+            self._wait_write, flags, _socket.socket.sendmsg, tuple(buffers), tuple(ancdata), flags, address
+        )
 
     _sendfile_use_sendfile = rebind(_sendfile_method, globals())
 
@@ -279,7 +276,7 @@ class socket(_original.socket):
 
     def bind(self, address: Any, /) -> None:
         """Bind to a local address; a name in it is looked up without blocking others."""
-        _bind(self, _resolver.resolved(_family_of(self), _type_of(self), address))
+        _socket.socket.bind(self, _resolver.resolved(_family_of(self), _type_of(self), address))
 
     def connect(self, address: Any, /) -> None:
         """Connect. Raises TimeoutError, OSError (ConnectionRefusedError and its like)."""
@@ -329,7 +326,7 @@ class socket(_original.socket):
 
     def _real_close(self, _ss: Any = None) -> None:
         self._unregister()
-        _close(self)
+        _socket.socket.close(self)
 
     def detach(self) -> int:
         """Give the descriptor away: it stays open, and is returned; blocking, if there is no timeout, as its new

@@ -15,7 +15,7 @@ from typing import Any
 
 from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
 from greenserve.green import socket as _socket
-from greenserve.green.socket import create_connection, socket
+from greenserve.green.socket import create_connection, socket  # noqa: F401 - for what is built again over these globals
 from greenserve.hub.hub import TIMED_OUT as _TIMED_OUT
 from greenserve.hub.hub import running as _running
 from greenserve.hub.hub import wake as _wake
@@ -169,8 +169,6 @@ class SSLContext(_original.SSLContext):
 
 
 SSLSocket.__module__ = SSLContext.__module__ = __name__
-
-_connection_names = (create_connection, socket)  # for `get_server_certificate`, built again over these globals
 
 __getattr__ = complete(
     globals(),

@@ -21,8 +21,6 @@ _gethostbyname = _original.gethostbyname
 _gethostbyname_ex = _original.gethostbyname_ex
 _gethostbyaddr = _original.gethostbyaddr
 _getnameinfo = _original.getnameinfo
-_convert_family = _original.AddressFamily
-_convert_kind = _original.SocketKind
 
 MAX_THREADS = 32  # threads exist only while lookups are slow; a dead name server holds each for up to 30 s
 CACHE_SECONDS = 5.0  # libc tells no time to live; in so short a span a changed record would not have reached us anyway

@@ -15,7 +15,7 @@ from typing import Any
 
 from greenserve.errors import ConfigurationError
 from greenserve.hub.hub import current_hub
-from greenserve.patching import existing_locks, import_patched, originals, other_hubs
+from greenserve.patching import early_imports, existing_locks, import_patched, originals, other_hubs
 from greenserve.patching.import_hooks import adapt
 from greenserve.patching.table import TABLE, Adapter, Patch
 
@@ -78,7 +78,7 @@ def monkey_patch(**which: bool) -> None:
     originals.keep_originals()
     current_hub()  # made now, its descriptors do not take a number that the program has just closed, and asks about
     held = existing_locks.upgrade_locks() if "thread" in groups else []
-    held += existing_locks.upgrade_holders(replaced)
+    held += early_imports.upgrade_holders(replaced)
     report.held += tuple(sorted(held))
     if held:
         warnings.warn(
