@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from greenserve.server.service import KILL_SECONDS
+from greenserve.server.worker import KILL_SECONDS
 from greenserve.version import VERSION
 from tests.conftest import REPOSITORY
 from tests.e2e.server_process import ServerProcess

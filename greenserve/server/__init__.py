@@ -1,4 +1,4 @@
-"""The server: listeners, connections, workers. `Server` is its interface."""
+"""The server: connections, requests, the worker that serves them. `Server` is its interface."""
 
 from greenserve.server.server import Server, serve
 

@@ -24,7 +24,7 @@ BODY_READ = 262144  # bytes: fewer system calls for an upload
 SKIP_LIMIT = 65536  # bytes of an unread body that are worth skipping to keep the connection
 
 
-class State(Enum):
+class BodyState(Enum):
     """How far the body has come."""
 
     EXPECTED = "expected"  # the client waits for 100 Continue (RFC 9110 §10.1.1)
@@ -35,7 +35,7 @@ class State(Enum):
 
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every body.
-_EXPECTED, _WITHHELD, _OPEN, _ENDED, _TAKEN = State
+_EXPECTED, _WITHHELD, _OPEN, _ENDED, _TAKEN = BodyState
 
 
 class Progress(Enum):

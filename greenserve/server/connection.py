@@ -1,10 +1,10 @@
 """One connection: the only place where a protocol meets a socket.
 
 Strategy. Between requests a connection is parked: this object, known to the poller, without a green thread. When bytes
-arrive its host gives it a worker, which reads, parses, serves each request (cycle.py), and parks the connection again.
-A head that is still incomplete parks it too, and so do a response that the client takes slowly, and a body that the
-application has not read: a slow client costs no worker. Deadlines are numbers in the object, which the host's sweep
-compares once a second; a timer for each would cost more than the request.
+arrive its host gives it a green thread, which reads, parses, serves each request (cycle.py), and parks the connection
+again. A head that is still incomplete parks it too, and so do a response that the client takes slowly, and a body that
+the application has not read: a slow client costs no green thread. Deadlines are numbers in the object, which the host's
+sweep compares once a second; a timer for each would cost more than the request.
 
 Invariants. `Phase` says what a connection is doing, NEXT what may follow; `close` is its one end. Readiness is
 edge-triggered: it parks only when the last receive took all that there was, and the peer has not hung up. What belongs
@@ -28,12 +28,12 @@ from greenserve.hub.native import get_ident
 from greenserve.net import lingering
 from greenserve.net.transport import Transport
 from greenserve.server import wire
-from greenserve.server.body import Progress, RequestBody, State
+from greenserve.server.body import BodyState, Progress, RequestBody
 from greenserve.server.cycle import RequestCycle
 from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
+from greenserve.server.pool import RequestPool
 from greenserve.server.spool import Budget, Spool
 from greenserve.server.wire import NEVER, Phase, Wire, gone
-from greenserve.server.workers import Workers
 from greenserve.wsgi.body_reader import EMPTY, BodyReader
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application
@@ -45,7 +45,7 @@ HEAD_READ = 65536 + 4096
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
 _IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
-_ENDED = State.ENDED
+_ENDED = BodyState.ENDED
 
 NEXT: dict[Phase, frozenset[Phase]] = {
     _IDLE: frozenset({_RUN, _CLOSED}),
@@ -74,14 +74,14 @@ class Host(wire.Host, Protocol):
     keepalive_timeout: float
     spools: Budget | None  # for chunked bodies; None: their applications read them as they come
     access_log: Any
-    workers: Workers
+    pool: RequestPool
 
     def forget(self, connection: Connection) -> None:
         """It is closed."""
 
 
 class Connection(Wire):
-    """A client's connection; also the job that a worker runs, and the hub's call when something has come."""
+    """A client's connection; also the pool's job, and the hub's call, when something has come."""
 
     __slots__ = (
         "_ask_first",
@@ -101,7 +101,7 @@ class Connection(Wire):
         self, host: Host, sock: _socket.socket, peer: tuple[str, str], template: EnvironTemplate, inbound: Inbound
     ) -> None:
         self.host = host
-        self.worker = None
+        self.greenlet = None
         self.detached = False
         self._proxy: ConnectionSocket | None = None
         self.owner: Owner | None = None
@@ -136,7 +136,7 @@ class Connection(Wire):
     # -- called in the hub's greenlet
 
     def begin(self) -> bool:
-        """There is something to read, or this connection's turn has come. Returns whether a worker is needed for it."""
+        """There is something to read, or this connection's turn has come. Returns whether it needs a green thread."""
         phase = self.phase
         if phase is _IDLE:  # so often that the call of `_enter` would be felt
             self.phase = _RUN
@@ -171,7 +171,7 @@ class Connection(Wire):
     def switch(self) -> None:
         """What the hub does with a ready connection."""
         if self.begin():
-            self.host.workers.admit(self)
+            self.host.pool.admit(self)
 
     def expire(self, now: float) -> None:
         """A deadline has passed; called by the host's sweep."""
@@ -278,7 +278,7 @@ class Connection(Wire):
             self.cycle = None
             if self._complete():
                 self._run_on()
-                self.host.workers.admit(self)
+                self.host.pool.admit(self)
         except Exception:
             self._fail_alone()
 
@@ -298,16 +298,16 @@ class Connection(Wire):
         return told
 
     def _run_on(self) -> bool:
-        """The next request may be in the buffer, or not have come: a worker is to look."""
+        """The next request may be in the buffer, or not have come: a green thread is to look."""
         if self.phase is not _RUN:
             self._enter(_RUN)
         self._ask_first = False
         return True
 
-    # -- called in a worker
+    # -- called in a green thread of the pool
 
     def run(self) -> None:
-        """Serve what has come, then park or close: a worker's whole job."""
+        """Serve what has come, then park or close: a green thread's whole job."""
         try:
             if self.spool is None or self._answer_taken_in():
                 self._serve()
@@ -375,7 +375,7 @@ class Connection(Wire):
         self.transport.on_readable(self)
 
     def refuse(self) -> None:
-        """There is no memory for a worker: 503 if there is some for that, and the end."""
+        """There is no memory for a green thread: 503 if there is some for that, and the end."""
         try:
             self._say_last(error_response(503, "the server is overloaded", date=self.host.date))
             self._linger()
@@ -482,7 +482,7 @@ class Connection(Wire):
             return False
         if self.body is None:
             return True
-        if self.body.state is not State.OPEN:
+        if self.body.state is not BodyState.OPEN:
             self._end()
             return False
         self._enter(_SKIP_BODY, self.host.hub.clock() + self.host.body_timeout)
@@ -547,7 +547,7 @@ class Connection(Wire):
             return call_in(hub, self.surrender)
         if self.phase is _CLOSED or self.phase is _UPGRADED:
             raise ClientDisconnected("the connection is closed, or was already handed over")
-        if self.worker is None:
+        if self.greenlet is None:
             raise ClientDisconnected("the request is over; its connection belongs to the next one")
         if self.transport.buffer is not None:
             raise ClientDisconnected("the request is answered; its client has not taken all of the answer")
@@ -555,12 +555,12 @@ class Connection(Wire):
         assert request is not None
         if body is not None:
             # RFC 9110 §7.8: not before the request is complete, or its rest would be taken for the other protocol.
-            if request.fields.upgrade and body.state is not State.ENDED:
+            if request.fields.upgrade and body.state is not BodyState.ENDED:
                 raise BadRequest("the connection changes its protocol behind the request, and its body was not read")
-            body.state = State.TAKEN
+            body.state = BodyState.TAKEN
         self._enter(_UPGRADED)
         self.keep_alive = False
-        self.host.workers.detach(self)
+        self.host.pool.detach(self)
         transport, self.transport = self.transport, SURRENDERED
         return transport, self.inbound.trailing_data
 

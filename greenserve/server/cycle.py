@@ -1,7 +1,7 @@
 """One request and its response: the job of the green thread that serves it.
 
 Strategy. What C or the standard library keeps for each thread (context variables, thread-locals), and what can be
-raised in it later (a Timeout, a kill), belongs to the request, not to the connection or to the worker: `serve` begins
+raised in it later (a Timeout, a kill), belongs to the request, not to the connection or to the green thread: `serve`
 with none of it, and leaves none of it behind, whether the next request was pipelined or not.
 
 Invariant. Whatever comes up through an application ends its request, and nothing but its request: an error page where
@@ -17,8 +17,8 @@ from typing import Any
 from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
 from greenserve.http.response import error_response
 from greenserve.hub.carried import drop as drop_carried
+from greenserve.server.pool import Killed
 from greenserve.server.wire import Phase
-from greenserve.server.workers import Killed
 from greenserve.wsgi.gateway import Gateway, ResponseState
 
 logger = logging.getLogger("greenserve.server")
@@ -44,22 +44,22 @@ class RequestCycle(Gateway):
         self.connection.fail(error)
 
     def serve(self, environ: dict[str, Any]) -> None:
-        """Call the application and answer, in a worker. Raises nothing."""
+        """Call the application and answer, in a green thread. Raises nothing."""
         connection, request = self.connection, self.request
-        host, worker = connection.host, connection.worker
+        host, greenlet = connection.host, connection.greenlet
         self.ended = self.cut = False
         if host.access_log is not None:
             self.started = host.hub.clock()
-        worker.gr_context = worker.thread = worker.pending = None
-        worker.job = self
+        greenlet.gr_context = greenlet.thread = greenlet.pending = None
+        greenlet.job = self
         try:
             self.run(host.upgradable if request.fields.upgrade else host.application, environ)
         except BaseException as error:  # a request must not be able to stop the server: SystemExit is an error like any
             self._answer_error(error)
-        worker.job = connection  # a Timeout of this request's, and a kill, find it gone from here on
-        worker.pending = None
-        if worker.thread is not None:
-            thread, worker.thread = worker.thread, None
+        greenlet.job = connection  # a Timeout of this request's, and a kill, find it gone from here on
+        greenlet.pending = None
+        if greenlet.thread is not None:
+            thread, greenlet.thread = greenlet.thread, None
             thread.end()
             drop_carried()
         self.ended = True

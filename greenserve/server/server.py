@@ -26,7 +26,7 @@ from greenserve.net.unix_socket import Access
 from greenserve.patching import monkey, other_hubs
 from greenserve.server import lastresort
 from greenserve.server.accesslog import AccessLog
-from greenserve.server.service import Service, State
+from greenserve.server.worker import Worker, WorkerState
 from greenserve.settings import Address, Settings
 from greenserve.wsgi.callbacks import HandleError, HandleRequest, application_of
 from greenserve.wsgi.gateway import Application
@@ -73,7 +73,7 @@ class Server:
         self.application = application
         self.settings = settings if settings is not None else Settings.from_kwargs(**options)
         self._sockets: list[tuple[_socket.socket, Address]] = []
-        self._service: Service | None = None
+        self._worker: Worker | None = None
         self._waiters: list[Token] = []  # the threads that wait for the end
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
         self.access_log: AccessLog | None = None  # in the place of the one that the settings name
@@ -113,7 +113,7 @@ class Server:
         ...     urllib.request.urlopen(server.url + "/?name=Ada").read()
         b'hello Ada'
         """
-        if self._service is not None:
+        if self._worker is not None:
             raise HubError("the server is running already")
         self.application = application_of(handle, handle_error)
         return handle
@@ -143,17 +143,17 @@ class Server:
         """
         self._prepare()
         try:
-            service = self._make_service()
+            worker = self._make_worker()
         except BaseException:
             self._close_sockets()
             raise
         with _Signals(self._on_signal, self._on_note) if signals else contextlib.nullcontext():
             if ready is not None:
                 ready()
-            self._run(service)
-        if service.killed:
+            self._run(worker)
+        if worker.killed:
             logger.info(
-                "stopped; %s killed", "1 request was" if service.killed == 1 else f"{service.killed} requests were"
+                "stopped; %s killed", "1 request was" if worker.killed == 1 else f"{worker.killed} requests were"
             )
             return FORCED
         logger.info("stopped")
@@ -161,7 +161,7 @@ class Server:
 
     def start(self) -> Self:
         """Serve from an OS thread of its own. Returns when it listens. Raises BindError."""
-        if self._service is not None:
+        if self._worker is not None:
             raise HubError("the server is running already")
         self._prepare()
         greenlet = running()
@@ -181,17 +181,17 @@ class Server:
 
         Called by a request of the server itself it only begins the end, for it would wait for itself.
         """
-        service = self._service
-        if service is None:
+        worker = self._worker
+        if worker is None:
             self._close_sockets()
             return
         greenlet = running()
         token: Token = [greenlet]
         self._waiters.append(token)
-        service.hub.call_soon_threadsafe(service.drain, grace)
-        if self._service is None:
+        worker.hub.call_soon_threadsafe(worker.drain, grace)
+        if self._worker is None:
             wake(token)
-        if greenlet.hub is service.hub and greenlet is not service.hub.main:
+        if greenlet.hub is worker.hub and greenlet is not worker.hub.main:
             token.clear()
             return
         greenlet.hub.park(greenlet, token)
@@ -213,48 +213,46 @@ class Server:
         rooms.check(self.settings.rooms)
         self.listen()
 
-    def _make_service(self) -> Service:
+    def _make_worker(self) -> Worker:
         assert self.application is not None  # _prepare has seen to it
-        self._service = service = Service(current_hub(), self.application, self.settings, self.access_log)
-        return service
+        self._worker = worker = Worker(current_hub(), self.application, self.settings, self.access_log)
+        return worker
 
-    def _run(self, service: Service) -> None:
+    def _run(self, worker: Worker) -> None:
         try:
-            service.run(self._sockets)
+            worker.run(self._sockets)
         finally:
             self._sockets = []
-            self._service = None
+            self._worker = None
             waiters, self._waiters = self._waiters, []
             for token in waiters:
                 wake(token)
 
     def _serve_in_thread(self, started: Token) -> None:
         try:
-            service = self._make_service()
+            worker = self._make_worker()
         except BaseException as error:
             self._close_sockets()
             wake(started, error)
             return
         wake(started)
         try:
-            self._run(service)
+            self._run(worker)
         except BaseException as error:
             self.error = error
             logger.exception("the server's thread ended by an error")
 
     def _on_signal(self, signum: int) -> None:
-        service = self._service
-        if service is None:
+        worker = self._worker
+        if worker is None:
             return
         name = signal.Signals(signum).name
-        if service.state is State.SERVING:
-            logger.info(
-                "%s: stopping%s", name, _what_is_waited_for(service.workers.busy, self.settings.graceful_timeout)
-            )
-            service.drain()
+        if worker.state is WorkerState.SERVING:
+            logger.info("%s: stopping%s", name, _what_is_waited_for(worker.pool.busy, self.settings.graceful_timeout))
+            worker.drain()
         elif signum != signal.SIGHUP:  # of which a closed terminal sends several
             logger.warning("%s again: stopping at once", name)
-            service.force(f"{name} came again")
+            worker.force(f"{name} came again")
 
     def _on_note(self, signum: int) -> None:
         name = signal.Signals(signum).name
@@ -262,8 +260,8 @@ class Server:
             logger.info("%s has no meaning here, and is ignored", name)
             return
         logger.info("%s: the access log is opened again if its file was renamed; nothing else changes", name)
-        if self._service is not None and self._service.access_log is not None:
-            self._service.access_log.reopen()
+        if self._worker is not None and self._worker.access_log is not None:
+            self._worker.access_log.reopen()
 
     def _close_sockets(self) -> None:
         sockets, self._sockets = self._sockets, []

@@ -18,7 +18,7 @@ from greenserve.http.request import Inbound
 from greenserve.hub.hub import Carrier, Hub
 from greenserve.net.send_buffer import FileSlice
 from greenserve.server.body import RequestBody
-from greenserve.server.workers import PoolJob
+from greenserve.server.pool import PoolJob
 
 UNSENT_LIMIT = 64 << 20  # bytes that all clients together have still to take after their applications have ended
 NEVER = float("inf")
@@ -29,7 +29,7 @@ class Phase(Enum):
 
     IDLE = "idle"  # parked between requests; at its deadline closed silently
     HEAD = "head"  # parked, new or with part of a head; at its deadline 408
-    RUN = "run"  # a worker has it, or it waits for one; at its deadline the wait for the request's body ends with 408
+    RUN = "run"  # in a green thread, or in line for one; at its deadline the wait for the body ends with 408
     SKIP_BODY = "skip body"  # parked: the response has left, the request's body has not come; at its deadline LINGER
     TAKE_IN = "take in"  # parked: a chunked body comes before its application is called; at its deadline 408
     FLUSH = "flush"  # parked: the application has ended, the client has not taken all
@@ -111,7 +111,7 @@ class Wire(PoolJob):
                 return
             try:
                 file.keep()
-            except OSError:  # out of descriptors: then this worker waits
+            except OSError:  # out of descriptors: then this green thread waits
                 self._wait_sent()
             else:
                 self._leave()
@@ -119,7 +119,7 @@ class Wire(PoolJob):
             raise gone(error) from None
 
     def _leave(self) -> None:
-        """Leave what waits to the hub, unless it is too much: workers are the bound on memory that remains."""
+        """Leave what waits to the hub, unless it is too much: green threads are the bound on memory that remains."""
         buffer, host = self.transport.buffer, self.host
         if buffer is None:  # this is another OS thread, and the hub has been quick
             return
@@ -182,7 +182,7 @@ class Wire(PoolJob):
         """Let others run when this turn is over."""
         hub = self.host.hub
         if hub.turn_is_over():
-            greenlet = getcurrent()  # a worker, or a green thread of the application's
+            greenlet = getcurrent()  # of the pool, or the application's own
             if isinstance(greenlet, Carrier) and greenlet.hub is hub:
                 hub.pause(greenlet)
 

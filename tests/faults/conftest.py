@@ -21,22 +21,22 @@ FILE = os.environ.get("FAULTS_FILE")
 def facts():
     """What the process holds: a number that grows with the requests is a leak."""
     from greenserve.server.connection import Connection
-    from greenserve.server.service import Service
+    from greenserve.server.worker import Worker
     from greenserve.hub.idle import green_threads
     gc.collect()
     objects = gc.get_objects()
-    (service,) = [each for each in objects if type(each) is Service]
+    (worker,) = [each for each in objects if type(each) is Worker]
     return {
-        "connections": len(service.connections),
+        "connections": len(worker.connections),
         "alive": sum(type(each) is Connection for each in objects),
-        "busy": service.workers.busy,
-        "detached": service.workers.detached,
-        "waiting": len(service.workers.waiting),
-        "unsent": service.unsent,
-        "threads": len(list(green_threads(service.hub))),
+        "busy": worker.pool.busy,
+        "detached": worker.pool.detached,
+        "waiting": len(worker.pool.waiting),
+        "unsent": worker.unsent,
+        "threads": len(list(green_threads(worker.hub))),
         "members": len(rooms.get("room")),
-        "timers": len(service.hub.timers.heap),
-        "descriptors": len(service.hub.descriptors),
+        "timers": len(worker.hub.timers.heap),
+        "descriptors": len(worker.hub.descriptors),
         "fds": len(os.listdir("/proc/self/fd")),
         "objects": len(objects),
     }

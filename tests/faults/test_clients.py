@@ -85,12 +85,12 @@ def test_slow_readers_of_whole_responses_take_no_place(faulty: Faulty) -> None:
 
 
 def test_what_slow_readers_have_not_taken_is_bounded(faulty: Faulty) -> None:
-    """Above the bound workers wait, as many as there are: concurrency is then the bound on memory."""
+    """Above the bound green threads wait, as many as there are: concurrency is then the bound on memory."""
     server = faulty.start("--concurrency", "3")
     serves(faulty, server)
     before = rss(server)
     readers = [faulty.raw(server, get("/whole?30000000")) for _ in range(12)]
-    # Two fit under the bound, three workers wait with one each; the others are not even begun.
+    # Two fit under the bound, three green threads wait with one each; the others are not even begun.
     server_holds = 5 * 30_000_000
     while rss(server) - before < server_holds * 0.9:
         assert server.running

@@ -63,7 +63,7 @@ def longest_turn(play: Callable[[Server], None], **options: Any) -> float:
     best = float("inf")
     for _ in range(PLAYS):
         with serving(application, **options) as server, without_collector():
-            hub = server._service.hub  # type: ignore[union-attr]  # it runs
+            hub = server._worker.hub  # type: ignore[union-attr]  # it runs
             poller = hub.poller = MeasuredPoller(hub.poller)
             play(server)
             best = min(best, poller.longest / 1e9)

@@ -76,7 +76,7 @@ def raising(error, where):
 def test_whatever_an_application_raises_is_a_500_and_ends_only_its_request(error, where, caplog):
     lines = Lines()
     with logging_to(lines, raising(error, where), concurrency=1) as server:
-        for _ in range(2):  # with one worker: the second finds it free
+        for _ in range(2):  # with one green thread: the second finds it free
             with Client(server) as client:
                 client.send(b"GET /fail HTTP/1.1\r\nHost: a\r\n\r\n")
                 assert client.response()[0] == 500
@@ -153,7 +153,7 @@ def test_a_request_that_the_server_kills_is_a_503_in_answer_and_log(caplog):
     with logging_to(lines, application, graceful_timeout=0) as server, Client(server) as client:
         client.send(b"GET /long HTTP/1.1\r\nHost: a\r\n\r\n")
         assert entered.wait(10)
-        server._service.hub.call_soon_threadsafe(server._service.drain)
+        server._worker.hub.call_soon_threadsafe(server._worker.drain)
         assert client.response()[0] == 503
     assert lines.status_of("/long") == [503]
 

@@ -248,13 +248,13 @@ def test_resets_between_and_within_everything_leave_nothing_behind(caplog):
         get + b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
     ]
     with serving(application) as server:
-        service = server._service
+        worker = server._worker
         for stage in stages * 5:
             client = Client(server)
             client.send(stage)
             reset(client)
         with Client(server) as client:
             assert client.get() == b"GET / "
-        until_blocking(lambda: not service.connections)
-        until_blocking(lambda: not service.workers.busy)
+        until_blocking(lambda: not worker.connections)
+        until_blocking(lambda: not worker.pool.busy)
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]

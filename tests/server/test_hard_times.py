@@ -10,7 +10,7 @@ import time
 import pytest
 
 from greenserve.errors import BindError
-from greenserve.server import service as service_module
+from greenserve.server import worker as worker_module
 from tests.server.live import Client, echo, hello, serving
 
 BLOCKED = 0.6  # seconds in which the hub does nothing
@@ -27,7 +27,7 @@ def spin(environ, start_response):
 
 def test_what_comes_while_the_hub_is_blocked_has_come_in_time(monkeypatch):
     """The deadlines of an idle connection, a head and a body pass while nobody looks; the bytes are there."""
-    monkeypatch.setattr(service_module, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.05)
     timeouts = {"header_timeout": 0.3, "body_timeout": 0.3, "keepalive_timeout": 0.3}
     with serving(spin, **timeouts) as server:
         spinner, idle, head, body = (Client(server) for _ in range(4))
@@ -49,7 +49,7 @@ def test_what_comes_while_the_hub_is_blocked_has_come_in_time(monkeypatch):
 
 def test_time_in_which_the_hub_is_blocked_does_not_count(monkeypatch):
     """A client that would have sent right after the block is not cut off for what the server did."""
-    monkeypatch.setattr(service_module, "SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.05)
     with serving(spin, body_timeout=0.5) as server, Client(server) as spinner, Client(server) as body:
         body.send(b"POST /body HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbo")
         spinner.send(b"GET /spin HTTP/1.1\r\nHost: a\r\n\r\n")
@@ -79,8 +79,8 @@ def test_a_request_that_is_here_when_the_server_stops_is_answered():
     fresh = [Client(server) for _ in range(100)]
     for number, client in enumerate(fresh):
         client.send(b"GET /%d HTTP/1.1\r\nHost: a\r\n\r\n" % number)
-    hub = server._service.hub
-    hub.call_soon_threadsafe(server._service.drain)
+    hub = server._worker.hub
+    hub.call_soon_threadsafe(server._worker.drain)
     go_on.set()
     stopper = threading.Thread(target=server.stop)
     stopper.start()

@@ -12,9 +12,9 @@ from contextlib import ExitStack
 import pytest
 
 import greenserve
-from greenserve.server import service as service_module
-from greenserve.server import workers as workers_module
-from greenserve.server.service import RELIEF
+from greenserve.server import pool as pool_module
+from greenserve.server import worker as worker_module
+from greenserve.server.worker import RELIEF
 from tests.server.live import Client, hello, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -35,7 +35,7 @@ def failing_once(function):
 
 def test_a_request_for_whose_green_thread_there_is_no_memory_is_a_503_and_leaves_its_place():
     with serving(hello, concurrency=1) as server:
-        hub = server._service.hub
+        hub = server._worker.hub
         with Client(server) as client:
             hub.take_carrier = failing_once(hub.take_carrier)
             client.send(GET)
@@ -56,16 +56,16 @@ def test_while_memory_is_short_no_more_requests_run_at_once_and_the_others_wait(
         return hello(environ, start_response)
 
     with serving(app) as server, ExitStack() as stack:
-        workers = server._service.workers
+        pool = server._worker.pool
         clients = [stack.enter_context(Client(server)) for _ in range(3)]
         clients[0].send(GET.replace(b"/ ", b"/waits ", 1))
         assert entered.acquire(timeout=30)
-        monkeypatch.setattr(workers_module, "_make_reserve", lambda: None)
-        server._service.hub.take_carrier = failing_once(server._service.hub.take_carrier)
+        monkeypatch.setattr(pool_module, "_make_reserve", lambda: None)
+        server._worker.hub.take_carrier = failing_once(server._worker.hub.take_carrier)
         clients[1].send(GET)
         assert clients[1].response()[0] == 503
-        clients[2].send(GET)  # waits in line: there is one worker, and for now no more
-        while not workers.waiting:
+        clients[2].send(GET)  # waits in line: there is one green thread, and for now no more
+        while not pool.waiting:
             threading.Event().wait(0.001)
         monkeypatch.undo()  # there is memory again, which the next sweep finds
         assert clients[2].response()[2] == b"hello"
@@ -74,7 +74,7 @@ def test_while_memory_is_short_no_more_requests_run_at_once_and_the_others_wait(
 
 
 def test_a_connection_for_which_there_is_no_memory_is_closed_and_others_are_accepted(monkeypatch, caplog):
-    monkeypatch.setattr(service_module, "Inbound", failing_once(service_module.Inbound))
+    monkeypatch.setattr(worker_module, "Inbound", failing_once(worker_module.Inbound))
     with serving(hello) as server:
         with Client(server) as client:
             assert client.at_end()
@@ -103,7 +103,7 @@ def test_when_descriptors_run_out_the_connection_that_is_silent_for_longest_give
                 assert client.response()[2] == b"hello"
         with Client(server) as client:  # those before have been accepted by now
             assert client.get() == b"hello"
-        while len(server._service.connections) > len(silent):  # and this one is to leave no descriptor behind
+        while len(server._worker.connections) > len(silent):  # and this one is to leave no descriptor behind
             threading.Event().wait(0.001)
         fresh = stack.enter_context(socket.socket())
         fresh.settimeout(10)

@@ -15,7 +15,7 @@ from greenserve.http.limits import Limits
 from greenserve.http.request import Inbound
 from greenserve.net.lingering import Lingering
 from greenserve.net.send_buffer import SendBuffer
-from greenserve.server import service as service_module
+from greenserve.server import worker as worker_module
 from greenserve.server.body import RequestBody
 from greenserve.server.connection import Connection
 from tests.server.live import Client, echo, hello, serving
@@ -27,7 +27,7 @@ SLOW = [POST % 9, POST % 9 + b"abc", POST % 60000 + b"x", CHUNKED, CHUNKED + b"3
 
 @pytest.fixture
 def quick_sweep(monkeypatch):
-    monkeypatch.setattr(service_module, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.02)
 
 
 @pytest.mark.parametrize("sent", SLOW)
@@ -46,7 +46,7 @@ def test_a_body_that_was_promised_and_does_not_come_holds_no_green_thread_after_
             slow = stack.enter_context(Client(server))
             slow.send(sent)
             assert slow.response()[2] == b"ok"
-            assert other.get() == b"ok"  # though there is one worker
+            assert other.get() == b"ok"  # though there is one green thread
 
 
 def test_a_body_that_comes_after_the_response_is_skipped_and_the_next_request_served():

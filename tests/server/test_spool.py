@@ -10,8 +10,8 @@ import pytest
 
 from greenserve import current_hub
 from greenserve.errors import ContentTooLarge
-from greenserve.server import service as service_module
 from greenserve.server import spool as module
+from greenserve.server import worker as worker_module
 from greenserve.server.accesslog import CallLog
 from greenserve.server.spool import ALL_IN_MEMORY, IN_MEMORY, Budget, NoRoom, Spool
 from greenserve.wsgi.body_reader import BodyReader
@@ -148,8 +148,8 @@ def test_a_chunked_body_has_a_length_for_the_application(sizes):
             client.send(CHUNKED + chunks(*sizes))
             assert client.response()[2] == seen(sum(sizes))
         assert client.get() == repr(("none", None, 0, b"", True)).encode()
-        service = server._service
-        assert (service.spools.held, service.spools.in_memory) == (0, 0)
+        worker = server._worker
+        assert (worker.spools.held, worker.spools.in_memory) == (0, 0)
 
 
 def test_a_chunked_body_that_comes_octet_by_octet():
@@ -168,7 +168,7 @@ def test_a_chunked_body_that_comes_slowly_holds_no_green_thread():
         for client in slow:
             client.send(CHUNKED + b"5\r\nab")
         with Client(server) as other:
-            assert other.get() == repr(("none", None, 0, b"", True)).encode()  # though there is one worker
+            assert other.get() == repr(("none", None, 0, b"", True)).encode()  # though there is one green thread
         for client in slow:
             client.send(b"cde\r\n0\r\n\r\n")
         for client in slow:
@@ -219,7 +219,7 @@ def test_a_body_that_is_refused_reaches_no_application(options, sent, status, la
         assert answered == status
         assert ("retry-after" in fields) == ("buffer_chunked_total" in options)
         assert client.at_end()
-        assert server._service.spools.held == 0
+        assert server._worker.spools.held == 0
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
@@ -232,11 +232,11 @@ def test_a_client_that_leaves_in_the_middle_of_a_body_leaves_nothing_behind():
             assert client.at_end()
         with Client(server) as other:
             assert other.get() == b"hello"
-        assert server._service.spools.held == 0
+        assert server._worker.spools.held == 0
 
 
 def test_a_body_that_does_not_come_in_time_is_answered_with_408(monkeypatch):
-    monkeypatch.setattr(service_module, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.02)
     with serving(hello, body_timeout=0.05) as server, Client(server) as client:
         client.send(CHUNKED + b"5\r\nab")
         assert client.response()[0] == 408
@@ -244,7 +244,7 @@ def test_a_body_that_does_not_come_in_time_is_answered_with_408(monkeypatch):
 
 
 def test_a_body_that_trickles_is_ended_too(monkeypatch):
-    monkeypatch.setattr(service_module, "SWEEP_SECONDS", 0.02)
+    monkeypatch.setattr(worker_module, "SWEEP_SECONDS", 0.02)
     with serving(hello, body_timeout=0.3) as server, Client(server) as client:
         client.send(CHUNKED + b"fffff\r\n")
         client.socket.settimeout(0.05)
@@ -280,7 +280,7 @@ def test_a_server_that_stops_finishes_a_request_whose_body_is_on_its_way():
         client.send(CHUNKED + b"5\r\nab")
         with Client(server) as other:
             other.get()
-        server._service.hub.call_soon_threadsafe(server._service.drain)
+        server._worker.hub.call_soon_threadsafe(server._worker.drain)
         client.send(b"cde\r\n0\r\n\r\n")
         status, fields, body = client.response()
         assert (status, body) == (200, seen(5))
@@ -289,13 +289,13 @@ def test_a_server_that_stops_finishes_a_request_whose_body_is_on_its_way():
 
 def test_a_server_that_is_made_to_stop_says_which_body_was_on_its_way(caplog):
     with serving(report, graceful_timeout=0) as server, Client(server) as client:
-        service = server._service
+        worker = server._worker
         client.send(CHUNKED.replace(b"POST /", b"POST /upload") + b"5\r\nab")
         with Client(server) as other:
             other.get()
         server.stop()
         assert client.at_end()
-    assert service.killed == 1
+    assert worker.killed == 1
     assert "POST /upload" in caplog.text
 
 

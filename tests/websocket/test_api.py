@@ -556,16 +556,16 @@ def test_websockets_do_not_count_as_requests_in_progress():
 
     with serving(application, concurrency=2) as server, contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connected(server)) for _ in range(10)]
-        workers = server._service.workers
-        until_blocking(lambda: (workers.detached, workers.busy) == (10, 0))
+        pool = server._worker.pool
+        until_blocking(lambda: (pool.detached, pool.busy) == (10, 0))
         with Client(server) as client:
             assert client.get() == b"hello"
         for client in clients:
             client.send("x")
             assert client.recv(timeout=10) == "x"
             client.close()
-        until_blocking(lambda: workers.detached == 0)
-        until_blocking(lambda: not server._service.connections)
+        until_blocking(lambda: pool.detached == 0)
+        until_blocking(lambda: not server._worker.connections)
 
 
 @pytest.mark.parametrize(("restarting", "code"), [(False, 1001), (True, 1012)])
@@ -582,8 +582,8 @@ def test_a_draining_server_says_why_and_waits_for_the_handlers(restarting, code)
     with serving(application) as server, connected(server) as client:
         client.send("x")
         assert client.recv(timeout=10) == "x"
-        service = server._service
-        service.hub.call_soon_threadsafe(lambda: service.drain(10, restarting=restarting))
+        worker = server._worker
+        worker.hub.call_soon_threadsafe(lambda: worker.drain(10, restarting=restarting))
         with pytest.raises(PeerClosed) as caught:
             client.recv(timeout=10)
         assert caught.value.rcvd.code == code
@@ -602,7 +602,7 @@ def test_a_handler_that_does_not_end_is_killed_at_the_grace_deadline(caplog):
             ended.append(True)
 
     with serving(application) as server, opened(server) as client:
-        until_blocking(lambda: server._service.workers.detached == 1)
+        until_blocking(lambda: server._worker.pool.detached == 1)
         server.stop(0.05)
         assert client.file.read(2) == bytes([0x80 | CLOSE, 2 + len("the server is stopping")])
     assert ended == [True]
@@ -629,7 +629,7 @@ def test_one_access_log_line_with_status_duration_and_bytes(tmp_path):
 
 def test_nothing_is_left_after_many_connections():
     with serving(echo) as server:
-        service, found = server._service, []
+        worker, found = server._worker, []
         for _ in range(3):
             for number in range(40):
                 with opened(server) as client:
@@ -640,7 +640,7 @@ def test_nothing_is_left_after_many_connections():
                     if number % 4 == 1:
                         client.send(frame(CLOSE, (1000).to_bytes(2)))
                         assert client.file.read()
-            until_blocking(lambda: not service.connections and service.workers.detached == 0)
+            until_blocking(lambda: not worker.connections and worker.pool.detached == 0)
             gc.collect()
-            found.append((len(os.listdir("/proc/self/fd")), len(service.hub.descriptors), service.workers.busy))
+            found.append((len(os.listdir("/proc/self/fd")), len(worker.hub.descriptors), worker.pool.busy))
         assert found[1] == found[2]  # the first round may fill caches

@@ -1,8 +1,8 @@
-"""The pool of worker green threads: at most `size` jobs are in progress; the others wait in line.
+"""The request pool: at most `size` jobs are in progress, each in a green thread; further ones wait in line.
 
-A worker is a carrier of the hub (hub.py), lent for as long as there is something to do; so the pool is a count and a
+The green thread is a carrier of the hub, lent for as long as there is something to do; so the pool is a count and a
 queue. The queue is the back-pressure: a waiting connection is not read, its client's window fills, and the kernel tells
-the client. A worker that is done takes the job that is next in the hub's own order, if a job it is: between two
+the client. A green thread that is done takes the job that is next in the hub's own order, if a job it is: between two
 requests there is then no switch at all, and no job is overtaken.
 """
 
@@ -31,23 +31,23 @@ class Killed(GreenletExit):
 
 
 class PoolJob(HubCall):
-    """Something that a worker does, and that can be made ready by the poller again and again."""
+    """Something that a green thread of the pool does, and that can be made ready by the poller again and again."""
 
-    __slots__ = ("detached", "worker")
+    __slots__ = ("detached", "greenlet")
 
-    worker: Carrier | None  # that does it at present
-    detached: bool  # its worker is no longer one of the pool
+    greenlet: Carrier | None  # that does it at present
+    detached: bool  # its green thread is no longer one of the pool
 
     def begin(self) -> bool:
-        """Called when it is ready, before it gets a worker. Returns whether it needs one."""
+        """Called when it is ready, before it gets a green thread. Returns whether it needs one."""
         raise NotImplementedError
 
     def run(self) -> None:
-        """Do it, in a worker. Raises nothing."""
+        """Do it, in a green thread. Raises nothing."""
         raise NotImplementedError
 
     def refuse(self) -> None:
-        """There is no memory for a worker: end it. Called in the hub's greenlet; raises nothing."""
+        """There is no memory for a green thread: end it. Called in the hub's greenlet; raises nothing."""
         raise NotImplementedError
 
     def fail(self, error: BaseException) -> None:
@@ -55,8 +55,8 @@ class PoolJob(HubCall):
         raise NotImplementedError
 
 
-class Workers:
-    """The jobs with a worker, and those that wait for one. Also the job that the hub's carriers see."""
+class RequestPool:
+    """The jobs with a green thread, and those that wait for one. Also the job that the hub's carriers see."""
 
     __slots__ = ("_hub", "_most", "_ready", "_reserve", "_size", "busy", "detached", "waiting")
 
@@ -65,7 +65,7 @@ class Workers:
         self._ready = hub.ready
         self._most = self._size = size
         self._reserve: mmap.mmap | None = _make_reserve()
-        self.busy = 0  # how many workers there are
+        self.busy = 0  # how many green threads there are
         self.detached = 0  # how many have left the pool with a job that goes on and on
         self.waiting: deque[PoolJob] = deque()
 
@@ -80,14 +80,14 @@ class Workers:
             carrier.outcome = job
             carrier.switch()
         except MemoryError:
-            if job.worker is not None:  # it has begun, and is parked: whose error this is we cannot know
+            if job.greenlet is not None:  # it has begun, and is parked: whose error this is we cannot know
                 raise
             self.busy -= 1
             self.run_short()
             job.refuse()
 
     def run_short(self) -> None:
-        """Memory has run out: give back the reserve, and start no more workers than there are for now."""
+        """Memory has run out: give back the reserve, and start no more green threads than there are for now."""
         if self._reserve is not None:
             self._reserve.close()
             self._reserve = None
@@ -106,21 +106,21 @@ class Workers:
         """Nothing: the job in progress is what fails, and `admit` has seen to one that could not be begun."""
 
     def run(self) -> None:
-        """A worker's life: one job after another, as long as they are at hand."""
+        """A green thread's life: one job after another, as long as they are at hand."""
         carrier: Any = getcurrent()
         job: PoolJob | None = carrier.outcome
         try:
             while job is not None:
                 carrier.job = job
-                job.worker = carrier
+                job.greenlet = carrier
                 job.run()
-                job.worker = None
+                job.greenlet = None
                 if job.detached:
                     break
                 job = self._next()
         finally:  # an error, too, gives the place back: there are only so many
             if job is not None:
-                job.worker = None
+                job.greenlet = None
             if job is not None and job.detached:
                 job.detached = False
                 self.detached -= 1
@@ -129,7 +129,7 @@ class Workers:
 
     def detach(self, job: PoolJob) -> None:
         """Let `job` go on outside the pool (a WebSocket, which may live for days); its place is free for others."""
-        if job.worker is not None and not job.detached:
+        if job.greenlet is not None and not job.detached:
             job.detached = True
             self.detached += 1
             self.busy -= 1
@@ -137,9 +137,9 @@ class Workers:
                 self._hub.call_soon(self.admit, self.waiting.popleft())
 
     def kill(self, job: PoolJob) -> None:
-        """Raise Killed in the worker that has `job`, where it waits."""
-        if job.worker is not None:
-            self._hub.throw(job.worker, Killed())
+        """Raise Killed in the green thread that has `job`, where it waits."""
+        if job.greenlet is not None:
+            self._hub.throw(job.greenlet, Killed())
 
     def _next(self) -> PoolJob | None:
         if self.waiting:

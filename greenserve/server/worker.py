@@ -1,4 +1,4 @@
-"""The running server in one hub: connections, workers, deadlines, and the way from serving to stopped.
+"""The running server in one hub: connections, the request pool, deadlines, and the way from serving to stopped.
 
 Invariant: SERVING -> DRAINING -> STOPPED, never back. Draining closes the listeners and the idle connections; busy ones
 finish their request; at the grace deadline, or when told to, what is left is killed, and it is said which requests
@@ -25,9 +25,9 @@ from greenserve.hub.timers import Timer, Token
 from greenserve.net.listener import Listener, Peer
 from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection
+from greenserve.server.pool import RequestPool
 from greenserve.server.spool import Budget
 from greenserve.server.wire import Phase
-from greenserve.server.workers import Workers
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
@@ -42,15 +42,15 @@ RELIEF = 16  # silent connections that are closed at once when descriptors have 
 KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
 
-class State(Enum):
-    """Where a service is in its life."""
+class WorkerState(Enum):
+    """Where a worker is in its life."""
 
     SERVING = "serving"
     DRAINING = "draining"
     STOPPED = "stopped"
 
 
-class Service:
+class Worker:
     """Serves one application on sockets that listen already, in the hub of the thread that calls `run`.
 
     It is what connections call their host (connection.Host).
@@ -72,7 +72,7 @@ class Service:
         if access_log is None and settings.access_log is not None:
             access_log = FileLog(settings.access_log, settings.access_log_format, settings.log_buffer)
         self.access_log = access_log
-        self.state = State.SERVING
+        self.state = WorkerState.SERVING
         self.draining = False
         self.each_is_last = not settings.keepalive_timeout
         self.restarting = False
@@ -84,7 +84,7 @@ class Service:
             if settings.buffer_chunked is not None
             else None
         )
-        self.workers = Workers(hub, settings.concurrency)
+        self.pool = RequestPool(hub, settings.concurrency)
         self.websocket_policy = websocket.Policy(
             origins=settings.ws_origin,
             ping_interval=settings.ws_ping_interval,
@@ -118,7 +118,7 @@ class Service:
             ]
             self.now = self.hub.clock()
             self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
-            while self.state is not State.STOPPED:
+            while self.state is not WorkerState.STOPPED:
                 self._stopped = [greenlet]
                 self.hub.park(greenlet, self._stopped)
         finally:
@@ -129,10 +129,10 @@ class Service:
 
         restarting: another process takes over at once; WebSockets are told (1012), so that their clients come again.
         """
-        if self.state is not State.SERVING:
+        if self.state is not WorkerState.SERVING:
             return
         self.restarting = restarting
-        self.state = State.DRAINING
+        self.state = WorkerState.DRAINING
         self.draining = self.each_is_last = True
         self.stopping.set()
         for listener in self._listeners:
@@ -146,16 +146,16 @@ class Service:
 
     def force(self, why: str) -> None:
         """Kill what is still in progress, and say which requests it was."""
-        if self.state is State.STOPPED:
+        if self.state is WorkerState.STOPPED:
             return
-        if self.state is State.SERVING:
+        if self.state is WorkerState.SERVING:
             self.drain(0)
-        busy = [connection for connection in self.connections if connection.worker is not None]
-        waiting = [job for job in self.workers.waiting if isinstance(job, Connection)]
-        self.workers.waiting.clear()
+        busy = [connection for connection in self.connections if connection.greenlet is not None]
+        waiting = [job for job in self.pool.waiting if isinstance(job, Connection)]
+        self.pool.waiting.clear()
         for connection in busy:
             logger.error("killed because %s: %s from %s", why, connection.request_line, connection.peer)
-            self.workers.kill(connection)
+            self.pool.kill(connection)
         halfway = [each for each in self.connections if each.phase is Phase.TAKE_IN or each.phase is Phase.FLUSH]
         for connection in halfway:
             logger.error("cut off because %s: %s of %s", why, connection.request_line, connection.peer)
@@ -180,7 +180,7 @@ class Service:
                 self.connections.add(Connection(self, sock, peer, template, Inbound(self._limits)))
             except BaseException as error:
                 if isinstance(error, MemoryError):
-                    self.workers.run_short()
+                    self.pool.run_short()
                 sock.close()
                 raise
 
@@ -209,7 +209,7 @@ class Service:
                 connection.write_deadline += blocked
         # A client that has sent in time may be in the ready queue, not looked at: the deadlines come after these.
         self.hub.call_soon(self._expire, self.now)
-        self.workers.restock()
+        self.pool.restock()
         if self.access_log is not None:
             self.access_log.check()
 
@@ -222,11 +222,11 @@ class Service:
             self._stop()
 
     def _stop(self) -> None:
-        self.state = State.STOPPED
+        self.state = WorkerState.STOPPED
         wake(self._stopped)
 
     def _shut(self) -> None:
-        self.state = State.STOPPED
+        self.state = WorkerState.STOPPED
         self.draining = True
         for listener in self._listeners:
             listener.close()
