@@ -34,7 +34,7 @@ getnameinfo = _resolver.getnameinfo
 _T = _TypeVar("_T")
 
 _NONBLOCK = getattr(_original, "SOCK_NONBLOCK", 0)
-_DONTWAIT = getattr(_original, "MSG_DONTWAIT", 0)
+_DONTWAIT = int(getattr(_original, "MSG_DONTWAIT", 0))  # an IntFlag's `&` costs as much as a system call
 _IN_PROGRESS = frozenset({_errno.EINPROGRESS, _errno.EALREADY, _errno.EWOULDBLOCK})
 _CONNECT_PAUSE = (0.001, 0.05)  # seconds; see `_connect_again`
 

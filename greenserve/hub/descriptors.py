@@ -57,6 +57,8 @@ class Descriptor:
 class Descriptors(Parking):
     """A hub's descriptors, and waiting for them."""
 
+    __slots__ = ("_edges", "_hangup", "_looked", "_looked_round", "_readable", "_writable", "descriptors", "poller")
+
     def __init__(self, clock: Callable[[], float], poller: Poller) -> None:
         super().__init__(clock)
         self.descriptors: dict[int, Descriptor] = {}
@@ -147,7 +149,7 @@ class Descriptors(Parking):
         if not self._edges:
             self.poller.arm(descriptor.fd, READ)
         try:
-            outcome = self.park_until(greenlet, token, deadline)
+            outcome = self.park(greenlet, token) if deadline is None else self.park_until(greenlet, token, deadline)
         finally:
             if descriptor.reader is token:
                 descriptor.reader = None
@@ -167,7 +169,7 @@ class Descriptors(Parking):
         if not self._edges:
             self.poller.arm(descriptor.fd, WRITE)
         try:
-            outcome = self.park_until(greenlet, token, deadline)
+            outcome = self.park(greenlet, token) if deadline is None else self.park_until(greenlet, token, deadline)
         finally:
             if descriptor.writer is token:
                 descriptor.writer = None

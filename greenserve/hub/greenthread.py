@@ -40,6 +40,7 @@ class State(Enum):
     DONE = "done"
 
 
+_NO_KWARGS: dict[str, Any] = {}
 _NEW, _STARTED, _DONE = State  # looking a member up in its Enum costs as much as all the rest of a comparison
 
 
@@ -276,7 +277,7 @@ class GreenThread(Generic[T]):
             self._result = error.__traceback__
         self._state = _DONE
         self._carrier = self._function = self.locals = None
-        self._args, self._kwargs = (), {}
+        self._args, self._kwargs = (), _NO_KWARGS
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

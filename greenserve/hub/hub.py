@@ -76,11 +76,14 @@ class Hub(Descriptors):
     clock: gives monotonic seconds; poller: see poller.py. Both can be given for tests.
     """
 
+    __slots__ = ("__weakref__", "_doubt_ends", "_doubted", "_sharing_time", "adopted", "heir")
+
     def __init__(self, clock: Callable[[], float] = time.monotonic, poller: Poller | None = None) -> None:
         super().__init__(clock, poller or default_poller())
         self.adopted: weakref.WeakSet[Any] = weakref.WeakSet()  # the user's own greenlets that have parked here
         self._sharing_time = 0.0  # when other OS threads get the interpreter's lock next, if the hub does not sleep
         self._doubted = -1  # the last round at which nothing seemed possible any more
+        self._doubt_ends = 0.0
         self.heir: fork.Heir | None = None  # in a child forked in a green thread: that one
 
     # -- the loop
@@ -154,27 +157,7 @@ class Hub(Descriptors):
             now = self._poll()
         ready.append(MARK)  # before the timers' callbacks, which may switch to a green thread
         if heap and heap[0][0] <= now:
-            self._fire_timers(now)
-
-    def _fire_timers(self, now: float) -> None:
-        ready = self.ready
-        item: Any = None
-        try:
-            for token in self.timers.due(now):
-                try:
-                    item = token[0]
-                    token.pop()
-                except IndexError:  # an OS thread has just claimed it
-                    continue
-                if isinstance(item, _greenlet.greenlet):
-                    item.outcome = TIMED_OUT  # type: ignore[attr-defined]  # it is a Greenlet, or adopted
-                    ready.append(item)
-                else:
-                    item.expire(self)
-        except BaseException:
-            if isinstance(item, _greenlet.greenlet):  # claimed, perhaps: then it must be resumed
-                ready += (item,)
-            raise
+            self.timers.fire(now, self)
 
     def _poll(self) -> float:
         """Ask the poller, and sleep in it when nothing is ready. Returns the time."""
@@ -212,13 +195,17 @@ class Hub(Descriptors):
         return now
 
     def _doubt(self) -> float | None:
-        """How long to sleep when it seems that no greenlet can ever be resumed; at the second look main is told so.
+        """How long to sleep when it seems that no greenlet can ever be resumed; when that has lasted, main is told.
 
-        The first look may deceive: an OS thread that was just started is not counted before it runs.
+        The first look may deceive: an OS thread that was just started is not counted before it runs. A stray wake-up
+        does not shorten the doubt.
         """
+        now = self.clock()
         if self._doubted != self.rounds - 1:
-            self._doubted = self.rounds
-            return SECONDS_OF_DOUBT
+            self._doubt_ends = now + SECONDS_OF_DOUBT
+        self._doubted = self.rounds
+        if now < self._doubt_ends:
+            return self._doubt_ends - now
         if self.heir is not None:
             self.heir.leave_if_done()
         if self.main.token and not interrupt.may_come() and not idle.foreign_threads():

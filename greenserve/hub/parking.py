@@ -106,20 +106,16 @@ class Carrier(Greenlet):
                     break
                 idle_carriers.append(self)
                 while self.job is None:  # not `if`: a resumption may be spurious
-                    self._idle()
+                    try:
+                        hub.switch_away()
+                    except BaseException as error:  # a signal handler's, or the hub is closed
+                        if hub.closed:
+                            raise
+                        hub.throw_into_main(error)
         finally:
             hub.carriers.discard(self)
             if self in idle_carriers:  # a signal handler has ended it
                 idle_carriers.remove(self)
-
-    def _idle(self) -> None:
-        hub = self.hub
-        try:
-            hub.switch_away()
-        except BaseException as error:  # a signal handler's, or the hub is closed
-            if hub.closed:
-                raise
-            hub.throw_into_main(error)
 
 
 class Visitor(_greenlet.greenlet):
@@ -154,6 +150,28 @@ class Loop(_greenlet.greenlet):
 
 class Parking:
     """What the hub is to the greenlets that park in it. `main` is its OS thread's root greenlet."""
+
+    # Slots, which a hub's many attributes need: from the thirty-first on, CPython looks them all up in a dict.
+    __slots__ = (
+        "carriers",
+        "clock",
+        "closed",
+        "external",
+        "idle_carriers",
+        "interruptions",
+        "loop",
+        "main",
+        "max_idle_carriers",
+        "network",
+        "poll_round",
+        "poll_time",
+        "ready",
+        "rounds",
+        "sleeping",
+        "thread_id",
+        "timers",
+        "wakeup",
+    )
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
@@ -193,7 +211,7 @@ class Parking:
         try:
             while True:
                 following = ready[0]
-                if following or (self._ends_round(following) and (following := ready[0])):
+                if following or (following := self._next_round(following)):
                     ready.popleft()
                 else:
                     following = self._last_resort()
@@ -237,7 +255,7 @@ class Parking:
         try:
             ready.append(greenlet)
             following = ready[0]
-            if following or (self._ends_round(following) and (following := ready[0])):
+            if following or (following := self._next_round(following)):
                 ready.popleft()
             else:
                 following = self._last_resort()
@@ -269,7 +287,7 @@ class Parking:
         following: Any = None
         try:
             following = ready[0]
-            if following or (self._ends_round(following) and (following := ready[0])):
+            if following or (following := self._next_round(following)):
                 ready.popleft()
             else:
                 following = self._last_resort()
@@ -279,19 +297,19 @@ class Parking:
                 ready += (following,)
             raise
 
-    def _ends_round(self, first: Any) -> bool:
-        """End the round here if the MARK is first and nothing else is due, since the way through the hub costs two
-        switches. Returns whether that was possible: then what is first in `ready` is the next round's.
+    def _next_round(self, first: Any) -> Any:
+        """End the round here if `first` is the MARK and nothing else is due, since the way through the hub costs two
+        switches. Returns what is then first in `ready`; None when that was not possible.
         """
-        if first is not MARK or self.rounds >= self.poll_round:
-            return False
-        now = self.clock()
-        heap = self.timers.heap
-        if now >= self.poll_time or (heap and heap[0][0] <= now):
-            return False
-        self.rounds += 1
-        self.ready.rotate(-1)
-        return True
+        ready = self.ready
+        if first is MARK and self.rounds < self.poll_round and len(ready) > 1:
+            now = self.clock()
+            heap = self.timers.heap
+            if now < self.poll_time and not (heap and heap[0][0] <= now):
+                self.rounds += 1
+                ready.rotate(-1)
+                return ready[0]
+        return None
 
     def _last_resort(self) -> Any:
         """Whom to switch to when the first in `ready` is no started greenlet: the hub, which deals with it."""

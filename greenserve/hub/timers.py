@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from greenserve.hub.calls import Token, call_guarded
+from greenlet import greenlet
+
+from greenserve.hub.calls import TIMED_OUT, Call, Token, call_guarded
 
 __all__ = ["Timer", "Timers", "Token"]
 
@@ -90,28 +92,45 @@ class Timers:
         if self._dead > MIN_DEAD and self._dead > len(heap) >> 1:
             self._rebuild()
 
-    def due(self, now: float) -> Iterator[Token]:
-        """Yield the tokens that are due at `now`, to be claimed, in order of deadline: each when those before it have
-        been dealt with.
+    def fire(self, now: float, hub: Any) -> None:
+        """Claim what is due at `now`, in order of deadline: a greenlet is made ready in `hub`, else `expire(hub)` is
+        called.
 
         What is set meanwhile has to wait for the next time: a callback that sets a timer for this very moment cannot
-        keep the hub from its descriptors. A token that an error has kept from being claimed is due again.
+        keep the hub from its descriptors. What an error keeps from being claimed is due again.
         """
-        heap = self.heap
+        heap, ready, heappop = self.heap, hub.ready, heapq.heappop
         end = next(self._sequence)
-        while heap and heap[0][0] <= now and heap[0][1] < end:
-            entry = heap[0]
-            token = entry[2]
-            try:
-                heapq.heappop(heap)
+        token: Token = [None]
+        item: Any = None
+        try:
+            while heap:
+                deadline, sequence, token = heap[0]
+                if deadline > now or sequence >= end:
+                    break
                 if token:
-                    yield token
+                    try:
+                        item = token[0]
+                        token.pop()  # the claim, and first: an entry that an error leaves in the heap is a dead one
+                    except IndexError:  # an OS thread was quicker
+                        continue
+                    heappop(heap)
+                    if isinstance(item, greenlet):
+                        item.outcome = TIMED_OUT  # type: ignore[attr-defined]  # it is a Greenlet, or adopted
+                        ready.append(item)
+                    else:
+                        item.expire(hub)
                 else:
+                    heappop(heap)
                     self._dead -= 1
-            except BaseException:  # GeneratorExit too, which says that whatever used the token has failed
-                if token:
-                    heapq.heappush(heap, entry)
-                raise
+        except BaseException:
+            if not token:  # it is claimed, so it must be resumed; twice is harmless
+                if isinstance(item, greenlet):
+                    item.outcome = TIMED_OUT  # type: ignore[attr-defined]  # as above
+                    ready += (item,)
+                elif isinstance(item, Timer) and item.pending:
+                    ready += (Call(item.expire, (hub,)),)
+            raise
 
     def next_deadline(self) -> float | None:
         """The earliest deadline of a living entry; None when there is none. Drops the dead ones before it."""

@@ -134,3 +134,22 @@ def test_a_thread_that_c_has_made_may_call_back():
         """
     )
     assert (done.stdout, done.stderr) == ("called back\n", "")
+
+
+def test_a_stray_wake_up_does_not_cut_the_doubt_short():
+    done = run(
+        """
+        import time
+        from greenserve.errors import Deadlock
+        from greenserve.hub import running
+        from greenserve.hub.hub import SECONDS_OF_DOUBT
+        me = running()
+        started = time.monotonic()
+        me.hub.wakeup.wake()
+        try:
+            me.hub.park(me, [me])
+        except Deadlock:
+            print(time.monotonic() - started >= SECONDS_OF_DOUBT)
+        """
+    )
+    assert done.stdout == "True\n"

@@ -225,7 +225,7 @@ def test_a_green_thread_that_finds_no_memory_to_begin_with_fails_alone(
         def switch(self, *args: object) -> object:
             raise MemoryError
 
-    monkeypatch.setattr(hub, "take_carrier", lambda job: setup(Memoryless(hub), job))
+    monkeypatch.setattr(Hub, "take_carrier", lambda hub, job: setup(Memoryless(hub), job))
 
     def setup(carrier: Carrier, job: object) -> Carrier:
         carrier.job = job

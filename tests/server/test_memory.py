@@ -12,6 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 import greenserve
+from greenserve.hub.hub import Hub
 from greenserve.server import pool as pool_module
 from greenserve.server import worker as worker_module
 from greenserve.server.worker import RELIEF
@@ -33,11 +34,10 @@ def failing_once(function):
     return wrapper
 
 
-def test_a_request_for_whose_green_thread_there_is_no_memory_is_a_503_and_leaves_its_place():
+def test_a_request_for_whose_green_thread_there_is_no_memory_is_a_503_and_leaves_its_place(monkeypatch):
     with serving(hello, concurrency=1) as server:
-        hub = server._worker.hub
         with Client(server) as client:
-            hub.take_carrier = failing_once(hub.take_carrier)
+            monkeypatch.setattr(Hub, "take_carrier", failing_once(Hub.take_carrier))
             client.send(GET)
             assert client.response()[0] == 503
             assert client.at_end()
@@ -61,7 +61,7 @@ def test_while_memory_is_short_no_more_requests_run_at_once_and_the_others_wait(
         clients[0].send(GET.replace(b"/ ", b"/waits ", 1))
         assert entered.acquire(timeout=30)
         monkeypatch.setattr(pool_module, "_make_reserve", lambda: None)
-        server._worker.hub.take_carrier = failing_once(server._worker.hub.take_carrier)
+        monkeypatch.setattr(Hub, "take_carrier", failing_once(Hub.take_carrier))
         clients[1].send(GET)
         assert clients[1].response()[0] == 503
         clients[2].send(GET)  # waits in line: there is one green thread, and for now no more

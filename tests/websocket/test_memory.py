@@ -10,7 +10,7 @@ import zlib
 import pytest
 
 from greenserve import kill, sleep, spawn
-from greenserve.hub.hub import current_hub
+from greenserve.hub.hub import Hub
 from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.websocket import ConnectionClosed, accept
 from greenserve.websocket.connection import SMALL, UNSENT_LIMIT
@@ -73,7 +73,7 @@ def test_messages_count_with_the_bytes_that_they_take_and_not_with_their_charact
 
 
 def test_a_message_that_was_inflated_for_a_receiver_who_has_left_counts_as_it_is(pair, monkeypatch):
-    monkeypatch.setattr(current_hub(), "turn_is_over", lambda: True)
+    monkeypatch.setattr(Hub, "turn_is_over", lambda hub: True)
     text = "\U0001f600" + "a" * 100_000
     receiving = spawn(pair.ws.receive)
     sleep(0)

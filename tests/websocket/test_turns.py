@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from greenserve import sleep, spawn
-from greenserve.hub.hub import current_hub
+from greenserve.hub.hub import Hub, current_hub
 from greenserve.net import lingering
 from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.websocket import ConnectionClosed
@@ -25,7 +25,7 @@ MIB = 1 << 20
 
 @pytest.fixture(autouse=True)
 def short_turns(hub, monkeypatch):
-    monkeypatch.setattr(hub, "turn_is_over", lambda: True)
+    monkeypatch.setattr(Hub, "turn_is_over", lambda hub: True)
 
 
 def turns_until(condition) -> int:
