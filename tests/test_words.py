@@ -42,7 +42,7 @@ LEFT = {
     "greenserve/green": 2,
     "greenserve/hub": 11,
     "greenserve/server": 4,
-    "greenserve/websocket": 7,
+    "greenserve/websocket": 6,
 }
 
 PAGES = [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")]

@@ -1,4 +1,4 @@
-"""Every limit on what a peer may send, each with the reason for its number. All of them are settings."""
+"""Every limit on what a peer may send, each with the reason for its number; those that users may set are settings."""
 
 from __future__ import annotations
 
