@@ -166,7 +166,7 @@ class Settings:
     buffer_chunked: int | None = _option(
         1024**3,
         optional(SIZE),
-        "The largest chunked request body that is taken in whole before the application is called, which gets its "
+        "The largest chunked request body that is buffered before the application is called, which then gets its "
         "length; a part above 64K goes to a temporary file. none: the application reads it as it comes.",
         unit="bytes",
     )
