@@ -128,16 +128,12 @@ class SendBuffer(HubCall):
         """Park the running green thread, of any OS thread, until the peer has taken enough; raises what prevents it."""
         greenlet = running()
         token: Token = [greenlet]
-        self.line_up(token)
+        self._waiters.append(token)
+        if not self._pieces:  # this is another OS thread, and it has been sent meanwhile
+            wake(token)
         error = greenlet.hub.park(greenlet, token)
         if error is not None:
             raise error
-
-    def line_up(self, token: Token) -> None:
-        """Wake `token` when the peer has taken enough; its outcome is None, or what prevents it."""
-        self._waiters.append(token)
-        if not self._pieces:  # in another OS thread: it has been sent meanwhile
-            wake(token)
 
     def wake_waiters(self, error: Exception | None = None) -> bool:
         """Let the waiters go on. Returns whether there were any."""

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from greenserve.errors import ClientDisconnected
 from greenserve.green.socket import socket as GreenSocket
 
+_QUESTIONS = frozenset({"family", "fileno", "getpeername", "getsockname", "getsockopt", "setsockopt", "type"})
 _STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9])\b")
 
 
@@ -133,27 +134,11 @@ class ConnectionSocket:
             raise ClientDisconnected("the client has sent before the upgrade was answered; use recv, not makefile")
         return sock.makefile(*args, **kwargs)
 
-    # -- no I/O: some applications ask these to notice that the client has gone
-
-    def fileno(self) -> int:
-        """The descriptor, or -1."""
-        return int(self._any().fileno())
-
-    def getpeername(self) -> Any:
-        """The peer's address."""
-        return self._any().getpeername()
-
-    def getsockname(self) -> Any:
-        """Our address."""
-        return self._any().getsockname()
-
-    def getsockopt(self, *args: Any) -> Any:
-        """An option."""
-        return self._any().getsockopt(*args)
-
-    def setsockopt(self, *args: Any) -> None:
-        """Set an option."""
-        self._any().setsockopt(*args)
+    def __getattr__(self, name: str) -> Any:
+        """What is no I/O: some applications ask it to notice that the client has gone."""
+        if name not in _QUESTIONS:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self._connection.transport.socket if self._socket is None else self._socket, name)
 
     def settimeout(self, timeout: float | None) -> None:
         """Seconds for each recv and send; None for ever."""
@@ -168,16 +153,6 @@ class ConnectionSocket:
     def setblocking(self, flag: bool) -> None:
         """As of a socket."""
         self.settimeout(None if flag else 0.0)
-
-    @property
-    def family(self) -> int:
-        """The address family."""
-        return int(self._any().family)
-
-    @property
-    def type(self) -> int:
-        """SOCK_STREAM."""
-        return int(self._any().type)
 
     # -- what the server tells it (Owner)
 
@@ -210,9 +185,6 @@ class ConnectionSocket:
     def is_end(error: BaseException) -> bool:
         """StopIteration is how libraries leave Gunicorn; a connection that was open can be broken, not refused."""
         return isinstance(error, StopIteration | ConnectionError) and not isinstance(error, ConnectionRefusedError)
-
-    def _any(self) -> Any:
-        return self._connection.transport.socket if self._socket is None else self._socket
 
     def _taken(self) -> GreenSocket:
         if self._socket is None:

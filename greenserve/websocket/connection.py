@@ -24,6 +24,7 @@ from typing import Any
 from greenlet import getcurrent
 
 from greenserve.hub.calls import call_guarded
+from greenserve.hub.greenthread import call_in
 from greenserve.hub.hub import TIMED_OUT, Hub, HubCall, running, wake
 from greenserve.hub.native import get_ident
 from greenserve.hub.timers import Token
@@ -51,7 +52,6 @@ MAX_PINGS = 16  # that were not answered: an application may send some, too
 SMALL = 4096  # bytes: less is not counted, since the rest of a WebSocket weighs as much
 
 _ENDED: Any = object()  # outcome of a receiver: no message will come
-_SENT: Any = object()  # outcome of a sender in another OS thread
 _MESSAGE = frozenset((str, bytes, PackedMessage))
 _SIZED = frozenset((str, bytes))
 _NOTHING, _OTHER = Ahead.NOTHING, Ahead.OTHER
@@ -392,7 +392,7 @@ class Link(HubCall):
         """
         hub = self.hub
         if get_ident() != hub.thread_id:
-            self._send_from_elsewhere(message)
+            call_in(hub, self.send, message)
             return
         # A peer as quick as we are never makes a sender wait.
         if hub.turn_is_over() and getcurrent() is not hub.loop:
@@ -449,31 +449,6 @@ class Link(HubCall):
     def _wait_for_room(self) -> None:
         while self._crowded and self.stage is OPEN:
             self.transport.buffer.wait()  # type: ignore[union-attr]  # it is not empty
-
-    def _send_from_elsewhere(self, message: str | bytes) -> None:
-        greenlet = running()
-        while True:
-            token: Token = [greenlet]
-            self.hub.call_soon_threadsafe(self._send_for, token, message)
-            outcome = greenlet.hub.park(greenlet, token)
-            if outcome is _SENT:
-                return
-            if outcome is not None:
-                raise outcome
-
-    def _send_for(self, token: Token, message: str | bytes) -> None:
-        """In the hub: send for a sender in another OS thread, or put it in line."""
-        if not token:  # it was killed meanwhile
-            return
-        if self._crowded and self.stage is OPEN:
-            self.transport.buffer.line_up(token)  # type: ignore[union-attr]  # it is not empty
-            return
-        try:
-            self._write(self.protocol.send(message))
-        except Exception as error:  # the sender's to raise: closed, a wrong type, no UTF-8
-            wake(token, error)
-        else:
-            wake(token, _SENT if self.stage < ENDED else self.error())
 
     def _write(self, data: bytes) -> None:
         """Send, or put behind what waits already."""
@@ -578,25 +553,16 @@ class Link(HubCall):
 
         A client waits for the server to close the socket, too (RFC 6455 §7.1.1). In any OS thread.
         """
-        greenlet = running()
-        hub = greenlet.hub
-        token: Token = [greenlet]
-
-        def over(_: Link) -> None:
-            wake(token)
-
-        if hub is self.hub:
-            self._wait_for_end(over)
-        else:
-            self.hub.call_soon_threadsafe(self._wait_for_end, over)
-        return hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout) is not TIMED_OUT
-
-    def _wait_for_end(self, over: Callable[[Link], object]) -> None:
+        hub = self.hub
+        if get_ident() != hub.thread_id:
+            return call_in(hub, self.wait_closed, timeout)
         stage = CLOSED if self.client else ENDED
         if self.stage >= stage:
-            over(self)
-        else:
-            self._call_at(stage, over)
+            return True
+        greenlet = running()
+        token: Token = [greenlet]
+        self._call_at(stage, lambda _: wake(token))
+        return hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout) is not TIMED_OUT
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Send our Close, if neither side has closed before; the rest goes by itself. The hub's thread only.
