@@ -46,7 +46,8 @@ NEVER_SAID = float("-inf")
 _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 Peer: TypeAlias = tuple[str, str]
-Accepted: TypeAlias = Callable[[_socket.socket, Peer], None]
+ListeningSocket: TypeAlias = _socket.socket
+Accepted: TypeAlias = Callable[[_socket.socket, Peer], None]  # closes nothing when it raises: the listener does
 
 
 def open_listener(address: Address, backlog: int, access: unix_socket.Access = unix_socket.BY_ITSELF) -> _socket.socket:
@@ -92,8 +93,7 @@ def _unix(address: UnixAddress, backlog: int, access: unix_socket.Access) -> _so
         listener.listen(backlog)
         listener.setblocking(False)
     except BaseException:
-        listener.close()
-        remove_path(listener, address)
+        close_listener(listener, address)
         raise
     return listener
 
@@ -181,8 +181,7 @@ class Listener(HubCall):
         if self._descriptor.reader is self:
             self._descriptor.reader = None
         self._hub.unregister(self._descriptor)
-        self._socket.close()
-        remove_path(self._socket, self.address)
+        close_listener(self._socket, self.address)
 
     def _park(self) -> None:
         self._descriptor.reader = self
@@ -196,8 +195,12 @@ class Listener(HubCall):
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
         try:
             sock = _socket.socket(self._socket.family, self._socket.type, self._socket.proto, fd)
-            sock.setblocking(False)
-            self._accepted(sock, _peer(name))
+            try:
+                sock.setblocking(False)
+                self._accepted(sock, _peer(name))
+            except BaseException:
+                sock.close()
+                raise
         except OSError as error:  # gone already
             logger.debug("a connection ended before it began: %s", error)
         except MemoryError:  # it is closed by now
@@ -224,8 +227,9 @@ def _peer(name: object) -> Peer:
     return "", ""
 
 
-def remove_path(listener: _socket.socket, address: Address) -> None:
-    """Remove a Unix socket's path after its listener is closed, unless the path means another one by now."""
+def close_listener(listener: ListeningSocket, address: Address) -> None:
+    """Close it, and remove a Unix socket's path, unless the path means another one by now."""
+    listener.close()
     if isinstance(address, UnixAddress) and isinstance(listener, _UnixListener) and listener.made is not None:
         with contextlib.suppress(OSError):
             unix_socket.remove(address.path, listener.made)

@@ -9,11 +9,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from ssl import SSLContext
 from typing import Any
 
 from greenserve.hub.poller import READ, WRITE
 from greenserve.net.send_buffer import MSG_DONTWAIT
 from greenserve.net.transport import Transport
+
+__all__ = ["SSLContext", "TlsSocket", "shake_hands"]
 
 READ_SIZE = 65536  # bytes of ciphertext that are received at once
 WRITE_SIZE = 65536  # bytes that are encrypted at once: four records
@@ -26,7 +29,7 @@ class TlsSocket:
     """
 
     def __init__(
-        self, transport: Transport, context: ssl.SSLContext, *, server_side: bool, server_hostname: str | None
+        self, transport: Transport, context: SSLContext, *, server_side: bool, server_hostname: str | None
     ) -> None:
         self._socket = transport.socket
         self._descriptor = transport.descriptor
@@ -140,7 +143,7 @@ class TlsSocket:
 
 def shake_hands(
     transport: Transport,
-    context: ssl.SSLContext,
+    context: SSLContext,
     *,
     server_side: bool = False,
     server_hostname: str | None = None,

@@ -12,6 +12,7 @@ told that there is nothing, or that `drained` is set. Only the hub's thread asks
 
 from __future__ import annotations
 
+import _socket
 import socket
 import struct
 from collections.abc import Callable
@@ -233,3 +234,10 @@ class Transport:
             pass
         self.socket.close()
         self.owner = None  # no cycle: both are freed at once
+
+
+def raw_socket(sock: Any) -> Any:
+    """What a green socket is made of, as a Transport wants it; the green socket is closed from then on."""
+    raw = _socket.socket(sock.family, sock.type, sock.proto, sock.detach())
+    raw.setblocking(False)
+    return raw

@@ -13,7 +13,6 @@ to one request is in its cycle and its body, never here.
 
 from __future__ import annotations
 
-import _socket
 import logging
 from typing import Any, Protocol
 
@@ -26,7 +25,7 @@ from greenserve.http.response import error_response
 from greenserve.hub.greenthread import call_in
 from greenserve.hub.native import get_ident
 from greenserve.net import lingering
-from greenserve.net.transport import Transport
+from greenserve.net.transport import Transport, raw_socket
 from greenserve.server import wire
 from greenserve.server.body import BodyState, Progress, RequestBody
 from greenserve.server.cycle import RequestCycle
@@ -98,7 +97,7 @@ class Connection(Wire):
     )
 
     def __init__(
-        self, host: Host, sock: _socket.socket, peer: tuple[str, str], template: EnvironTemplate, inbound: Inbound
+        self, host: Host, sock: Any, peer: tuple[str, str], template: EnvironTemplate, inbound: Inbound
     ) -> None:
         self.host = host
         self.greenlet = None
@@ -564,11 +563,10 @@ class Connection(Wire):
         transport, self.transport = self.transport, SURRENDERED
         return transport, self.inbound.trailing_data
 
-    def take_back(self, sock: _socket.socket) -> None:
+    def take_back(self, sock: Any) -> None:
         """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""
-        sock.setblocking(False)  # its owner may have had it otherwise
         self.owner = self._proxy = None
-        self.transport = Transport(self.host.hub, sock, self)
+        self.transport = Transport(self.host.hub, raw_socket(sock), self)
         self._linger()
 
     def _release(self, failed: bool) -> None:

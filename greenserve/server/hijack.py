@@ -8,7 +8,6 @@ bytes that came with the request, and works in other OS threads too.
 
 from __future__ import annotations
 
-import _socket
 import contextlib
 import re
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any, Protocol
 
 from greenserve.errors import ClientDisconnected
-from greenserve.green.socket import socket as GreenSocket
+from greenserve.green import socket
 
 _QUESTIONS = frozenset({"family", "fileno", "getpeername", "getsockname", "getsockopt", "setsockopt", "type"})
 _STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9])\b")
@@ -31,7 +30,7 @@ class Hijackable(Protocol):
     def surrender(self) -> tuple[Any, bytes]:
         """Give up the transport and the bytes that were received and not consumed. Raises ClientDisconnected."""
 
-    def take_back(self, sock: _socket.socket) -> None:
+    def take_back(self, sock: socket.socket) -> None:
         """The socket is to be closed in order."""
 
 
@@ -70,7 +69,7 @@ class ConnectionSocket:
     def __init__(self, connection: Hijackable) -> None:
         self._connection = connection
         self._early = b""  # what came with the request
-        self._socket: GreenSocket | None = None
+        self._socket: socket.socket | None = None
         self._timeout: float | None = None
         self.status = "101"  # what the first bytes that were sent say
         self.sent = 0
@@ -91,7 +90,7 @@ class ConnectionSocket:
         sock = self._taken()
         if self._early and bufsize > 0:
             data, rest = self._early[:bufsize], self._early[bufsize:]
-            if not flags & _socket.MSG_PEEK:
+            if not flags & socket.MSG_PEEK:
                 self._early = rest
             return data
         return sock.recv(bufsize, flags)
@@ -160,20 +159,19 @@ class ConnectionSocket:
         """Let the application see its peer leave: a frame of ours could fall into the middle of one of its own."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
-                self._socket.shutdown(_socket.SHUT_RD)
+                self._socket.shutdown(socket.SHUT_RD)
 
     def finish(self, failed: bool) -> None:
         """Close what the application has left open, by way of the connection, which lingers."""
         sock = self._socket
         if sock is not None and sock.fileno() >= 0:
-            family, kind, proto = sock.family, sock.type, sock.proto
-            self._connection.take_back(_socket.socket(family, kind, proto, sock.detach()))
+            self._connection.take_back(sock)
 
     def abort(self) -> None:
         """Close it; its waiters get EBADF."""
         if self._socket is not None:
             with contextlib.suppress(OSError):  # a child that the application has forked has it too
-                self._socket.shutdown(_socket.SHUT_RDWR)
+                self._socket.shutdown(socket.SHUT_RDWR)
             self._socket.close()
 
     def when_closed(self, callback: Callable[[Any], object]) -> None:
@@ -186,12 +184,12 @@ class ConnectionSocket:
         """StopIteration is how libraries leave Gunicorn; a connection that was open can be broken, not refused."""
         return isinstance(error, StopIteration | ConnectionError) and not isinstance(error, ConnectionRefusedError)
 
-    def _taken(self) -> GreenSocket:
+    def _taken(self) -> socket.socket:
         if self._socket is None:
             transport, self._early = self._connection.surrender()
             self._connection.owner = self
             sock = transport.detach()
-            self._socket = GreenSocket(sock.family, sock.type, sock.proto, sock.detach())
+            self._socket = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
             self._socket.settimeout(self._timeout)
         return self._socket
 

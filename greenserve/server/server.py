@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import _socket
 import contextlib
 import logging
 import os
@@ -20,7 +19,7 @@ from greenserve.hub import idle, interrupt
 from greenserve.hub.hub import current_hub, running, wake
 from greenserve.hub.native import start_new_thread
 from greenserve.hub.timers import Token
-from greenserve.net.listener import bound_address, open_listener, remove_path
+from greenserve.net.listener import ListeningSocket, bound_address, close_listener, open_listener
 from greenserve.net.streamserver import serve as serve_sockets
 from greenserve.net.unix_socket import Access
 from greenserve.patching import monkey, other_hubs
@@ -72,7 +71,7 @@ class Server:
             raise TypeError("give either Settings or options by keyword, not both")
         self.application = application
         self.settings = settings if settings is not None else Settings.from_kwargs(**options)
-        self._sockets: list[tuple[_socket.socket, Address]] = []
+        self._sockets: list[tuple[ListeningSocket, Address]] = []
         self._worker: Worker | None = None
         self._waiters: list[Token] = []  # the threads that wait for the end
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
@@ -266,8 +265,7 @@ class Server:
     def _close_sockets(self) -> None:
         sockets, self._sockets = self._sockets, []
         for listener, address in sockets:
-            listener.close()
-            remove_path(listener, address)
+            close_listener(listener, address)
 
 
 def _check(application: object) -> None:

@@ -7,13 +7,12 @@ those were.
 
 from __future__ import annotations
 
-import _socket
 import heapq
 import logging
 import time
-from collections.abc import Callable
 from email.utils import formatdate
 from enum import Enum
+from typing import Any
 
 from greenserve import rooms, websocket
 from greenserve.compat.websocket import upgradable
@@ -22,7 +21,7 @@ from greenserve.http.request import Inbound
 from greenserve.hub.event import Flag
 from greenserve.hub.hub import Hub, running, wake
 from greenserve.hub.timers import Timer, Token
-from greenserve.net.listener import Listener, Peer
+from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
 from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection
 from greenserve.server.pool import RequestPool
@@ -107,7 +106,7 @@ class Worker:
         self._stopped: Token = []
         self._sweeper: Timer | None = None
 
-    def run(self, sockets: list[tuple[_socket.socket, Address]]) -> None:
+    def run(self, sockets: list[tuple[ListeningSocket, Address]]) -> None:
         """Serve until stopped. Closes the sockets."""
         greenlet = running()
         try:
@@ -170,18 +169,17 @@ class Worker:
         if self.draining:
             self._stop_if_empty()
 
-    def _accept_with(self, address: Address) -> Callable[[_socket.socket, Peer], None]:
+    def _accept_with(self, address: Address) -> Accepted:
         """What a listener calls with each connection."""
         name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "80")
         template = EnvironTemplate(name, port, extra={"greenserve.stopping": self.stopping})
 
-        def accepted(sock: _socket.socket, peer: Peer) -> None:
+        def accepted(sock: Any, peer: Peer) -> None:
             try:
                 self.connections.add(Connection(self, sock, peer, template, Inbound(self._limits)))
             except BaseException as error:
                 if isinstance(error, MemoryError):
                     self.pool.run_short()
-                sock.close()
                 raise
 
         return accepted

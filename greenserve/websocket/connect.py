@@ -1,21 +1,19 @@
 """Connecting to a WebSocket server: `connect` gives the same `WebSocket` that applications hold.
 
-Strategy. The green socket connects; then a transport shakes hands, with TLS and with the server, each wait parking only
-the green thread that makes it; from then on it is a link's, which never waits.
+Strategy. A transport connects and shakes hands, with TLS and with the server, each wait parking only the green thread
+that makes it; from then on it is a link's, which never waits.
 """
 
 from __future__ import annotations
 
-import _socket
 import contextlib
-import ssl as real_ssl
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
-from greenserve.green import socket as green_socket
 from greenserve.hub.hub import current_hub
-from greenserve.net.tls import shake_hands
+from greenserve.net.client import open_transport
+from greenserve.net.tls import SSLContext
 from greenserve.net.transport import Transport
 from greenserve.websocket import protocol as protocols
 from greenserve.websocket.api import WebSocket
@@ -46,7 +44,7 @@ def connect(  # noqa: PLR0913 - options, each by its name
     compression: bool = True,
     timeout: float | None = 10.0,
     max_message: int | None = 1 << 20,
-    ssl: real_ssl.SSLContext | None = None,
+    ssl: SSLContext | None = None,
     server_hostname: str | None = None,
     ping_interval: float = 20.0,
     ping_timeout: float = 20.0,
@@ -88,13 +86,15 @@ def connect(  # noqa: PLR0913 - options, each by its name
     )
     hub = current_hub()
     deadline = None if timeout is None else hub.clock() + timeout
-    sock = green_socket.create_connection((target.host, target.port), timeout)
-    sock.setsockopt(_socket.IPPROTO_TCP, _socket.TCP_NODELAY, 1)
-    transport = Transport(hub, _never_waiting(sock))
+    transport = open_transport(
+        target.host,
+        target.port,
+        secure=target.secure,
+        context=ssl,
+        server_hostname=server_hostname,
+        deadline=deadline,
+    )
     try:
-        if target.secure:
-            name = server_hostname or target.host
-            shake_hands(transport, ssl or _system_context(), server_hostname=name, deadline=deadline)
         agreement = _agree(transport, handshake, deadline)
     except BaseException:
         transport.close()
@@ -131,19 +131,6 @@ def parse_url(url: str) -> Target:
         authority=host if (parts.port or port) == port else f"{host}:{parts.port}",
         path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
     )
-
-
-def _system_context() -> real_ssl.SSLContext:
-    context = real_ssl.SSLContext(real_ssl.PROTOCOL_TLS_CLIENT)
-    context.load_default_certs(real_ssl.Purpose.SERVER_AUTH)
-    return context
-
-
-def _never_waiting(sock: Any) -> _socket.socket:
-    """The green socket's own, as a transport wants it."""
-    raw = _socket.socket(sock.family, sock.type, sock.proto, sock.detach())
-    raw.setblocking(False)
-    return raw
 
 
 def _agree(transport: Transport, handshake: ClientHandshake, deadline: float | None) -> Agreement:
