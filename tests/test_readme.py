@@ -238,3 +238,28 @@ def test_every_option_that_a_page_names_exists(page: Page) -> None:
     assert {flag.replace("-", "_") for flag in flags} - {"json"} <= set(OPTIONS)
     variables = set(re.findall(r"GREENSERVE_(\w+)", page.text)) - {"PORT"}
     assert {name.lower() for name in variables} <= set(OPTIONS)
+
+
+# For each limit of the table in docs/serve.md: a small value, and a request beyond it. What is left out of the last two
+# is what the server waits for.
+BEYOND = {
+    "max-target": ("100", b"GET /%b HTTP/1.1\r\nHost: a\r\n\r\n" % (b"a" * 100)),
+    "max-head": ("1000", b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"a" * 1000)),
+    "max-header-count": ("10", b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n" % (b"X: a\r\n" * 10)),
+    "max-body": ("10", b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n"),
+    "header-timeout": ("200ms", b"GET / HTTP/1.1\r\n"),
+    "body-timeout": ("200ms", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"),
+}
+
+
+def test_each_request_beyond_a_limit_is_answered_as_the_page_says(directory) -> None:
+    options = [word for name, (value, _) in BEYOND.items() for word in (f"--{name}", value)]
+    rows = dict(re.findall(r"^\| `--([\w-]+)` \| `[^`]+` \| (\d{3}) \|$", SERVE.text, re.MULTILINE))
+    assert set(rows) == set(BEYOND)
+    with ServerProcess("hello:app", *options, cwd=directory(SERVE)) as server:
+        answers = {}
+        for name, (_, request) in BEYOND.items():
+            with socket.create_connection((server.host, server.port), timeout=20) as sock:
+                sock.sendall(request)
+                answers[name] = sock.recv(1000).decode().split(" ")[1]
+    assert answers == rows
