@@ -13,10 +13,12 @@ import os as _original_os
 import subprocess as _original
 import time as _original_time
 import warnings as _warnings
+from collections.abc import Callable as _Callable
 from types import FunctionType as _FunctionType
 from types import ModuleType
 from types import SimpleNamespace as _SimpleNamespace
 from typing import Any
+from typing import TypeVar as _TypeVar
 
 from greenserve.green import os as _os
 from greenserve.green import selectors as _selectors
@@ -27,6 +29,8 @@ from greenserve.hub.hub import running as _running
 from greenserve.patching.rebind import complete, rebind
 from greenserve.patching.reimport import Exchanged as _Exchanged
 
+_T = _TypeVar("_T")
+
 
 class _Pipe(_io.FileIO):
     """The end of a pipe: read and written without blocking others. As of every FileIO, None is the answer of one that
@@ -35,19 +39,13 @@ class _Pipe(_io.FileIO):
 
     def readinto(self, buffer: Any, /) -> int | None:
         """Wait for bytes, and put them into `buffer`. Returns their count; 0 at the end."""
-        try:
-            return _os.readv(self.fileno(), [buffer])
-        except BlockingIOError:
-            return None
+        return _unless_blocking(_os.readv, self.fileno(), [buffer])
 
     def read(self, size: int | None = -1, /) -> bytes | None:  # type: ignore[override]  # typeshed forgets the None
         """At most `size` bytes; all there will be when it is negative."""
         if size is None or size < 0:
             return self.readall()
-        try:
-            return _os.read(self.fileno(), size)
-        except BlockingIOError:
-            return None
+        return _unless_blocking(_os.read, self.fileno(), size)
 
     def readall(self) -> bytes | None:  # type: ignore[override]  # typeshed forgets the None
         """Everything until the end, or as much as is there."""
@@ -58,10 +56,14 @@ class _Pipe(_io.FileIO):
 
     def write(self, data: Any, /) -> int | None:  # type: ignore[override]  # typeshed forgets the None
         """Write all of `data`."""
-        try:
-            return _os.write(self.fileno(), data)
-        except BlockingIOError:
-            return None
+        return _unless_blocking(_os.write, self.fileno(), data)
+
+
+def _unless_blocking(call: _Callable[[int, Any], _T], fd: int, argument: Any) -> _T | None:
+    try:
+        return call(fd, argument)
+    except BlockingIOError:
+        return None
 
 
 def _open(fd: int, mode: str, buffering: int = -1) -> Any:

@@ -8,7 +8,7 @@ often. An OS thread without a hub waits in the kernel as ever.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -39,7 +39,7 @@ def green_locks(synchronize: Any) -> None:
             after_fork(recursive, _Recursive.start_afresh)
             self.acquire, self.release = recursive.acquire, recursive.release
         else:
-            self.acquire, self.release = _acquire_of(semlock), semlock.release
+            self.acquire, self.release = partial(_acquire_or_relax, semlock), semlock.release
 
     def enter(self: Any) -> bool:
         taken: bool = self.acquire()
@@ -53,14 +53,6 @@ def green_locks(synchronize: Any) -> None:
     relax_questions(synchronize)
 
 
-def _acquire_of(semlock: Any) -> Callable[..., bool]:
-    def acquire(block: bool = True, timeout: float | None = None) -> bool:
-        """As `_multiprocessing.SemLock.acquire`."""
-        return _acquire(semlock, block, timeout) or (not block and _asked_by_program() and _acquire(semlock, False, 0))
-
-    return acquire
-
-
 def _acquire(semlock: Any, block: bool, timeout: float | None) -> bool:
     hub = hub_here()
     if hub is None or not block:
@@ -69,11 +61,14 @@ def _acquire(semlock: Any, block: bool, timeout: float | None) -> bool:
     return ask_until_answered(hub, lambda: semlock.acquire(False) or None, timeout) is not None
 
 
-def _asked_by_program() -> bool:
-    """Whether others have run since a try in vain. Its own module tries while it holds another lock of the processes',
-    which is not fair: waiters for that one would not get it.
+def _acquire_or_relax(semlock: Any, block: bool = True, timeout: float | None = None) -> bool:
+    """As `_multiprocessing.SemLock.acquire`; others run after tries in vain, but those of its own module, which tries
+    while it holds another lock of the processes', which is not fair: waiters for that one would not get it.
     """
-    return sys._getframe(2).f_globals.get("__name__") != "multiprocessing.synchronize" and relax()
+    if _acquire(semlock, block, timeout):
+        return True
+    by_program = sys._getframe(1).f_globals.get("__name__") != "multiprocessing.synchronize"
+    return not block and by_program and relax() and _acquire(semlock, False, 0)
 
 
 class _Recursive:
@@ -93,7 +88,7 @@ class _Recursive:
         """As `_multiprocessing.SemLock.acquire`."""
         hub = hub_here()
         started = hub.clock() if hub is not None else 0.0
-        if not (self._among_us.acquire(timeout=_seconds(timeout)) if block else self._among_us.acquire(False)):
+        if not self._among_us.acquire(block, max(0.0, timeout) if block and timeout is not None else _FOREVER):
             return False
         taken = False
         try:
@@ -111,7 +106,3 @@ class _Recursive:
             raise AssertionError("attempt to release recursive lock not owned by thread")
         self._semlock.release()
         self._among_us.release()
-
-
-def _seconds(timeout: float | None) -> float:
-    return _FOREVER if timeout is None else max(0.0, timeout)
