@@ -99,9 +99,9 @@ def _start(
 ) -> int:
     """Start a thread, and return its number."""
     if _os_ident() != _State.main:
-        return _start_os_thread(_run, (handle, function, args, kwargs))
+        return _start_os_thread(_run, (False, handle, function, args, kwargs))
     # A thread begins with an empty context, as an OS thread does; only greenserve.spawn hands the spawner's on.
-    thread: _GreenThread[None] = _Context().run(_spawn, _run_green, handle, function, args, kwargs)
+    thread: _GreenThread[None] = _Context().run(_spawn, _run, True, handle, function, args, kwargs)
     if handle is not None:
         handle._thread = thread
     owner = getattr(function, "__self__", None)  # a threading.Thread, whose name tells more than that of its bootstrap
@@ -111,20 +111,15 @@ def _start(
     return id(thread)
 
 
-def _run_green(
-    handle: _ThreadHandle | None, function: _Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    _State.running += 1
-    try:
-        _run(handle, function, args, kwargs)
-    finally:
-        _State.running -= 1
-        del function, args, kwargs
-
-
 def _run(
-    handle: _ThreadHandle | None, function: _Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+    green: bool,
+    handle: _ThreadHandle | None,
+    function: _Callable[..., object],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
 ) -> None:
+    if green:
+        _State.running += 1
     if handle is not None:
         handle._ident = get_ident()  # its starter may not have come to that yet
     try:
@@ -140,6 +135,8 @@ def _run(
         sentinel = _sentinels.pop(get_ident(), None)
         if sentinel is not None:
             sentinel.set()
+        if green:
+            _State.running -= 1
 
 
 def _who(function: object) -> tuple[str, object]:
