@@ -41,7 +41,7 @@ LEFT = {
     "docs/design.md": 7,
     "greenserve/green": 2,
     "greenserve/hub": 11,
-    "greenserve/server": 4,
+    "greenserve/server": 5,
     "greenserve/websocket": 6,
 }
 
@@ -50,6 +50,12 @@ PAGES += [path for folder in ("examples", "benchmarks") for path in (REPOSITORY 
 CODE = [
     path for folder in ("greenserve", "examples", "benchmarks", "tools") for path in (REPOSITORY / folder).rglob("*.py")
 ]
+
+
+OTHER = [
+    REPOSITORY / name for name in ("Dockerfile", "Makefile", "pyproject.toml", ".ci/run", ".pre-commit-config.yaml")
+]
+OTHER += [path for path in (REPOSITORY / ".github").rglob("*") if path.is_file()]
 
 
 def plain(text: str) -> str:
@@ -94,13 +100,16 @@ def wordings(text: str) -> list[str]:
 
 def found(path: Path) -> list[str]:
     """The banned wordings of a file."""
-    texts = of_page(path) if path.suffix == ".md" else of_code(path.read_text("utf-8"))
+    if path in OTHER:
+        texts: Iterator[str] = iter([re.sub(r"^ *#", "", path.read_text("utf-8"), flags=re.MULTILINE)])
+    else:
+        texts = of_page(path) if path.suffix == ".md" else of_code(path.read_text("utf-8"))
     return [wording for text in texts for wording in wordings(text)]
 
 
 def test_pages_and_code_are_in_plain_english() -> None:
     by_room: dict[str, list[str]] = {}
-    for path in [*PAGES, *CODE]:
+    for path in [*PAGES, *CODE, *OTHER]:
         place = path.relative_to(REPOSITORY)
         room = "/".join(place.parts[:2]) if place.parts[0] == "greenserve" else str(place)
         by_room.setdefault(room, []).extend(f"{place}: {wording}" for wording in found(path))
