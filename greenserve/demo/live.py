@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import resource
 import sys
 import time
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def facts(request: Request) -> Response:
             "greenserve": VERSION,
             "python": platform.python_version(),
             "implementation": platform.python_implementation(),
-            "greenlet": _version("greenlet"),
+            "greenlet": version("greenlet"),
             "system": f"{platform.system()} {platform.release().partition('-')[0]}",
             "machine": platform.machine(),
             "cpus": os.cpu_count(),
@@ -79,23 +80,10 @@ def facts(request: Request) -> Response:
     )
 
 
-def resident_memory() -> int | None:
+def resident_memory() -> int:
     """Bytes of memory that the process holds now; the most that it ever held where /proc is missing."""
     try:
         resident = Path("/proc/self/statm").read_bytes().split()[1]
         return int(resident) * os.sysconf("SC_PAGE_SIZE")
     except OSError:
-        pass
-    try:
-        import resource  # noqa: PLC0415 - not on every platform
-    except ImportError:
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -7,6 +7,7 @@ it is accepted, parsed and answered like any other request.
 
 from __future__ import annotations
 
+import resource
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -158,11 +159,9 @@ def _refuse_without_files(n: int) -> None:
 
 def free_files() -> int | None:
     """How many descriptors this process may still open; None where the system does not tell."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
-        import resource  # noqa: PLC0415 - not on every platform
-
-        limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         opened = sum(1 for _ in Path("/proc/self/fd").iterdir())
-        return limit - opened if limit != resource.RLIM_INFINITY else None
-    except (ImportError, OSError):
+    except OSError:
         return None
+    return limit - opened if limit != resource.RLIM_INFINITY else None

@@ -44,5 +44,4 @@ check = _rooms.check
 attach = _rooms.attach
 detach = _rooms.detach
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_rooms.start_afresh)
+os.register_at_fork(after_in_child=_rooms.start_afresh)

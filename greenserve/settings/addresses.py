@@ -17,8 +17,17 @@ _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _MAX_UNIX_PATH = 103
 
 
+class _Address:
+    __slots__ = ()
+
+    @property
+    def url(self) -> str:
+        """The address itself: a Unix socket has no agreed URL, and the address of a descriptor is not known here."""
+        return str(self)
+
+
 @dataclass(frozen=True, slots=True)
-class TcpAddress:
+class TcpAddress(_Address):
     """A host (a name, an IPv4 or an IPv6 literal without brackets) and a port; port 0 lets the kernel choose."""
 
     host: str
@@ -36,7 +45,7 @@ class TcpAddress:
 
 
 @dataclass(frozen=True, slots=True)
-class UnixAddress:
+class UnixAddress(_Address):
     """A Unix-domain stream socket at `path`."""
 
     path: str
@@ -44,25 +53,15 @@ class UnixAddress:
     def __str__(self) -> str:
         return f"unix:{self.path}"
 
-    @property
-    def url(self) -> str:
-        """The address itself: there is no agreed URL for a Unix socket."""
-        return str(self)
-
 
 @dataclass(frozen=True, slots=True)
-class FdAddress:
+class FdAddress(_Address):
     """A listening socket that was inherited as file descriptor `fd` (systemd, a supervisor)."""
 
     fd: int
 
     def __str__(self) -> str:
         return f"fd://{self.fd}"
-
-    @property
-    def url(self) -> str:
-        """The address itself: what the descriptor listens on is its creator's knowledge."""
-        return str(self)
 
 
 Address = TcpAddress | UnixAddress | FdAddress

@@ -13,7 +13,14 @@ from greenserve.testing.stream import Stream, failure
 class MemorySocket(socket.socket):
     """One end of a connection in memory, or a listener. What it has no way to do raises OSError (EOPNOTSUPP)."""
 
-    def __init__(self, address: Any, peer: Any) -> None:
+    def __init__(
+        self,
+        address: Any,
+        peer: Any = None,
+        incoming: Stream | None = None,
+        outgoing: Stream | None = None,
+        connection: Any = None,
+    ) -> None:
         # Not the base's: that would open a descriptor. What the standard library's class keeps is set here.
         self._io_refs = 0
         self._closed = False
@@ -23,15 +30,11 @@ class MemorySocket(socket.socket):
         self._address = address
         self._peer = peer
         self._options: dict[tuple[int, int], Any] = {}
-        self._in: Stream | None = None
-        self._out: Stream | None = None
-        self.connection: Any = None
+        self._in = incoming
+        self._out = outgoing
+        self.connection = connection
         self.listening: Any = None
         self.network: Any = None
-
-    def join(self, incoming: Stream, outgoing: Stream, connection: Any) -> None:
-        """Become an end of a connection."""
-        self._in, self._out, self.connection = incoming, outgoing, connection
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "listening" if self.listening else f"to {self._peer}"
@@ -44,15 +47,8 @@ class MemorySocket(socket.socket):
         """AF_INET; AF_UNIX for a path."""
         return socket.AF_INET if isinstance(self._address, tuple) else socket.AF_UNIX
 
-    @property
-    def type(self) -> Any:
-        """SOCK_STREAM."""
-        return socket.SOCK_STREAM
-
-    @property
-    def proto(self) -> int:
-        """0."""
-        return 0
+    type: Any = socket.SOCK_STREAM
+    proto = 0
 
     def fileno(self) -> int:
         """-1: it has no descriptor."""

@@ -66,11 +66,8 @@ class Connection:
     def ends(self) -> tuple[MemorySocket, MemorySocket]:
         """The sockets of the client and of the server."""
         there, back = self._streams
-        client = MemorySocket(self.client, self.server)
-        server = MemorySocket(self.server, self.client)
-        client.join(back, there, self)
-        server.join(there, back, self)
-        return client, server
+        client = MemorySocket(self.client, self.server, back, there, self)
+        return client, MemorySocket(self.server, self.client, there, back, self)
 
     def allow(self, size: int) -> int:
         """How many of `size` bytes may pass before it is cut; they count as carried."""
@@ -128,7 +125,7 @@ class Network:
         if key in self._listening:
             raise failure(errno.EADDRINUSE)
         listening = self._listening[key] = Listening(address, backlog)
-        sock = MemorySocket(address, None)
+        sock = MemorySocket(address)
         sock.listening = listening
         sock.network = self
         return sock
