@@ -14,9 +14,11 @@ from enum import Enum
 from typing import Any, Protocol
 
 from greenserve.errors import ClientDisconnected, ProtocolError, RequestTimeout
+from greenserve.http.head import RequestHead
 from greenserve.http.request import CLOSED, EndOfMessage, Inbound
 from greenserve.http.response import CONTINUE
-from greenserve.server.spool import Spool
+from greenserve.server.spool import Budget, Spool
+from greenserve.wsgi.body_reader import BodyReader
 
 logger = logging.getLogger("greenserve.server")
 
@@ -73,16 +75,30 @@ class Connection(Protocol):
 class RequestBody:
     """What a client sends after the head of one request."""
 
-    __slots__ = ("_connection", "_parked", "_received", "_skipped", "_waited", "state", "unread")
+    __slots__ = ("_connection", "_file", "_parked", "_received", "_skipped", "_waited", "spool", "state", "unread")
 
-    def __init__(self, connection: Connection, content_length: int, *, expect_continue: bool) -> None:
+    def __init__(self, connection: Connection, request: RequestHead) -> None:
         self._connection = connection
-        self.unread = content_length  # unknown for a chunked body: it becomes negative
+        self._file: BodyReader | None = None
+        self._parked: float | None = None  # since when `take_in` waits
         self._received = 0  # bytes, framing included
         self._skipped = 0  # bytes
-        self._parked: float | None = None  # since when `take_in` waits
         self._waited = 0.0  # seconds
-        self.state = _EXPECTED if expect_continue else _OPEN
+        self.spool: Spool | None = None  # where it is taken in
+        self.state = _EXPECTED if request.fields.expect_continue else _OPEN
+        self.unread = request.content_length  # unknown for a chunked body: it becomes negative
+
+    def open(self) -> BodyReader:
+        """What the application reads."""
+        file = self._file = BodyReader(self if self.spool is None else self.spool, self._connection.give_way)
+        return file
+
+    def close(self) -> None:
+        """The request is over: what its application still does with the body must not touch the next one."""
+        if self._file is not None:
+            self._file.release()
+        if self.spool is not None:
+            self.spool.close()
 
     def read_body(self) -> bytes:
         """The next piece; b"" at the end. Raises ProtocolError (RequestTimeout when the client is too slow),
@@ -127,14 +143,16 @@ class RequestBody:
             self.state = _WITHHELD
         return self.state is _ENDED or (self.state is _OPEN and self.unread <= SKIP_LIMIT)
 
-    def invite(self) -> None:
-        """Ask for it with 100 Continue, if the client waits for that and nothing has come."""
+    def begin_taking_in(self, spools: Budget) -> None:
+        """Store it before the application is called: ask for it, if the client waits for that and nothing has come."""
+        self.spool = Spool(spools)
         if self.state is _EXPECTED and not self._connection.inbound.trailing_data:
             self._connection.send(CONTINUE)
         self.state = _OPEN
 
-    def take_in(self, spool: Spool) -> Progress:
+    def take_in(self) -> Progress:
         """Store what has come. Never waits. Raises ProtocolError, ClientDisconnected."""
+        assert self.spool is not None
         connection, hub = self._connection, self._connection.host.hub
         if self._parked is not None:
             self._waited += hub.clock() - self._parked
@@ -142,9 +160,9 @@ class RequestBody:
         while not hub.turn_is_over():
             event = connection.inbound.next_event()
             if type(event) is bytes:
-                spool.write(event)
+                self.spool.write(event)
             elif type(event) is EndOfMessage:
-                spool.complete()
+                self.spool.complete()
                 self.state = _ENDED
                 return Progress.ENDED
             elif event is CLOSED:

@@ -31,9 +31,8 @@ from greenserve.server.body import BodyState, Progress, RequestBody
 from greenserve.server.cycle import RequestCycle
 from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
 from greenserve.server.pool import RequestPool
-from greenserve.server.spool import Budget, Spool
+from greenserve.server.spool import Budget
 from greenserve.server.wire import NEVER, Phase, Wire, gone
-from greenserve.wsgi.body_reader import EMPTY, BodyReader
 from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.gateway import Application
 
@@ -84,15 +83,14 @@ class Connection(Wire):
 
     __slots__ = (
         "_ask_first",
-        "_proxy",
         "cycle",
         "host",
         "keep_alive",
         "owner",
         "peer_address",
         "peer_port",
+        "proxy",
         "request",
-        "spool",
         "template",
     )
 
@@ -102,7 +100,7 @@ class Connection(Wire):
         self.host = host
         self.greenlet = None
         self.detached = False
-        self._proxy: ConnectionSocket | None = None
+        self.proxy: ConnectionSocket | None = None  # what its requests' applications find in their environs
         self.owner: Owner | None = None
         self.peer_address, self.peer_port = peer
         self.template = template
@@ -113,7 +111,6 @@ class Connection(Wire):
         self.deadline = host.hub.clock() + host.header_timeout
         self.write_deadline = NEVER
         self.body = None
-        self.spool: Spool | None = None  # the body of the request in progress, if it was taken in
         self._ask_first = True  # the socket, before the buffer
         self.inbound = inbound
         self.transport = Transport(host.hub, sock, self)
@@ -238,7 +235,8 @@ class Connection(Wire):
     def _turn_away(self, error: ProtocolError, request: RequestHead | None) -> None:
         """Refuse what is not complete. request: None if its head is not."""
         self._log_refusal(error, request)
-        self._drop_spool()
+        if self.body is not None:
+            self.body.close()
         method = request.method if request is not None else "GET"
         answer = error_response(error.status, str(error), method=method, date=self.host.date, headers=error.headers)
         self._say_last(answer)
@@ -308,7 +306,8 @@ class Connection(Wire):
     def run(self) -> None:
         """Serve what has come, then park or close: a green thread's whole job."""
         try:
-            if self.spool is None or self._answer_taken_in():
+            # A body at this point was taken in, for a request that its application has not seen.
+            if self.body is None or self.request is None or self._answer(self.request):
                 self._serve()
         except ProtocolError as error:
             self._refuse(error)
@@ -387,40 +386,24 @@ class Connection(Wire):
         self.request = request
         self.deadline = NEVER
         self.keep_alive = request.keep_alive and not host.each_is_last
-        if not (request.content_length or request.chunked):
-            return self._answer(request, EMPTY)
-        self.body = RequestBody(self, request.content_length, expect_continue=request.fields.expect_continue)
-        if request.chunked and host.spools is not None:
-            return self._take_in_first(host.spools)
-        return self._answer(request, BodyReader(self.body, self.give_way))
-
-    def _take_in_first(self, spools: Budget) -> bool:
-        """Serve a request whose body comes in chunks: now, if all of it is here; else it is taken in by the hub."""
-        assert self.body is not None
-        self.body.invite()
-        self.spool = Spool(spools)
-        self._enter(_TAKE_IN)
-        if not self._take_in():
-            return False
-        self._enter(_RUN)
-        return self._answer_taken_in()
-
-    def _answer_taken_in(self) -> bool:
-        """Serve a request whose body the hub has taken in."""
-        assert self.request is not None
-        assert self.spool is not None
-        return self._answer(self.request, BodyReader(self.spool, self.give_way))
+        if request.content_length or request.chunked:
+            self.body = RequestBody(self, request)
+            if request.chunked and host.spools is not None:
+                self.body.begin_taking_in(host.spools)
+                self._enter(_TAKE_IN)
+                if not self._take_in():
+                    return False
+                self._enter(_RUN)
+        return self._answer(request)
 
     def _take_in(self) -> bool:
-        """Store what has come of a body. Returns whether that was all; if not, parks, or ends."""
-        hub, body, spool = self.host.hub, self.body, self.spool
+        """Store what has come of a chunked body. Returns whether that was all; if not, parks, or ends."""
+        body = self.body
         assert body is not None
-        assert spool is not None
         try:
-            progress = body.take_in(spool)
+            progress = body.take_in()
             if progress is Progress.WAITING:
-                self.deadline = hub.clock() + body.patience()
-                self.transport.on_readable(self)
+                self.deadline = self.host.hub.clock() + body.patience()
         except ProtocolError as error:
             self._turn_away(error, self.request)
             return False
@@ -428,24 +411,27 @@ class Connection(Wire):
             logger.info("%s: %s", self.request_line, error)
             self.close()
             return False
-        if progress is Progress.TURN_OVER:
-            hub.ready.append(self)
+        return self._ended(progress)
+
+    def _ended(self, progress: Progress) -> bool:
+        """Whether a body's end was found; if not, parks, or lets others have their turn."""
+        if progress is Progress.WAITING:
+            self.transport.on_readable(self)
+        elif progress is Progress.TURN_OVER:
+            self.host.hub.ready.append(self)
         return progress is Progress.ENDED
 
-    def _answer(self, request: RequestHead, file: BodyReader) -> bool:
+    def _answer(self, request: RequestHead) -> bool:
         """Call the application, and answer. Returns whether another request may follow now on this connection."""
+        body = self.body
         cycle = self.cycle = RequestCycle(self, request)
-        environ = self.template.build(request, self.peer_address, self.peer_port, file)
-        if self.spool is not None:  # RFC 9112 §7.1.3
-            environ["CONTENT_LENGTH"] = str(self.spool.size)
-            del environ["HTTP_TRANSFER_ENCODING"]
-        proxy = self._proxy
-        if proxy is None:
-            proxy = self._proxy = ConnectionSocket(self)
-        environ["greenserve.socket"] = environ["gunicorn.socket"] = environ["eventlet.input"] = proxy
-        cycle.serve(environ)
-        if file is not EMPTY:
-            self._end_body(file)
+        cycle.serve(body)
+        if body is not None:
+            body.close()
+            if self.transport.descriptor.reader is not None:  # a green thread of the application's waits for it
+                self.close()
+            elif body.state is _ENDED:
+                self.body = None
         if self.transport.buffer is not None:
             self._enter(_FLUSH)
             return False
@@ -453,21 +439,6 @@ class Connection(Wire):
         if self.keep_alive and self.body is None:  # so it is not closed
             return True
         return self._complete()
-
-    def _end_body(self, file: BodyReader) -> None:
-        """The request is over: what the application still does with its body must not touch the next one."""
-        file.release()
-        if self.spool is not None:
-            self._drop_spool()
-        if self.transport.descriptor.reader is not None:  # a green thread of the application's waits for it
-            self.close()
-        elif self.body is not None and self.body.state is _ENDED:
-            self.body = None
-
-    def _drop_spool(self) -> None:
-        spool, self.spool = self.spool, None
-        if spool is not None:
-            spool.close()
 
     def _complete(self) -> bool:
         """The response has left. Returns whether another request may follow now on this connection."""
@@ -491,16 +462,11 @@ class Connection(Wire):
         """Skip what has come of an unread body. Returns whether its end was found; if not, parks, or ends."""
         assert self.body is not None
         progress = self.body.skip()
-        if progress is Progress.WAITING:
-            self.transport.on_readable(self)
-        elif progress is Progress.TURN_OVER:
-            self.host.hub.ready.append(self)
+        if progress is Progress.GIVEN_UP:
+            self._linger()
         elif progress is Progress.ENDED:
             self.body = None
-            return True
-        else:
-            self._linger()
-        return False
+        return self._ended(progress)
 
     def fail_upgraded(self, error: BaseException) -> None:
         """What ended an application that has the socket: no response was due, and a client may leave."""
@@ -565,7 +531,7 @@ class Connection(Wire):
 
     def take_back(self, sock: Any) -> None:
         """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""
-        self.owner = self._proxy = None
+        self.owner = self.proxy = None
         self.transport = Transport(self.host.hub, raw_socket(sock), self)
         self._linger()
 
@@ -624,9 +590,10 @@ class Connection(Wire):
         self._enter(_CLOSED)
         self.keep_alive = False
         self._give_up(ClientDisconnected("the connection is closed"))
+        if self.body is not None and self.cycle is None:  # no application reads it
+            self.body.close()
         self.body = self.cycle = None
-        self._drop_spool()
-        owner, self.owner, self._proxy = self.owner, None, None
+        owner, self.owner, self.proxy = self.owner, None, None
         if owner is not None:
             owner.abort()
         else:

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any
 
 from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
 from greenserve.http.response import error_response
 from greenserve.hub.carried import drop as drop_carried
+from greenserve.server.body import RequestBody
+from greenserve.server.hijack import ConnectionSocket
 from greenserve.server.pool import Killed
 from greenserve.server.wire import Phase
+from greenserve.wsgi.body_reader import EMPTY
 from greenserve.wsgi.gateway import Gateway, ResponseState
 
 logger = logging.getLogger("greenserve.server")
@@ -43,10 +45,19 @@ class RequestCycle(Gateway):
         """An error has come up through `serve` after all."""
         self.connection.fail(error)
 
-    def serve(self, environ: dict[str, Any]) -> None:
+    def serve(self, body: RequestBody | None) -> None:
         """Call the application and answer, in a green thread. Raises nothing."""
         connection, request = self.connection, self.request
         host, greenlet = connection.host, connection.greenlet
+        file = EMPTY if body is None else body.open()
+        environ = connection.template.build(request, connection.peer_address, connection.peer_port, file)
+        if body is not None and body.spool is not None:  # RFC 9112 §7.1.3
+            environ["CONTENT_LENGTH"] = str(body.spool.size)
+            del environ["HTTP_TRANSFER_ENCODING"]
+        proxy = connection.proxy
+        if proxy is None:
+            proxy = connection.proxy = ConnectionSocket(connection)
+        environ["greenserve.socket"] = environ["gunicorn.socket"] = environ["eventlet.input"] = proxy
         self.ended = self.cut = False
         if host.access_log is not None:
             self.started = host.hub.clock()

@@ -77,7 +77,7 @@ class Trickle:
         self.due = pause
         self.inbound.receive_data(POST % sum(map(len, pieces)))
         head = self.inbound.next_event()
-        self.body = RequestBody(self, head.content_length, expect_continue=False)
+        self.body = RequestBody(self, head)
 
     def clock(self):
         return self.now
