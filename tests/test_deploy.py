@@ -49,9 +49,11 @@ def place(tmp_path: Path) -> Path:
 @pytest.fixture
 def site(place: Path, free_port: int) -> Iterator[str]:
     """The host and port of nginx, which has the page's file and the server behind it."""
-    text = FILES["hello.conf"].replace("/tmp/", f"{place}/").replace("listen 80;", f"listen 127.0.0.1:{free_port};")
+    text = (
+        FILES["hello.conf"].replace("/run/hello/", f"{place}/").replace("listen 80;", f"listen 127.0.0.1:{free_port};")
+    )
     (place / "hello.conf").write_text(text)
-    server = ServerProcess("hello:app", bind=(f"unix:{place}/hello.sock",), cwd=place)
+    server = ServerProcess("hello:app", bind=(f"unix:{place}/http.sock",), cwd=place)
     with server, nginx(place, free_port, AROUND):
         yield f"127.0.0.1:{free_port}"
     assert server.returncode == 0

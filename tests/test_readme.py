@@ -73,8 +73,8 @@ def directory(tmp_path: Path) -> Callable[[Page], Path]:
 
 
 def here(command: str, directory: Path) -> list[str]:
-    """The words of a command, with free ports and with the directory's own paths in the place of /tmp."""
-    return shlex.split(re.sub(r":80\d\d\b", ":0", command).replace("/tmp/", f"{directory}/"))
+    """The words of a command, with free ports and with the directory itself in the place of /run/hello."""
+    return shlex.split(re.sub(r":80\d\d\b", ":0", command).replace("/run/hello/", f"{directory}/"))
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
