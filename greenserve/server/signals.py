@@ -1,0 +1,69 @@
+"""The signals of a server that runs in the main thread: SIGTERM and SIGINT stop it, others say something to it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import traceback
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from greenserve.hub import idle, interrupt
+from greenserve.hub.hub import current_hub
+
+FORCED = 1  # exit status: some requests were killed
+UNHEARD_SECONDS = 1.0  # after which a hub that has not noticed a signal is blocked
+
+
+class SignalHandlers:
+    """Handles signals while the server runs, in the hub; outside the main thread does nothing.
+
+    stop: called with SIGTERM and SIGINT, and with SIGHUP where that says that the server's terminal was closed.
+    note: with SIGHUP elsewhere, SIGUSR1 and SIGUSR2. These would end the process, and all requests with it; but a
+    program's own handlers of them stay.
+    """
+
+    def __init__(self, stop: Callable[[int], None], note: Callable[[int], None]) -> None:
+        self._stop = stop
+        self._note = note
+        self._before: dict[int, Any] = {}
+        self._hub = current_hub()
+        self._unheard: float | None = None  # when a signal came that the hub has not dealt with
+        self._has_terminal = any(map(os.isatty, (0, 1, 2)))  # asked now: a closed terminal is none any more
+
+    def __enter__(self) -> None:
+        try:
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                self._before[signum] = interrupt.set_handler(signum, self._received)
+            for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                if interrupt.get_handler(signum) is signal.SIG_DFL:
+                    self._before[signum] = interrupt.set_handler(signum, self._noted)
+        except ValueError:  # not the main thread
+            return
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._before.items():
+            # Not where a request has put a handler of its own.
+            if interrupt.get_handler(signum) in (self._received, self._noted):
+                interrupt.set_handler(signum, handler if handler is not None else signal.SIG_DFL)
+
+    def _noted(self, signum: int, frame: FrameType | None) -> None:
+        call = self._stop if signum == signal.SIGHUP and self._has_terminal else self._note
+        self._hub.call_soon_threadsafe(call, signum)
+
+    def _received(self, signum: int, frame: FrameType | None) -> None:
+        # A handler runs between any two instructions: only the hub may touch the connections.
+        now = self._hub.clock()
+        if self._unheard is None:
+            self._unheard = now
+        elif now - self._unheard >= UNHEARD_SECONDS:
+            # The second signal kills what does not finish; here that is the hub itself, which some request blocks.
+            text = f"greenserve: killed: for {now - self._unheard:.0f} s one request has blocked all others, here:\n"
+            idle.write(text + "".join(traceback.format_stack(frame)))
+            os._exit(FORCED)
+        self._hub.call_soon_threadsafe(self._heard, signum)
+
+    def _heard(self, signum: int) -> None:
+        self._unheard = None
+        self._stop(signum)
