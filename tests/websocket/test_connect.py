@@ -345,7 +345,7 @@ def test_failed_and_closed_connections_leave_no_descriptors():
                     ws.close()
                 with answering(b"") as url, contextlib.suppress(HandshakeFailed):
                     connect(url)
-            while server._service.connections:
+            while server._worker.connections:
                 greenserve.sleep(0.005)
             gc.collect()
             found.append(len(os.listdir("/proc/self/fd")))

@@ -288,7 +288,7 @@ def test_unfinished_messages_of_many_are_bounded_together_and_the_largest_gives_
         return client
 
     with serving(application, ws_max_memory="1 MiB") as server:
-        memory = server._service.websocket_policy.memory
+        memory = server._worker.websocket_policy.memory
         with unfinished(300_000) as small:
             until_blocking(lambda: memory.held >= 300_000)
             with unfinished(600_000) as large:
