@@ -14,7 +14,7 @@ to one request is in its cycle and its body, never here.
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol
+from typing import Any
 
 from greenlet import GreenletExit
 
@@ -26,15 +26,12 @@ from greenserve.hub.greenthread import call_in
 from greenserve.hub.native import get_ident
 from greenserve.net import lingering
 from greenserve.net.transport import Transport, raw_socket
-from greenserve.server import wire
 from greenserve.server.body import BodyState, Progress, RequestBody
 from greenserve.server.cycle import RequestCycle
 from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
-from greenserve.server.pool import RequestPool
-from greenserve.server.spool import Budget
-from greenserve.server.wire import NEVER, Phase, Wire, gone
+from greenserve.server.phases import NEXT, PATIENCE, Phase
+from greenserve.server.wire import NEVER, Wire, gone
 from greenserve.wsgi.environ import EnvironTemplate
-from greenserve.wsgi.gateway import Application
 
 logger = logging.getLogger("greenserve.server")
 
@@ -44,38 +41,6 @@ HEAD_READ = 65536 + 4096
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
 _IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
 _ENDED = BodyState.ENDED
-
-NEXT: dict[Phase, frozenset[Phase]] = {
-    _IDLE: frozenset({_RUN, _CLOSED}),
-    _HEAD: frozenset({_RUN, _LINGER, _CLOSED}),
-    _RUN: frozenset({_IDLE, _HEAD, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED}),
-    _SKIP_BODY: frozenset({_RUN, _LINGER, _CLOSED}),
-    _TAKE_IN: frozenset({_RUN, _LINGER, _CLOSED}),
-    _FLUSH: frozenset({_RUN, _SKIP_BODY, _LINGER, _CLOSED}),
-    _UPGRADED: frozenset({_LINGER, _CLOSED}),
-    _LINGER: frozenset({_CLOSED}),
-    _CLOSED: frozenset(),
-}
-
-
-class Host(wire.Host, Protocol):
-    """What a connection needs of its server."""
-
-    application: Application
-    upgradable: Application  # the same for requests that ask for an upgrade
-    date: bytes
-    draining: bool
-    each_is_last: bool  # no request is followed by another one on its connection
-    restarting: bool
-    now: float  # of the hub's clock, at the last sweep: fine enough for a connection that is idle for a minute
-    header_timeout: float
-    keepalive_timeout: float
-    spools: Budget | None  # for chunked bodies; None: their applications read them as they come
-    access_log: Any
-    pool: RequestPool
-
-    def forget(self, connection: Connection) -> None:
-        """It is closed."""
 
 
 class Connection(Wire):
@@ -95,7 +60,7 @@ class Connection(Wire):
     )
 
     def __init__(
-        self, host: Host, sock: Any, peer: tuple[str, str], template: EnvironTemplate, inbound: Inbound
+        self, host: Any, sock: Any, peer: tuple[str, str], template: EnvironTemplate, inbound: Inbound
     ) -> None:
         self.host = host
         self.greenlet = None
@@ -186,7 +151,7 @@ class Connection(Wire):
     def _expire_phase(self) -> None:
         phase = self.phase
         if phase is _HEAD and not self.inbound.idle:
-            self._turn_away(RequestTimeout("the request head did not arrive in time"), None)
+            self._refuse(RequestTimeout("the request head did not arrive in time"))
         elif phase is _IDLE or phase is _HEAD:
             self.retire()
         elif phase is _RUN:
@@ -194,7 +159,7 @@ class Connection(Wire):
         elif phase is _SKIP_BODY:
             self._linger()
         elif phase is _TAKE_IN:
-            self._turn_away(_body_is_late(), self.request)
+            self._refuse(_body_is_late(), self.request)
         elif phase is _LINGER:
             self.close()
 
@@ -215,15 +180,10 @@ class Connection(Wire):
 
     def silent_since(self) -> float:
         """Since when it has waited for its client without a green thread; NEVER if it does not."""
-        phase, host = self.phase, self.host
-        waits = {
-            _IDLE: host.keepalive_timeout,
-            _HEAD: host.header_timeout,
-            _SKIP_BODY: host.body_timeout,
-            _TAKE_IN: host.body_timeout,
-            _LINGER: lingering.SECONDS,
-        }
-        return self.deadline - waits[phase] if phase in waits else NEVER
+        if self.phase is _LINGER:
+            return self.deadline - lingering.SECONDS
+        setting = PATIENCE.get(self.phase)
+        return NEVER if setting is None else self.deadline - getattr(self.host, setting)
 
     def make_room(self) -> None:
         """Its descriptor is needed for another client."""
@@ -232,22 +192,34 @@ class Connection(Wire):
         else:
             self.close()
 
-    def _turn_away(self, error: ProtocolError, request: RequestHead | None) -> None:
-        """Refuse what is not complete. request: None if its head is not."""
-        self._log_refusal(error, request)
+    def _refuse(self, error: ProtocolError, request: RequestHead | None = None) -> None:
+        """Say what is wrong and hang up, since it is unknown where the next message would begin. request: None if its
+        head is wrong, or not complete.
+        """
+        logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
+        if self.host.access_log is not None:
+            self.host.access_log.write_refusal(self, error.status, request)
         if self.body is not None:
             self.body.close()
+        self.request, self.cycle = request, None
         method = request.method if request is not None else "GET"
-        answer = error_response(error.status, str(error), method=method, date=self.host.date, headers=error.headers)
-        self._say_last(answer)
-        self._linger()
+        self._say_last(
+            error_response(error.status, str(error), method=method, date=self.host.date, headers=error.headers)
+        )
 
     def _say_last(self, answer: bytes) -> None:
-        """One send, and no waiting: this client may not even read."""
+        """Send `answer`, and hang up when the client has taken it. Never waits."""
+        self.keep_alive = False
         try:
-            self.transport.write(answer)
+            left = self.transport.write(answer)
         except OSError:
-            pass
+            self.close()
+            return
+        if left:
+            self._linger()
+        else:
+            self._enter(_FLUSH)
+            self.on_sent()
 
     def on_lost(self, error: Exception) -> None:
         """What the client has not taken cannot be sent: the green thread that waits for it is told, or all ends."""
@@ -376,7 +348,6 @@ class Connection(Wire):
         """There is no memory for a green thread: 503 if there is some for that, and the end."""
         try:
             self._say_last(error_response(503, "the server is overloaded", date=self.host.date))
-            self._linger()
         except MemoryError:
             self.close()
 
@@ -405,7 +376,7 @@ class Connection(Wire):
             if progress is Progress.WAITING:
                 self.deadline = self.host.hub.clock() + body.patience()
         except ProtocolError as error:
-            self._turn_away(error, self.request)
+            self._refuse(error, self.request)
             return False
         except ClientDisconnected as error:
             logger.info("%s: %s", self.request_line, error)
@@ -478,26 +449,6 @@ class Connection(Wire):
     def log_failure(self) -> None:
         """Log the error that is being handled."""
         logger.exception("%s: the application raised an error", self.request_line)
-
-    def _log_refusal(self, error: ProtocolError, request: RequestHead | None) -> None:
-        logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
-        if self.host.access_log is not None:
-            self.host.access_log.write_refusal(self, error.status, request)
-
-    def _refuse(self, error: ProtocolError) -> None:
-        """The head was wrong: say so and hang up, since it is unknown where the next message would begin."""
-        self._log_refusal(error, None)
-        self.keep_alive = False
-        self.request = self.cycle = None
-        try:
-            self.finish(error_response(error.status, str(error), date=self.host.date))
-        except ClientDisconnected:
-            self.close()
-            return
-        if self.transport.buffer is not None:
-            self._enter(_FLUSH)
-        else:
-            self._linger()
 
     # -- giving it away
 

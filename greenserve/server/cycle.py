@@ -18,8 +18,8 @@ from greenserve.http.response import error_response
 from greenserve.hub.carried import drop as drop_carried
 from greenserve.server.body import RequestBody
 from greenserve.server.hijack import ConnectionSocket
+from greenserve.server.phases import Phase
 from greenserve.server.pool import Killed
-from greenserve.server.wire import Phase
 from greenserve.wsgi.body_reader import EMPTY
 from greenserve.wsgi.gateway import Gateway, ResponseState
 

@@ -7,47 +7,21 @@ that moves much gives way to others when the hub's look at its descriptors is du
 
 from __future__ import annotations
 
-from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 from greenlet import getcurrent
 
 from greenserve.errors import ClientDisconnected, InvalidResponse
 from greenserve.http.head import RequestHead
 from greenserve.http.request import Inbound
-from greenserve.hub.hub import Carrier, Hub
+from greenserve.hub.hub import Carrier
 from greenserve.net.send_buffer import FileSlice
 from greenserve.server.body import RequestBody
+from greenserve.server.phases import Phase
 from greenserve.server.pool import PoolJob
 
 UNSENT_LIMIT = 64 << 20  # bytes that all clients together have still to take after their applications have ended
 NEVER = float("inf")
-
-
-class Phase(Enum):
-    """What a connection is doing, and so what its deadline means. NEXT (in connection.py) says what may follow."""
-
-    IDLE = "idle"  # parked between requests; at its deadline closed silently
-    HEAD = "head"  # parked, new or with part of a head; at its deadline 408
-    RUN = "run"  # in a green thread, or in line for one; at its deadline the wait for the body ends with 408
-    SKIP_BODY = "skip body"  # parked: the response has left, the request's body has not come; at its deadline LINGER
-    TAKE_IN = "take in"  # parked: a chunked body comes before its application is called; at its deadline 408
-    FLUSH = "flush"  # parked: the application has ended, the client has not taken all
-    UPGRADED = "upgraded"  # the application has the socket
-    LINGER = "linger"  # the last response is sent and our side shut; what still comes is thrown away
-    CLOSED = "closed"
-
-    __hash__ = object.__hash__  # Enum's own is Python code, and a phase is looked up with every request
-
-
-class Host(Protocol):
-    """What a wire needs of its server."""
-
-    hub: Hub
-    body_timeout: float
-    body_min_rate: int
-    write_timeout: float
-    unsent: int  # bytes that are left to send after their applications have ended
 
 
 class Wire(PoolJob):
@@ -57,7 +31,7 @@ class Wire(PoolJob):
 
     low_water = 0  # a green thread that writes goes on when all of it has left
 
-    host: Any  # a Host, and what connection.py wants of it besides
+    host: Any  # the Worker
     transport: Any  # a Transport, or what stands for it once it is given away
     request: RequestHead | None
     phase: Phase

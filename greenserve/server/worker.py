@@ -24,9 +24,9 @@ from greenserve.hub.timers import Timer, Token
 from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
 from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection
+from greenserve.server.phases import Phase
 from greenserve.server.pool import RequestPool
 from greenserve.server.spool import Budget
-from greenserve.server.wire import Phase
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
