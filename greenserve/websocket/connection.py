@@ -6,7 +6,7 @@ full, or too much waits to be sent, nothing is read, and TCP tells the peer. Wha
 with the hub's turn and makes itself ready again. A sender waits while more than UNSENT_LIMIT has still to leave: so a
 slow peer costs its senders time and the server a bounded piece of memory, and other clients nothing.
 
-Invariants. Only the hub's thread touches protocol, transport and inbox, so no lock is needed and none can deadlock:
+Invariants. Only the hub's thread touches protocol, transport and queues, so no lock is needed and none can deadlock:
 other OS threads ask it by `call_soon_threadsafe`. A frame is made when there is room for it and put in line at once, so
 frames leave in the order in which the protocol has made them: compression with a context kept between messages depends
 on that. `Stage` says how far the end has come, NEXT what may follow; `_enter` is the one way there. Waiters are resumed
@@ -39,7 +39,6 @@ from greenserve.websocket.protocol.errors import ConnectionClosed, ProtocolViola
 from greenserve.websocket.protocol.events import Close, Pong
 from greenserve.websocket.protocol.message import PackedMessage
 from greenserve.websocket.receive_queue import ReceiveQueue
-from greenserve.websocket.unpacking import unpacker_of
 
 logger = logging.getLogger("greenserve.websocket")
 
@@ -51,7 +50,6 @@ LAST_WORDS = 64  # messages and control frames of a peer that is gone which are 
 MAX_PINGS = 16  # that were not answered: an application may send some, too
 SMALL = 4096  # bytes: less is not counted, since the rest of a WebSocket weighs as much
 
-_ENDED: Any = object()  # outcome of a receiver: no message will come
 _MESSAGE = frozenset((str, bytes, PackedMessage))
 _SIZED = frozenset((str, bytes))
 _NOTHING, _OTHER = Ahead.NOTHING, Ahead.OTHER
@@ -98,23 +96,22 @@ class Link(HubCall):
         "_callbacks",
         "_given",
         "_heard",
-        "_held",
-        "_inbox",
         "_keepalive",
         "_memory",
-        "_paused",
         "_ping_interval",
         "_ping_timeout",
         "_pings",
         "_stuck",
-        "_unpacking",
         "_waits",
         "_write_timeout",
         "client",
         "close_sent",
+        "held",
         "hub",
         "on_pong",
+        "paused",
         "protocol",
+        "received",
         "stage",
         "transport",
     )
@@ -140,10 +137,9 @@ class Link(HubCall):
         self.on_pong: Callable[[bytes], object] | None = None
         self.client = client
         self._memory = memory or Memory()
-        self._inbox = ReceiveQueue()
-        self._paused = False
-        self._unpacking = False  # in line for it
-        self._held = 0  # bytes that the memory knows of
+        self.received = ReceiveQueue(self)
+        self.paused = False
+        self.held = 0  # bytes that the memory knows of
         self._given = 0  # bytes, to the transport
         self._heard = True
         self._ping_interval = ping_interval
@@ -180,7 +176,7 @@ class Link(HubCall):
 
     def switch(self) -> None:
         """There may be something to read."""
-        if self.stage >= ENDED or self._paused:
+        if self.stage >= ENDED or self.paused:
             return
         transport = self.transport
         try:
@@ -211,16 +207,16 @@ class Link(HubCall):
         return False
 
     def _deliver_events(self) -> bool:
-        protocol, inbox = self.protocol, self._inbox
+        protocol, received = self.protocol, self.received
         event: object = None
-        while not self._paused:
+        while not self.paused:
             event = protocol.step()
             if event is None:
                 break
             if type(event) in _MESSAGE:
                 self._heard = True
                 if self.stage < LEAVING:
-                    self._paused = inbox.put(event)  # type: ignore[arg-type]  # a message, as just asked
+                    self.paused = received.put(event)  # type: ignore[arg-type]  # a message, as just asked
                 ahead = protocol.ahead()
                 if ahead is _NOTHING:
                     break
@@ -230,9 +226,9 @@ class Link(HubCall):
                 return False
             if self.hub.turn_is_over():
                 return self._put_off_reading()
-        if event is None or inbox.messages or self._held or protocol.outgoing:
+        if event is None or received.messages or self.held or protocol.outgoing:
             return self._settle()
-        return not self._paused
+        return not self.paused
 
     def _on_control(self, event: object) -> bool:
         """A Ping, a Pong or a Close. Returns whether there will be more."""
@@ -254,16 +250,16 @@ class Link(HubCall):
         if data:
             self._write(data)
             if self.unsent > UNSENT_LIMIT:  # it asks, and does not read what we answer
-                self._paused = True
+                self.paused = True
 
     def _settle(self) -> bool:
         """After some events. Returns whether to read on."""
-        paused = self._paused  # then what ends the pause has reading go on, serving the receivers included
-        if self._inbox.messages and self._inbox.receivers:
-            self._serve_receivers()
+        paused = self.paused  # then what ends the pause has reading go on, serving the receivers included
+        if self.received.messages and self.received.receivers:
+            self.received.serve()
         self._answer()
         self._account()
-        return not (paused or self._paused) and self.stage < ENDED
+        return not (paused or self.paused) and self.stage < ENDED
 
     def _put_off_reading(self) -> bool:
         if self._settle():
@@ -271,117 +267,42 @@ class Link(HubCall):
         return False
 
     def _read_on(self) -> None:
-        if self.stage < ENDED and not self._paused and self._deliver():
+        if self.stage < ENDED and not self.paused and self._deliver():
             self.switch()
 
     def _resume(self) -> None:
         """Read on, if there is room now on both sides."""
-        if not self._paused or self._unpacking or self.stage >= ENDED:
-            return
-        if self._inbox.below_low_water and self.unsent <= UNSENT_LIMIT:
-            self._paused = False
+        if self.paused and self.stage < ENDED and self.received.below_low_water and self.unsent <= UNSENT_LIMIT:
+            self.paused = False
             self.hub.call_soon(self._read_on)
 
     def _account(self) -> None:
         """Tell the memory what is held now, which may end this link."""
-        size = 0 if self.stage is CLOSED else self.protocol.held + self._inbox.size
+        size = 0 if self.stage is CLOSED else self.protocol.held + self.received.size
         if size <= SMALL:
             size = 0
-        if size != self._held:
-            self._held = size
+        if size != self.held:
+            self.held = size
             self._memory.hold(self, size)
 
     def give_up(self) -> None:
         """All links together hold more than they may, and this one the most."""
         logger.warning("a WebSocket was closed with 1013, for it held the most of all, and all more than ws_max_memory")
-        self._inbox.clear()
+        self.received.clear()
         self.fail(CloseCode.TRY_AGAIN_LATER, "the server is short of memory")
 
-    # -- receiving
+    # -- what its queue of messages tells it
 
-    def receive(self, timeout: float | None) -> str | bytes:
-        """The next message, in any OS thread. Raises ConnectionClosed; TimeoutError after `timeout` seconds."""
-        greenlet = running()
-        hub = greenlet.hub
-        if hub is self.hub:
-            inbox = self._inbox
-            if inbox.messages:
-                hub.give_way(greenlet)  # what an application does with each of many messages may never wait
-            if inbox.messages:
-                if inbox.at_hand:
-                    return self._take()
-            elif self.stage >= ENDED:
-                raise self.error()
-            token: Token = [greenlet]
-            inbox.receivers.append(token)
-            if inbox.messages:
-                self._serve_receivers()
-        else:
-            token = [greenlet]
-            self.hub.call_soon_threadsafe(self._line_up, token)
-        try:
-            outcome = hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout)
-        except BaseException:
-            self._leave(token)
-            raise
-        if outcome is TIMED_OUT:
-            self._leave(token)
-            raise TimeoutError(f"no message came within {timeout} seconds")
-        if outcome is _ENDED:
-            raise self.error()
-        message: str | bytes = outcome
-        return message
-
-    def _take(self) -> str | bytes:
-        message = self._inbox.take()
-        if self._held:
-            self._account()
-        if self._paused:
-            self._resume()
-        return message
-
-    def _serve_receivers(self) -> None:
-        """Hand messages to the waiters. What has to be unpacked first is, if it is short; else it stands in line.
-
-        What comes behind it is not read then: it may be the end, and the application is to have its chance to answer.
-        """
-        if self._unpacking:
-            return
-        if (self._inbox.packed and self.hub.turn_is_over()) or self.serve():
-            self._unpacking = self._paused = True
-            unpacker_of(self.hub).add(self)
-
-    def serve(self) -> bool:
-        """Hand messages to the waiters, and unpack one of them a step further. Returns whether it needs another.
-
-        After the end, receivers for whom there is none are told so.
-        """
-        more = False
-        try:
-            more = self._inbox.serve()
-        except ProtocolViolation as violation:
-            self.protocol.fail(violation)
-            self._inbox.clear()
-            self._answer()
-            self._end()
-        if self.stage >= ENDED:
-            self._inbox.turn_away(_ENDED)
+    def on_received(self) -> None:
+        """What the queue holds has changed, and there may be room for more."""
         self._account()
-        if not more:
-            self._unpacking = False
-            self._resume()
-        return more
+        self._resume()
 
-    def _line_up(self, token: Token) -> None:
-        """In the hub: a receiver in another OS thread has come."""
-        self._inbox.receivers.append(token)
-        self._serve_receivers()
-
-    def _leave(self, token: Token) -> None:
-        if running().hub is self.hub:
-            self._inbox.leave(token)
-        else:
-            self.hub.call_soon_threadsafe(self._inbox.leave, token)
+    def on_violation(self, violation: ProtocolViolation) -> None:
+        """A message cannot be unpacked."""
+        self.protocol.fail(violation)
+        self._answer()
+        self._end()
 
     # -- sending
 
@@ -494,13 +415,13 @@ class Link(HubCall):
         assert stage in NEXT[self.stage], f"{self.stage} is not followed by {stage}"
         self.stage = stage
         if stage is LEAVING:
-            self._inbox.clear()
+            self.received.clear()
             self._resume()
         elif stage is ENDED:
             self._waits = 0.0
             self.protocol.forget()
             self._account()
-            self._serve_receivers()
+            self.received.end()
             if self.transport.buffer is not None:
                 self.transport.buffer.wake_waiters()  # the senders
             self._call_back()
@@ -662,7 +583,7 @@ class Link(HubCall):
             for _ in range(LAST_WORDS):
                 event: object = protocol.step()
                 if type(event) in _MESSAGE and self.stage < LEAVING:
-                    self._inbox.put(event)  # type: ignore[arg-type]  # see above
+                    self.received.put(event)  # type: ignore[arg-type]  # see above
         except ProtocolViolation:
             pass
 
@@ -697,7 +618,7 @@ class Link(HubCall):
         if not interval:
             return
         if self._waits >= interval + self._ping_timeout:
-            if self._paused and self.unsent <= UNSENT_LIMIT:  # it is we who do not listen
+            if self.paused and self.unsent <= UNSENT_LIMIT:  # it is we who do not listen
                 self._waits = 0.0
             else:
                 self._lost()

@@ -1,34 +1,66 @@
 """What has come on a WebSocket and was not received yet, and the receivers that wait.
 
-A packed message is unpacked when it is the first and a receiver waits for it. Invariant: for the hub's thread alone, so
-it needs no lock.
+Messages stay packed until a receiver waits for them. A short one is unpacked at once. The large ones of all WebSockets
+in a hub are unpacked one after the other, a step at a time: a kilobyte may become a megabyte, and so never more than
+one of them is between the two. Invariant: all but `receive` is for the hub's thread alone, so there is no lock.
 """
 
 from __future__ import annotations
 
+import weakref
 from sys import getsizeof
+from typing import Any, Protocol
 
-from greenserve.hub.hub import wake
+from greenserve.hub.hub import TIMED_OUT, Hub, HubCall, running, wake
 from greenserve.hub.timers import Token
+from greenserve.websocket.protocol.errors import ProtocolViolation
 from greenserve.websocket.protocol.message import PackedMessage
 
 MAX_MESSAGES = 64  # that were not received, before reading stops
 MAX_SIZE = 1 << 20  # bytes of memory that they take: the same
+
+_ENDED: Any = object()  # outcome of a receiver: no message will come
+
+
+class Owner(Protocol):
+    """The connection that a queue belongs to."""
+
+    hub: Hub
+    paused: bool
+    held: int
+
+    def on_received(self) -> None:
+        """What the queue holds has changed, and there may be room for more."""
+
+    def on_violation(self, violation: ProtocolViolation) -> None:
+        """A message cannot be unpacked."""
+
+    def error(self) -> Exception:
+        """What to raise after the end."""
 
 
 class ReceiveQueue:
     """Messages in the order in which they came; or, while there are none, receivers in the order of theirs.
 
     There are both only while the first message is being unpacked. size: bytes of memory that the messages take.
+    unpacking: the queue stands in line for that. ended: no message will come any more.
     """
 
     # Lists, not deques: an empty deque has 600 bytes, and these are short and mostly empty.
-    __slots__ = ("messages", "receivers", "size")
+    __slots__ = ("_owner", "ended", "messages", "receivers", "size", "unpacking")
 
-    def __init__(self) -> None:
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
         self.messages: list[str | bytes | PackedMessage] = []
         self.receivers: list[Token] = []  # some may have left: their tokens are empty
         self.size = 0
+        self.unpacking = False
+        self.ended = False
+
+    @property
+    def hub(self) -> Hub:
+        """The connection's."""
+        return self._owner.hub
 
     @property
     def full(self) -> bool:
@@ -38,7 +70,7 @@ class ReceiveQueue:
     @property
     def below_low_water(self) -> bool:
         """Whether reading may begin again: half of it is free, so that it does not stop and go with every message."""
-        return len(self.messages) <= MAX_MESSAGES >> 1 and self.size <= MAX_SIZE >> 1
+        return not self.unpacking and len(self.messages) <= MAX_MESSAGES >> 1 and self.size <= MAX_SIZE >> 1
 
     def put(self, message: str | bytes | PackedMessage) -> bool:
         """Hand a message to a waiting receiver, or keep it. Returns whether it is full now."""
@@ -51,28 +83,101 @@ class ReceiveQueue:
         self.size += _size(message)
         return self.full
 
-    @property
-    def at_hand(self) -> bool:
-        """Whether the first message can be taken as it is, and no receiver waits for it."""
-        return bool(self.messages) and not self.receivers and type(self.messages[0]) is not PackedMessage
+    def clear(self) -> None:
+        """Drop the messages."""
+        self.messages.clear()
+        self.size = 0
 
-    @property
-    def packed(self) -> bool:
-        """Whether the first message has to be unpacked."""
-        return bool(self.messages) and type(self.messages[0]) is PackedMessage
+    def end(self) -> None:
+        """No message will come any more: receivers for whom there is none are told so."""
+        self.ended = True
+        self.serve()
 
-    def take(self) -> str | bytes:
-        """The first message, which is `at_hand`."""
+    # -- receiving
+
+    def receive(self, timeout: float | None) -> str | bytes:
+        """The next message, in any OS thread. Raises ConnectionClosed; TimeoutError after `timeout` seconds."""
+        owner, messages = self._owner, self.messages
+        greenlet = running()
+        hub = greenlet.hub
+        if hub is owner.hub:
+            if messages:
+                hub.give_way(greenlet)  # what an application does with each of many messages may never wait
+            if messages:
+                if not self.receivers and type(messages[0]) is not PackedMessage:
+                    message = self._take()
+                    if owner.held or owner.paused:
+                        owner.on_received()
+                    return message
+            elif self.ended:
+                raise owner.error()
+            token: Token = [greenlet]
+            self._line_up(token)
+        else:
+            token = [greenlet]
+            owner.hub.call_soon_threadsafe(self._line_up, token)
+        try:
+            outcome = hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout)
+        except BaseException:
+            self._leave(hub, token)
+            raise
+        if outcome is TIMED_OUT:
+            self._leave(hub, token)
+            raise TimeoutError(f"no message came within {timeout} seconds")
+        if outcome is _ENDED:
+            raise owner.error()
+        return outcome  # type: ignore[no-any-return]  # a message
+
+    def _line_up(self, token: Token) -> None:
+        self.receivers.append(token)
+        if self.messages or self.ended:
+            self.serve()
+
+    def _leave(self, hub: Hub, token: Token) -> None:
+        """Forget a receiver, of a green thread in `hub`, whose token is empty: it has timed out, or was killed."""
+        if hub is not self.hub:
+            self.hub.call_soon_threadsafe(self._leave, self.hub, token)
+        elif token in self.receivers:
+            self.receivers.remove(token)
+
+    def _take(self) -> str | bytes:
         message = self.messages.pop(0)
         self.size -= _size(message)
         assert not isinstance(message, PackedMessage)
         return message
 
-    def serve(self) -> bool:
-        """Hand messages to receivers, and unpack one of them a step further. Returns whether it needs another step.
+    # -- unpacking
 
-        Raises MessageTooBig, InvalidPayload.
+    def serve(self) -> None:
+        """Hand messages to the receivers. What has to be unpacked first is, if it is short; else it stands in line.
+
+        What comes behind it is not read then: it may be the end, and the application is to have its chance to answer.
         """
+        if self.unpacking:
+            return
+        hub = self._owner.hub
+        packed = bool(self.messages) and type(self.messages[0]) is PackedMessage
+        if (packed and hub.turn_is_over()) or self.step():
+            self.unpacking = self._owner.paused = True
+            _lines.setdefault(hub, _Line()).add(self, hub)
+
+    def step(self) -> bool:
+        """Hand messages to the receivers, and unpack one of them a step further. Returns whether it needs another."""
+        more = False
+        try:
+            more = self._hand_out()
+        except ProtocolViolation as violation:
+            self.clear()
+            self._owner.on_violation(violation)
+        if self.ended and not self.messages:
+            while self.receivers:
+                wake(self.receivers.pop(0), _ENDED)
+        if not more:
+            self.unpacking = False
+        self._owner.on_received()
+        return more
+
+    def _hand_out(self) -> bool:
         messages, receivers = self.messages, self.receivers
         while messages and receivers:
             message = messages[0]
@@ -86,24 +191,41 @@ class ReceiveQueue:
                 if unpacked is None:
                     return True
             elif wake(receivers.pop(0), message):
-                self.take()
+                self._take()
         return False
 
-    def leave(self, token: Token) -> None:
-        """Forget a receiver whose token is empty: it has timed out, or was killed."""
-        if token in self.receivers:
-            self.receivers.remove(token)
 
-    def turn_away(self, outcome: object) -> None:
-        """No message will come any more: resume the receivers with `outcome`, but those for whom there is one still."""
-        if not self.messages:
-            while self.receivers:
-                wake(self.receivers.pop(0), outcome)
+class _Line(HubCall):
+    """The queues of a hub whose first message is large and waited for: first come, first unpacked."""
 
-    def clear(self) -> None:
-        """Drop the messages."""
-        self.messages.clear()
-        self.size = 0
+    __slots__ = ("__weakref__", "_queues")
+
+    def __init__(self) -> None:
+        self._queues: dict[ReceiveQueue, None] = {}
+
+    def add(self, queue: ReceiveQueue, hub: Hub) -> None:
+        """Put `queue` in line."""
+        if not self._queues:
+            hub.ready.append(self)
+        self._queues[queue] = None
+
+    def switch(self) -> None:
+        """Unpack until this turn is over."""
+        queue = next(iter(self._queues))
+        hub = queue.hub
+        while True:
+            if not queue.step():
+                del self._queues[queue]
+                if not self._queues:
+                    return
+                queue = next(iter(self._queues))
+            if hub.turn_is_over():
+                hub.ready.append(self)
+                return
+
+
+# Nothing in a line keeps its hub but the queues in it, which leave it.
+_lines: weakref.WeakKeyDictionary[Hub, _Line] = weakref.WeakKeyDictionary()
 
 
 def _size(message: str | bytes | PackedMessage) -> int:

@@ -86,7 +86,7 @@ def test_a_timeout_loses_no_message():
             pair.ws.receive(timeout=0.01)
         pair.peer.send_text("after all")
         assert pair.ws.receive(timeout=5) == "after all"
-        assert pair.link._inbox.receivers == []
+        assert pair.link.received.receivers == []
 
 
 def test_a_killed_receiver_loses_no_message():
@@ -126,17 +126,17 @@ def test_reading_stops_when_nobody_receives_and_goes_on_when_somebody_does():
     with Pair() as pair:
         frames = [pair.peer.frame(TEXT, b"%d" % number) for number in range(count)]
         pair.peer.send(*frames)
-        until(lambda: pair.link._paused)
-        assert len(pair.link._inbox.messages) == MAX_MESSAGES
+        until(lambda: pair.link.paused)
+        assert len(pair.link.received.messages) == MAX_MESSAGES
         assert [pair.ws.receive(5) for _ in range(count)] == [str(number) for number in range(count)]
 
 
 def test_large_messages_stop_reading_before_they_fill_the_memory():
     with Pair() as pair:
         sender = spawn(lambda: [pair.peer.send_binary(b"x" * 400_000) for _ in range(20)])
-        until(lambda: pair.link._paused)
+        until(lambda: pair.link.paused)
         sleep(0.01)
-        assert sum(map(len, pair.link._inbox.messages)) < MAX_SIZE + 400_000
+        assert sum(map(len, pair.link.received.messages)) < MAX_SIZE + 400_000
         assert [len(pair.ws.receive(5)) for _ in range(20)] == [400_000] * 20
         sender.wait()
 
@@ -152,7 +152,7 @@ def test_a_peer_that_pings_and_never_reads_is_not_answered_without_end():
         flood = pair.peer.frame(PING, b"p" * 125) * 500
         pair.peer.socket.settimeout(0)
         rest = b""
-        while not pair.link._paused:
+        while not pair.link.paused:
             rest = rest or flood
             with contextlib.suppress(BlockingIOError):
                 rest = rest[pair.peer.socket.send(rest) :]
@@ -332,13 +332,13 @@ def test_an_os_thread_sends():
 def test_an_os_thread_receives_with_and_without_a_wait():
     with Pair() as pair:
         pair.peer.send_text("there already")
-        until(lambda: pair.link._inbox.messages)
+        until(lambda: pair.link.received.messages)
         assert in_thread(pair.ws.receive) == "there already"
         spawn(lambda: (sleep(0.02), pair.peer.send_text("later")))
         assert in_thread(pair.ws.receive, 5) == "later"
         with pytest.raises(TimeoutError):
             in_thread(pair.ws.receive, 0.01)
-        until(lambda: not pair.link._inbox.receivers)
+        until(lambda: not pair.link.received.receivers)
 
 
 def test_an_os_thread_waits_while_the_peer_does_not_read():
@@ -555,7 +555,7 @@ def test_close_waits_for_the_answer_and_both_sides_end():
 def test_close_drops_what_comes_meanwhile_and_what_nobody_received():
     with Pair() as pair:
         pair.peer.send_text("not received")
-        until(lambda: pair.link._inbox.messages)
+        until(lambda: pair.link.received.messages)
         pair.ws.close(timeout=0)
         pair.peer.send_text("too late")
         pair.peer.send_close()
@@ -566,7 +566,7 @@ def test_close_drops_what_comes_meanwhile_and_what_nobody_received():
 def test_close_finds_the_peers_answer_behind_a_full_receive_queue():
     with Pair() as pair:
         pair.peer.send(*[pair.peer.frame(TEXT, b"x")] * (4 * MAX_MESSAGES))
-        until(lambda: pair.link._paused)
+        until(lambda: pair.link.paused)
         closing = spawn(pair.ws.close)
         pair.peer.read_close()
         pair.peer.send_close()
@@ -753,7 +753,7 @@ def test_an_interval_of_zero_means_no_pings(clock):
 def test_a_peer_is_not_dropped_for_the_silence_of_an_application_that_does_not_receive(clock):
     with Pair(ping_interval=20, ping_timeout=10) as pair:
         pair.peer.send(*[pair.peer.frame(TEXT, b"x")] * (2 * MAX_MESSAGES))
-        until(lambda: pair.link._paused)
+        until(lambda: pair.link.paused)
         sleep(500)
         assert not pair.ws.closed
         assert [pair.ws.receive(1) for _ in range(2 * MAX_MESSAGES)] == ["x"] * (2 * MAX_MESSAGES)

@@ -6,6 +6,7 @@ import random
 import sys
 import threading
 import zlib
+from types import SimpleNamespace
 
 import pytest
 
@@ -37,7 +38,7 @@ def pair(hub):
 
 
 def held(pair: Pair) -> int:
-    return pair.link.protocol.held + pair.link._inbox.size
+    return pair.link.protocol.held + pair.link.received.size
 
 
 # -- one WebSocket
@@ -48,7 +49,7 @@ def test_a_compressed_message_is_held_as_it_came_until_somebody_wants_it(pair):
     payload = deflated(text.encode())
     assert len(payload) < 2000
     pair.peer.send(pair.peer.frame(TEXT, payload, rsv=4) * 2)
-    until(lambda: len(pair.link._inbox.messages) == 2)
+    until(lambda: len(pair.link.received.messages) == 2)
     assert held(pair) <= 2 * (len(payload) + OVERHEAD)
     assert pair.ws.receive() == pair.ws.receive() == text
     assert held(pair) == 0
@@ -65,10 +66,10 @@ def test_a_compressed_message_that_is_not_complete_is_held_as_it_came(pair):
 def test_messages_count_with_the_bytes_that_they_take_and_not_with_their_characters(pair):
     text = "\U0001f600" + "a" * 15_000  # four bytes for each character
     spawn(pair.peer.send, *[pair.peer.frame(TEXT, text.encode()) for _ in range(60)])
-    until(lambda: pair.link._paused)
-    inbox = pair.link._inbox
-    assert inbox.size == sum(map(sys.getsizeof, inbox.messages))
-    assert inbox.size < MAX_SIZE + sys.getsizeof(text)
+    until(lambda: pair.link.paused)
+    queue = pair.link.received
+    assert queue.size == sum(map(sys.getsizeof, queue.messages))
+    assert queue.size < MAX_SIZE + sys.getsizeof(text)
     assert [pair.ws.receive(5) for _ in range(60)] == [text] * 60
 
 
@@ -78,16 +79,16 @@ def test_a_message_that_was_inflated_for_a_receiver_who_has_left_counts_as_it_is
     receiving = spawn(pair.ws.receive)
     sleep(0)
     pair.peer.send(pair.peer.frame(TEXT, deflated(text.encode()), rsv=4))
-    while not pair.link._unpacking or pair.link._inbox.size < 20_000:
+    while not pair.link.received.unpacking or pair.link.received.size < 20_000:
         sleep(0)
     kill(receiving)
-    while pair.link._unpacking:
+    while pair.link.received.unpacking:
         sleep(0)
-    inbox = pair.link._inbox
-    assert isinstance(inbox.messages[0], PackedMessage)
-    assert inbox.size == inbox.messages[0].size >= 20_000
+    queue = pair.link.received
+    assert isinstance(queue.messages[0], PackedMessage)
+    assert queue.size == queue.messages[0].size >= 20_000
     assert pair.ws.receive() == text
-    assert inbox.size == 0
+    assert queue.size == 0
 
 
 def test_a_compressed_message_may_not_be_much_longer_than_what_it_may_inflate_to(pair):
@@ -127,7 +128,7 @@ def test_messages_of_all_kinds_are_received_in_order(pair, early):
     frames, messages = kinds(pair)
     sending = spawn(pair.peer.send, *frames)
     if early:
-        until(lambda: pair.link._inbox.messages)
+        until(lambda: pair.link.received.messages)
     assert [pair.ws.receive(5) for _ in messages] == messages
     sending.wait()
 
@@ -208,7 +209,7 @@ def test_a_message_that_cannot_be_unpacked_ends_it_with_1007_whenever_that_is_fo
     sleep(0)
     pair.peer.send(bad, good, pair.peer.frame(CLOSE) if closed else b"")
     if late:
-        until(lambda: pair.ws.closed if closed else len(pair.link._inbox.messages) == 2)
+        until(lambda: pair.ws.closed if closed else len(pair.link.received.messages) == 2)
     with pytest.raises(ConnectionClosed) as caught:
         pair.ws.receive() if receiving is None else receiving.wait()
     assert caught.value.code == 1007
@@ -264,7 +265,7 @@ def test_a_link_says_what_it_holds_and_lets_go_at_its_end(hub):
         pair.peer.send(pair.peer.frame(BINARY, bytes(50_000), fin=False))
         until(lambda: memory.held == 50_000)
         pair.peer.send(pair.peer.frame(CONTINUATION))
-        until(lambda: pair.link._inbox.messages)
+        until(lambda: pair.link.received.messages)
         assert memory.held == sys.getsizeof(bytes(50_000))
         pair.ws.receive()
         assert memory.held == 0
@@ -320,9 +321,9 @@ def test_a_sender_waits_earlier_while_all_together_have_too_much_to_send(hub):
 
 
 def test_a_receive_queue_without_messages_forgets_receivers_that_have_left():
-    inbox = ReceiveQueue()
-    inbox.receivers += [[], []]
-    inbox.put(PackedMessage(b"x", MIB, None, text=True))
-    assert inbox.serve() is False
-    assert inbox.receivers == []
-    assert len(inbox.messages) == 1
+    queue = ReceiveQueue(SimpleNamespace(on_received=lambda: None))
+    queue.receivers += [[], []]
+    queue.put(PackedMessage(b"x", MIB, None, text=True))
+    assert queue.step() is False
+    assert queue.receivers == []
+    assert len(queue.messages) == 1
