@@ -19,7 +19,6 @@ import logging
 import os
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
 
 from greenlet import getcurrent
 
