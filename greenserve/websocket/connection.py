@@ -292,10 +292,11 @@ class Link(HubCall):
 
     # -- what its queue of messages tells it
 
-    def on_received(self) -> None:
-        """What the queue holds has changed, and there may be room for more."""
+    def on_changed(self, *, room: bool) -> None:
+        """What the queue holds has changed. room: there may be room for more."""
         self._account()
-        self._resume()
+        if room:
+            self._resume()
 
     def on_violation(self, violation: ProtocolViolation) -> None:
         """A message cannot be unpacked."""

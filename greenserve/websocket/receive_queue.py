@@ -29,8 +29,8 @@ class Owner(Protocol):
     paused: bool
     held: int
 
-    def on_received(self) -> None:
-        """What the queue holds has changed, and there may be room for more."""
+    def on_changed(self, *, room: bool) -> None:
+        """What the queue holds has changed. room: there may be room for more."""
 
     def on_violation(self, violation: ProtocolViolation) -> None:
         """A message cannot be unpacked."""
@@ -107,7 +107,7 @@ class ReceiveQueue:
                 if not self.receivers and type(messages[0]) is not PackedMessage:
                     message = self._take()
                     if owner.held or owner.paused:
-                        owner.on_received()
+                        owner.on_changed(room=True)
                     return message
             elif self.ended:
                 raise owner.error()
@@ -174,7 +174,7 @@ class ReceiveQueue:
                 wake(self.receivers.pop(0), _ENDED)
         if not more:
             self.unpacking = False
-        self._owner.on_received()
+        self._owner.on_changed(room=not more)
         return more
 
     def _hand_out(self) -> bool:
