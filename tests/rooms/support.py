@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
+import greenserve
 from greenserve.hub.hub import Hub, current_hub
 from greenserve.rooms.bus import Subscriber
 from greenserve.rooms.registry import Rooms
@@ -139,3 +140,18 @@ class Process:
 
     def end(self) -> None:
         self.rooms.detach(current_hub())
+
+
+def settle() -> None:
+    """Let the green threads run that are ready, and those that they make ready."""
+    for _ in range(5):
+        greenserve.sleep(0)
+
+
+def meet(here: Process, there: Process) -> tuple[Any, Any]:
+    """Two WebSockets in room "a": Ada here, Grace there; both processes know of both."""
+    ours, theirs = websocket(), websocket()
+    here.rooms.get("a").join(ours, "Ada")
+    there.rooms.get("a").join(theirs, "Grace")
+    settle()
+    return ours, theirs

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-import greenserve
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import Hub, current_hub
 from greenserve.rooms import sync
@@ -19,7 +18,7 @@ from greenserve.rooms.protocol.envelope import MessageKind, encode, encode_value
 from greenserve.rooms.protocol.framing import Op, frame
 from greenserve.rooms.registry import Rooms, make_bus
 from tests.rooms.redis_server import RedisServer
-from tests.rooms.support import FakeBroker, Process, websocket
+from tests.rooms.support import FakeBroker, Process, meet, settle, websocket
 from tests.waiting import until
 
 THEM = b"them" * 2
@@ -57,11 +56,6 @@ def heard(ws: Any) -> list[str]:
     return [each[2:].decode("latin-1") for each in ws.link.frames]
 
 
-def settle() -> None:
-    for _ in range(5):
-        greenserve.sleep(0)
-
-
 @pytest.mark.parametrize(
     "kind", [MessageKind.JOIN, MessageKind.LEAVE, MessageKind.ROSTER, MessageKind.TEXT], ids=lambda kind: kind.name
 )
@@ -69,10 +63,7 @@ def settle() -> None:
 def test_a_message_that_makes_no_sense_changes_nothing(
     here: Process, there: Process, broker: FakeBroker, kind: MessageKind, body: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ours, theirs = websocket(), websocket()
-    here.rooms.get("a").join(ours, "Ada")
-    there.rooms.get("a").join(theirs, "Grace")
-    settle()
+    ours, _ = meet(here, there)
     with caplog.at_level(logging.INFO, "greenserve.rooms"):
         broker.pass_on("a", encode(kind, THEM, BODIES[body]))
         broker.pass_on(sync.CONTROL, encode(kind, THEM, BODIES[body]))

@@ -12,12 +12,7 @@ from greenserve.hub.hub import current_hub
 from greenserve.rooms import broadcast, sync
 from greenserve.rooms.protocol.envelope import MAX_PAYLOAD, MessageKind, decode
 from greenserve.testing import VirtualClock
-from tests.rooms.support import ADDRESS, FakeBroker, Process, websocket
-
-
-def settle() -> None:
-    for _ in range(5):
-        greenserve.sleep(0)
+from tests.rooms.support import ADDRESS, FakeBroker, Process, meet, settle, websocket
 
 
 def names(process: Process, room: str = "a") -> list[Any]:
@@ -109,9 +104,7 @@ def test_callbacks_hear_of_members_elsewhere(here: Process, there: Process) -> N
 
 
 def test_what_was_lost_is_mended_with_the_next_word(here: Process, there: Process) -> None:
-    here.rooms.get("a").join(websocket(), "Ada")
-    there.rooms.get("a").join(websocket(), "Grace")
-    settle()
+    meet(here, there)
     there.bus.lose = 1
     there.rooms.get("a").join(websocket(), "lost")
     assert names(here) == ["Ada", "Grace"]
@@ -123,9 +116,7 @@ def test_what_was_lost_is_mended_with_the_next_word(here: Process, there: Proces
 def test_a_process_that_falls_silent_is_taken_for_dead(here: Process, there: Process, clock: VirtualClock) -> None:
     left: list[Any] = []
     here.rooms.on_leave(lambda room, member: left.append(member.info))
-    here.rooms.get("a").join(websocket(), "Ada")
-    there.rooms.get("a").join(websocket(), "Grace")
-    settle()
+    meet(here, there)
     there.bus.connected = False
     greenserve.sleep(sync.EXPIRY - sync.HEARTBEAT - 1)
     assert names(here) == ["Ada", "Grace"]
@@ -137,9 +128,7 @@ def test_a_process_that_falls_silent_is_taken_for_dead(here: Process, there: Pro
 def test_who_does_not_come_back_after_a_loss_that_all_have_noticed_is_soon_taken_for_dead(
     here: Process, there: Process, clock: VirtualClock
 ) -> None:
-    here.rooms.get("a").join(websocket(), "Ada")
-    there.rooms.get("a").join(websocket(), "Grace")
-    settle()
+    meet(here, there)
     there.bus.connected = False
     here.bus.reconnect()
     greenserve.sleep(2 * sync.HEARTBEAT)
@@ -149,9 +138,7 @@ def test_who_does_not_come_back_after_a_loss_that_all_have_noticed_is_soon_taken
 def test_a_process_that_was_only_slow_is_asked_for_its_members_again(
     here: Process, there: Process, clock: VirtualClock
 ) -> None:
-    here.rooms.get("a").join(websocket(), "Ada")
-    there.rooms.get("a").join(websocket(), "Grace")
-    settle()
+    meet(here, there)
     there.bus.lose = 4  # its heartbeats
     greenserve.sleep(sync.EXPIRY + sync.HEARTBEAT)
     assert names(here) == ["Ada"]
@@ -160,9 +147,7 @@ def test_a_process_that_was_only_slow_is_asked_for_its_members_again(
 
 
 def test_a_process_that_ends_says_goodbye(here: Process, there: Process) -> None:
-    here.rooms.get("a").join(websocket(), "Ada")
-    there.rooms.get("a").join(websocket(), "Grace")
-    settle()
+    meet(here, there)
     there.end()
     settle()
     assert names(here) == ["Ada"]
@@ -173,10 +158,7 @@ def test_a_process_that_ends_says_goodbye(here: Process, there: Process) -> None
 def test_after_an_outage_the_members_are_known_again_and_the_loss_is_said(
     here: Process, there: Process, clock: VirtualClock, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ours, theirs = websocket(), websocket()
-    here.rooms.get("a").join(ours, "Ada")
-    there.rooms.get("a").join(theirs, "Grace")
-    settle()
+    ours, theirs = meet(here, there)
     here.bus.connected = False
     here.rooms.get("a").broadcast("lost")
     here.rooms.get("a").join(websocket(), "Alan")
