@@ -1,4 +1,4 @@
-"""The rules of the house (docs/design.md): who may import whom, what stays pure, and which names are public."""
+"""The rules of the house (docs/design.md): which room may import which, what stays pure, and which names are public."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ def test_a_server_and_a_websocket_touch_no_socket_and_no_poller(module: Path) ->
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_no_import_cycle_is_hidden_under_type_checking(module: Path) -> None:
     for node in ast.walk(tree(module)):
-        # The package's root says there what it imports when it is first asked for, which nobody below it does.
+        # The package's root says there what it imports when it is first asked for, which no module below it does.
         if module in {Path("__init__.py"), *FACES}:
             continue
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):

@@ -119,7 +119,7 @@ def test_the_directory_comes_first_on_the_path_and_only_once(write: Write, load:
 
 
 @pytest.mark.parametrize(
-    ("reference", "mend"),
+    ("reference", "fix"),
     [
         ("site_app.py:app", "site_app:app"),
         ("site_app.py", "site_app:app"),
@@ -130,10 +130,10 @@ def test_the_directory_comes_first_on_the_path_and_only_once(write: Write, load:
         ("../web/site_app.py", "--chdir ../web site_app:app"),
     ],
 )
-def test_a_path_is_answered_with_the_same_thing_as_a_module(reference: str, mend: str) -> None:
+def test_a_path_is_answered_with_the_same_thing_as_a_module(reference: str, fix: str) -> None:
     with pytest.raises(LoadError) as caught:
         parse_reference(reference)
-    assert str(caught.value).endswith(f"an application is named as a module: {mend}")
+    assert str(caught.value).endswith(f"an application is named as a module: {fix}")
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import greenserve
 import greenserve.hub
 from tests.test_house import NAMES, PACKAGE
 
-# What of a process anybody could notice. Threads are counted by the system, if it has /proc.
+# What another program could notice of a process. Threads are counted by the system, if it has /proc.
 LOOK = """
 import json, os, signal, sys, threading, warnings
 import select, selectors, socket, ssl, subprocess, time

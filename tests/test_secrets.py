@@ -68,7 +68,7 @@ def test_what_is_shown_of_a_bus(given: str) -> None:
     for text in (repr(settings), f"{settings.rooms!r}", str(settings.shown())):
         assert SECRET not in text.replace("s3cr3t-name", "")
     assert settings.rooms is not None
-    assert settings.rooms.lower() == given.lower()  # whole for whoever uses it
+    assert settings.rooms.lower() == given.lower()  # whole where it is used
 
 
 @pytest.mark.parametrize("given", REFUSED)

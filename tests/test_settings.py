@@ -1,4 +1,4 @@
-"""Settings: parsed alike from every source, in their order, each value with its origin, each error with its mend."""
+"""Settings: parsed alike from every source, in their order; a value has its origin, an error what to write instead."""
 
 from __future__ import annotations
 

@@ -55,6 +55,7 @@ CODE = [
 OTHER = [
     REPOSITORY / name for name in ("Dockerfile", "Makefile", "pyproject.toml", ".ci/run", ".pre-commit-config.yaml")
 ]
+OTHER += [REPOSITORY / "tools" / "report_rows.toml"]
 OTHER += [path for path in (REPOSITORY / ".github").rglob("*") if path.is_file()]
 
 

@@ -17,7 +17,7 @@ from tests.rooms.support import FakeWebSocket
 
 
 class Talker(FakeWebSocket):
-    """A WebSocket on which somebody has said all that he will."""
+    """A WebSocket whose messages are there from the beginning."""
 
     def __init__(self, *messages: str | bytes) -> None:
         super().__init__()

@@ -18,7 +18,7 @@ MEBIBYTE = 1 << 20
 
 
 def serves(faulty: Faulty, server) -> None:
-    """Others are served at once: with nobody in line before them, ten answers come on one connection."""
+    """Others are served at once: with no request in line before them, ten answers come on one connection."""
     other = faulty.raw(server)
     for _ in range(10):
         other.send(get())
@@ -182,7 +182,7 @@ def test_a_flood_beyond_the_backlog_is_served_in_the_end(faulty: Faulty) -> None
 
 
 def test_ten_thousand_pipelined_requests_in_one_send(faulty: Faulty) -> None:
-    """Whose answers nobody reads for a while: the server neither hoards nor deadlocks."""
+    """Their answers are not read for a while: the server neither hoards nor deadlocks."""
     server = faulty.start()
     serves(faulty, server)
     before = rss(server)
@@ -207,7 +207,7 @@ def test_a_pipelined_mix_is_answered_in_order(faulty: Faulty) -> None:
         + get("/whole?100000")
         + post("/echo", "Transfer-Encoding: chunked")
         + b"3\r\nabc\r\n0\r\n\r\n"
-        + post("/", "Content-Length: 5")  # which nobody reads
+        + post("/", "Content-Length: 5")  # which the application does not read
         + b"GET /"
         + get("/", "Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA")
         + get("/", "Connection: close")

@@ -1,4 +1,4 @@
-"""The command when nobody reads its standard output or standard error, or where these are full or closed.
+"""The command when its standard output or standard error is not read, full or closed.
 
 Every request is answered all the same, no connection is cut, and SIGTERM ends the process.
 """
@@ -158,7 +158,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Command]]:
 
 @pytest.fixture
 def stuck() -> Iterator[int]:
-    """A pipe's end for writing; the pipe is full, and nobody reads from it."""
+    """A pipe's end for writing; the pipe is full, and not read from."""
     reader, end = os.pipe()
     os.set_blocking(end, False)
     with contextlib.suppress(BlockingIOError):

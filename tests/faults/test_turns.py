@@ -2,8 +2,8 @@
 
 A turn is what the hub does between two looks at its descriptors. What is measured of it is the processor time of the
 hub's own OS thread, so that neither a busy machine nor the client's thread counts; the best of three plays is compared,
-for the worst of one may be the machine's. The goal is about 1 ms; each input here took many times the bound where
-nobody gave way.
+for the worst of one may be the machine's. The goal is about 1 ms; each input here took many times the bound where no
+code gave way.
 """
 
 from __future__ import annotations
@@ -185,7 +185,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: a\r\n"
 HTTP = {
     "chunks of one octet": http(chunked("/read", CHUNK * 100_000), answer=b"100000"),
     "chunks of one octet, all at once": http(chunked("/whole", CHUNK * 100_000), answer=b"100000"),
-    "chunks of one octet that nobody reads": http(chunked("/", CHUNK * 100_000), answer=b"200"),
+    "chunks of one octet that are not read": http(chunked("/", CHUNK * 100_000), answer=b"200"),
     "chunks with extensions": http(chunked("/read", b'1;a="b;"\r\nx\r\n' * 2_000), answer=b"2000"),
     "a trailer octet by octet": http(
         *octets(chunked("/read", b"", trailer=b"A: " + b"b" * 4000 + b"\r\n")), answer=b"0"

@@ -1,4 +1,4 @@
-"""A connection that is made again whenever it ends; without one."""
+"""A bus that connects again whenever its connection ends; here without one."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from greenserve.testing import VirtualClock
 
 
 class Stumbling(ReconnectingBus):
-    """Serves until it is disconnected, and then raises an error that is nobody's failure."""
+    """Serves until it is disconnected, and then raises an error that is not among its failures."""
 
     def __init__(self) -> None:
         super().__init__("nowhere")

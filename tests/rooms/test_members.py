@@ -1,4 +1,4 @@
-"""Members on real sockets: those who read, those who do not, and those who come and go."""
+"""Members on real sockets: those that read, those that do not, and those that come and go."""
 
 from __future__ import annotations
 

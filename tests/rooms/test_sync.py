@@ -81,7 +81,7 @@ def test_members_are_known_in_both_processes(here: Process, there: Process) -> N
     ours.link.end()
     settle()
     assert names(here) == ["Alan"]
-    assert names(there) == []  # nobody is here who would hear of Alan's going
+    assert names(there) == []  # no member is left here, so that Alan's going would not be heard of
 
 
 def test_callbacks_hear_of_members_elsewhere(here: Process, there: Process) -> None:
@@ -234,4 +234,4 @@ def test_a_forked_child_leaves_its_parents_connection_alone(here: Process) -> No
     here.rooms.get("a").join(websocket())
     here.rooms.start_afresh()
     assert here.bus.calls == {"abandon": 1}
-    assert here.rooms.get("a").broadcast("to nobody") == 0
+    assert here.rooms.get("a").broadcast("to no member") == 0

@@ -250,10 +250,10 @@ def test_closing_is_seen_and_heard(network: testing.Network) -> None:
     client.sendall(b"last words")
     client.close()
     assert read_all(server) == b"last words"
-    server.send(b"nobody reads")  # which the server cannot know yet
+    server.send(b"not read")  # which the server cannot know yet
     greenserve.sleep(0.1)
     with pytest.raises(BrokenPipeError):
-        server.send(b"nobody reads")
+        server.send(b"not read")
 
 
 def test_closing_with_unread_bytes_resets(network: testing.Network) -> None:
@@ -339,7 +339,7 @@ def test_afterwards_the_systems_network_is_there_again() -> None:
 
 
 def conversation(seed: int) -> list[tuple[int, bytes]]:
-    """Who is answered in which order, when everybody asks at once."""
+    """The order of the answers, when all clients ask at once."""
     answers: list[tuple[int, bytes]] = []
 
     def ask(number: int) -> None:

@@ -1,5 +1,5 @@
 """Random programs over a random network: whatever is cut, late or small, what arrives is what was sent, so far as it
-arrives, and nobody is left waiting.
+arrives, and no thread is left waiting.
 """
 
 from __future__ import annotations
