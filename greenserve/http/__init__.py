@@ -6,7 +6,7 @@ from .body_writer import BodyWriter, ChunkedWriter, CloseWriter, LengthWriter
 from .fields import Fields
 from .head import RequestHead
 from .limits import Limits
-from .request import CLOSED, NEED_DATA, EndOfMessage, Event, Inbound, Signal, State
+from .parser import CLOSED, NEED_DATA, EndOfMessage, Event, ParserState, RequestParser, Signal
 from .response import CONTINUE, ResponseHead, error_response, response_head
 
 __all__ = [
@@ -19,13 +19,13 @@ __all__ = [
     "EndOfMessage",
     "Event",
     "Fields",
-    "Inbound",
     "LengthWriter",
     "Limits",
+    "ParserState",
     "RequestHead",
+    "RequestParser",
     "ResponseHead",
     "Signal",
-    "State",
     "error_response",
     "response_head",
 ]

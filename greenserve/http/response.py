@@ -1,4 +1,4 @@
-"""The outbound side: status line and header section of a response; body_writer.py frames what follows.
+"""The head of a response: status line and header section; body_writer.py frames what follows.
 
 Pure functions on text and bytes. What an application sends again and again is checked once: a section that passed is
 kept, bounded, with the heads made of it; only the date is new each second.

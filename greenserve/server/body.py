@@ -10,12 +10,13 @@ thread for as long as the client likes.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Protocol
 
-from greenserve.errors import ClientDisconnected, ProtocolError, RequestTimeout
+from greenserve.errors import ClientDisconnected, ContentTooLarge, ProtocolError, RequestTimeout
 from greenserve.http.head import RequestHead
-from greenserve.http.request import CLOSED, EndOfMessage, Inbound
+from greenserve.http.parser import CLOSED, EndOfMessage, RequestParser
 from greenserve.http.response import CONTINUE
 from greenserve.server.spool import Budget, Spool
 from greenserve.wsgi.body_reader import BodyReader
@@ -53,7 +54,7 @@ class Connection(Protocol):
     """What the body needs of its connection."""
 
     host: Any  # hub, body_timeout, body_min_rate
-    inbound: Inbound
+    parser: RequestParser
 
     @property
     def request_line(self) -> str:
@@ -109,17 +110,17 @@ class RequestBody:
         if self.state is _TAKEN:
             raise ClientDisconnected("the application has taken the connection, and with it the request's body")
         connection = self._connection
-        inbound = connection.inbound
+        parser = connection.parser
         while True:
             if self.unread <= 0:  # chunks: there may be thousands in what has come
                 connection.give_way()
-            event = inbound.next_event()
+            event = parser.next_event()
             if type(event) is bytes:
                 self.unread = unread = self.unread - len(event)
                 if unread:  # unknown for chunks: it is negative
                     self.state = _OPEN
                 else:  # that was the last byte: the end needs no asking for
-                    inbound.next_event()
+                    parser.next_event()
                     self.state = _ENDED
                 return event
             if type(event) is EndOfMessage:
@@ -146,56 +147,56 @@ class RequestBody:
     def begin_taking_in(self, spools: Budget) -> None:
         """Store it before the application is called: ask for it, if the client waits for that and nothing has come."""
         self.spool = Spool(spools)
-        if self.state is _EXPECTED and not self._connection.inbound.trailing_data:
+        if self.state is _EXPECTED and not self._connection.parser.trailing_data:
             self._connection.send(CONTINUE)
         self.state = _OPEN
 
     def take_in(self) -> Progress:
         """Store what has come. Never waits. Raises ProtocolError, ClientDisconnected."""
         assert self.spool is not None
-        connection, hub = self._connection, self._connection.host.hub
+        clock = self._connection.host.hub.clock
         if self._parked is not None:
-            self._waited += hub.clock() - self._parked
+            self._waited += clock() - self._parked
             self._parked = None
-        while not hub.turn_is_over():
-            event = connection.inbound.next_event()
+        progress = self._move(self.spool.write)
+        if progress is Progress.ENDED:
+            self.spool.complete()
+        elif progress is Progress.WAITING:
+            self._parked = clock()
+        return progress
+
+    def skip(self) -> Progress:
+        """Throw away what has come, of a body that `settle` has agreed to. Never waits."""
+        try:
+            return self._move(self._throw_away)
+        except (ProtocolError, ClientDisconnected) as error:  # the response has left: all that remains is to hang up
+            logger.info("%s: after the response: %s", self._connection.request_line, error)
+            return Progress.GIVEN_UP
+
+    def _throw_away(self, piece: bytes) -> None:
+        self._skipped += len(piece)
+        self.unread -= len(piece)
+        if self._skipped > SKIP_LIMIT:
+            raise ContentTooLarge(f"more than {SKIP_LIMIT} bytes of the body are not worth skipping")
+
+    def _move(self, put: Callable[[bytes], None]) -> Progress:
+        """Give what has come to `put`."""
+        connection, parser = self._connection, self._connection.parser
+        while not connection.host.hub.turn_is_over():
+            event = parser.next_event()
             if type(event) is bytes:
-                self.spool.write(event)
+                put(event)
             elif type(event) is EndOfMessage:
-                self.spool.complete()
                 self.state = _ENDED
                 return Progress.ENDED
             elif event is CLOSED:
                 raise _gone()
             else:
-                taken = connection.receive(BODY_READ)
+                taken = connection.receive(self._read_size())
                 if taken < 0:
-                    self._parked = hub.clock()
                     return Progress.WAITING
                 self._received += taken
         return Progress.TURN_OVER
-
-    def skip(self) -> Progress:
-        """Throw away what has come, of a body that `settle` has agreed to. Never waits."""
-        connection = self._connection
-        try:
-            while self._skipped <= SKIP_LIMIT:
-                if connection.host.hub.turn_is_over():
-                    return Progress.TURN_OVER
-                event = connection.inbound.next_event()
-                if type(event) is bytes:
-                    self._skipped += len(event)
-                    self.unread -= len(event)
-                elif type(event) is EndOfMessage:
-                    self.state = _ENDED
-                    return Progress.ENDED
-                elif event is CLOSED:
-                    break
-                elif connection.receive(self._read_size()) < 0:
-                    return Progress.WAITING
-        except (ProtocolError, ClientDisconnected) as error:  # the response has left: all that remains is to hang up
-            logger.info("%s: after the response: %s", connection.request_line, error)
-        return Progress.GIVEN_UP
 
     def _receive(self) -> None:
         """Take what has come, waiting while that is nothing and the client keeps up."""

@@ -20,7 +20,7 @@ from greenlet import GreenletExit
 
 from greenserve.errors import BadRequest, ClientDisconnected, InvalidResponse, ProtocolError, RequestTimeout
 from greenserve.http.head import RequestHead
-from greenserve.http.request import CLOSED, NEED_DATA, Inbound
+from greenserve.http.parser import CLOSED, NEED_DATA, RequestParser
 from greenserve.http.response import error_response
 from greenserve.hub.greenthread import call_in
 from greenserve.hub.native import get_ident
@@ -60,7 +60,7 @@ class Connection(Wire):
     )
 
     def __init__(
-        self, host: Any, sock: Any, peer: tuple[str, str], template: EnvironTemplate, inbound: Inbound
+        self, host: Any, sock: Any, peer: tuple[str, str], template: EnvironTemplate, parser: RequestParser
     ) -> None:
         self.host = host
         self.greenlet = None
@@ -77,7 +77,7 @@ class Connection(Wire):
         self.write_deadline = NEVER
         self.body = None
         self._ask_first = True  # the socket, before the buffer
-        self.inbound = inbound
+        self.parser = parser
         self.transport = Transport(host.hub, sock, self)
         self.transport.on_readable(self)
 
@@ -150,7 +150,7 @@ class Connection(Wire):
 
     def _expire_phase(self) -> None:
         phase = self.phase
-        if phase is _HEAD and not self.inbound.idle:
+        if phase is _HEAD and not self.parser.idle:
             self._refuse(RequestTimeout("the request head did not arrive in time"))
         elif phase is _IDLE or phase is _HEAD:
             self.retire()
@@ -168,7 +168,7 @@ class Connection(Wire):
         self.keep_alive = False
         if self.owner is not None:
             self.owner.drain(restarting=self.host.restarting)
-        elif self.phase is _IDLE or (self.phase is _HEAD and self.inbound.idle):
+        elif self.phase is _IDLE or (self.phase is _HEAD and self.parser.idle):
             self.retire()
         elif self.phase is _SKIP_BODY:
             self._linger()
@@ -299,30 +299,30 @@ class Connection(Wire):
         logger.error("the connection from %s is closed: %r", self.peer, error)
 
     def _serve(self) -> None:
-        inbound, transport, hub = self.inbound, self.transport, self.host.hub
+        parser, transport, hub = self.parser, self.transport, self.host.hub
         asked = -1
         if self._ask_first:
             asked = hub.rounds
             data = transport.receive(HEAD_READ)
             if data is not None:
-                inbound.receive_data(data)
+                parser.receive_data(data)
         self._ask_first = True
         while True:
-            event = inbound.next_event()
+            event = parser.next_event()
             if type(event) is RequestHead:
                 if not self._handle(event):
                     return
             elif event is CLOSED:
                 self.close()
                 return
-            if event is NEED_DATA or inbound.idle:
+            if event is NEED_DATA or parser.idle:
                 # What has become readable while we were not parked is an event that was missed: ask again.
                 told = transport.drained and asked == hub.rounds
                 data = None if told else transport.receive(HEAD_READ)
                 if data is None:
                     self._park()
                     return
-                inbound.receive_data(data)
+                parser.receive_data(data)
                 asked = hub.rounds
             if hub.turn_is_over():
                 break
@@ -331,7 +331,7 @@ class Connection(Wire):
 
     def _park(self) -> None:
         host = self.host
-        if not self.inbound.idle:
+        if not self.parser.idle:
             # The first bytes of a head: from here its time counts, and further bytes do not prolong it.
             self._enter(_HEAD, host.hub.clock() + host.header_timeout if self.deadline == NEVER else self.deadline)
         elif host.draining:
@@ -478,7 +478,7 @@ class Connection(Wire):
         self.keep_alive = False
         self.host.pool.detach(self)
         transport, self.transport = self.transport, SURRENDERED
-        return transport, self.inbound.trailing_data
+        return transport, self.parser.trailing_data
 
     def take_back(self, sock: Any) -> None:
         """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""
@@ -503,7 +503,7 @@ class Connection(Wire):
     def _end(self) -> None:
         """After the last response: close, by way of `_linger` when the client may still be sending."""
         promised = self.request is not None and not self.request.keep_alive  # that nothing would follow
-        if self.body is not None or not promised or self.inbound.trailing_data or not self.transport.drained:
+        if self.body is not None or not promised or self.parser.trailing_data or not self.transport.drained:
             self._linger()
         else:
             self.close()

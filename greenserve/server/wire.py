@@ -13,7 +13,7 @@ from greenlet import getcurrent
 
 from greenserve.errors import ClientDisconnected, InvalidResponse
 from greenserve.http.head import RequestHead
-from greenserve.http.request import Inbound
+from greenserve.http.parser import RequestParser
 from greenserve.hub.hub import Carrier
 from greenserve.net.send_buffer import FileSlice
 from greenserve.server.body import RequestBody
@@ -27,7 +27,7 @@ NEVER = float("inf")
 class Wire(PoolJob):
     """Transport and received bytes of one connection: the I/O part of wsgi.transport.Transport."""
 
-    __slots__ = ("body", "deadline", "inbound", "phase", "transport", "write_deadline")
+    __slots__ = ("body", "deadline", "parser", "phase", "transport", "write_deadline")
 
     low_water = 0  # a green thread that writes goes on when all of it has left
 
@@ -37,7 +37,7 @@ class Wire(PoolJob):
     phase: Phase
     deadline: float  # of the phase; in RUN, of the wait for the request's body
     write_deadline: float  # of the wait for the client to take bytes; then it is cut off
-    inbound: Inbound
+    parser: RequestParser
     body: RequestBody | None  # of the request in progress, if it has one
 
     @property
@@ -131,7 +131,7 @@ class Wire(PoolJob):
             raise gone(error) from None
         if data is None:
             return -1
-        self.inbound.receive_data(data)
+        self.parser.receive_data(data)
         return len(data)
 
     def settle_body(self) -> bool:

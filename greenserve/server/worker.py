@@ -17,7 +17,7 @@ from typing import Any
 from greenserve import rooms, websocket
 from greenserve.compat.websocket import upgradable
 from greenserve.http.limits import Limits
-from greenserve.http.request import Inbound
+from greenserve.http.parser import RequestParser
 from greenserve.hub.event import Flag
 from greenserve.hub.hub import Hub, running, wake
 from greenserve.hub.timers import Timer, Token
@@ -176,7 +176,7 @@ class Worker:
 
         def accepted(sock: Any, peer: Peer) -> None:
             try:
-                self.connections.add(Connection(self, sock, peer, template, Inbound(self._limits)))
+                self.connections.add(Connection(self, sock, peer, template, RequestParser(self._limits)))
             except BaseException as error:
                 if isinstance(error, MemoryError):
                     self.pool.run_short()

@@ -1,4 +1,4 @@
-"""Feeds raw octets into an Inbound and writes down what comes out, in a form that can be compared."""
+"""Feeds raw octets into an RequestParser and writes down what comes out, in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from greenserve.errors import ProtocolError
-from greenserve.http import CLOSED, NEED_DATA, EndOfMessage, Inbound, Limits, RequestHead
+from greenserve.http import CLOSED, NEED_DATA, EndOfMessage, Limits, RequestHead, RequestParser
 
 LIMITS = Limits()
 
@@ -74,15 +74,15 @@ def play(pieces: Iterable[bytes], *, eof: bool = False, limits: Limits = LIMITS)
 
 class Player:
     def __init__(self, limits: Limits = LIMITS):
-        self.inbound = Inbound(limits)
+        self.parser = RequestParser(limits)
         self.events = []
         self.over = False
 
     def feed(self, piece: bytes):
-        self.inbound.receive_data(piece)
+        self.parser.receive_data(piece)
         while not self.over:
             try:
-                event = self.inbound.next_event()
+                event = self.parser.next_event()
             except ProtocolError as error:
                 self.events.append(Refused(error.status, str(error)))
                 self.over = True

@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from greenserve.errors import ProtocolError
-from greenserve.http import CLOSED, NEED_DATA, Inbound, Limits, RequestHead, response_head
+from greenserve.http import CLOSED, NEED_DATA, Limits, RequestHead, RequestParser, response_head
 
 from .cases import ALL
 from .support import LIMITS, Begun, Closed, Message, Player, Refused, outlines, play
@@ -218,24 +218,24 @@ def test_after_an_error_the_same_error_and_nothing_else_comes_out(raw, more):
     if not player.events or not isinstance(player.events[-1], Refused):
         return
     for piece in (more or b"x", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", b""):
-        player.inbound.receive_data(piece)
+        player.parser.receive_data(piece)
         for _ in range(2):
             with pytest.raises(ProtocolError) as caught:
-                player.inbound.next_event()
+                player.parser.next_event()
             assert (caught.value.status, str(caught.value)) == (player.events[-1].status, player.events[-1].text)
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 40), st.lists(st.binary(min_size=1, max_size=20), max_size=6))
 def test_data_never_exceeds_the_declared_length(length, pieces):
-    inbound = Inbound(LIMITS)
-    inbound.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
-    head = inbound.next_event()
+    parser = RequestParser(LIMITS)
+    parser.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length)
+    head = parser.next_event()
     assert isinstance(head, RequestHead)
     received = b""
     for piece in pieces if length else []:
-        inbound.receive_data(piece)
-        while type(event := inbound.next_event()) is bytes:
+        parser.receive_data(piece)
+        while type(event := parser.next_event()) is bytes:
             received += event
         if event is not NEED_DATA:
             break  # EndOfMessage
@@ -287,15 +287,15 @@ def test_pipelined_messages_come_out_as_they_went_in(sent, data):
 @settings(max_examples=100, deadline=None)
 @given(st.lists(messages(), min_size=1, max_size=4))
 def test_all_received_before_the_first_event_is_the_same(sent):
-    inbound = Inbound(LIMITS)
+    parser = RequestParser(LIMITS)
     for message in sent:
-        inbound.receive_data(message[0])
+        parser.receive_data(message[0])
     paths = []
-    while (event := inbound.next_event()) is not NEED_DATA:
+    while (event := parser.next_event()) is not NEED_DATA:
         if isinstance(event, RequestHead):
             paths.append(event.path)
     assert paths == [message[2] for message in sent]
-    assert inbound.idle
+    assert parser.idle
 
 
 # Chunked bodies, against h11.
@@ -393,4 +393,4 @@ def test_every_response_head_is_what_h11_understands(status, headers, method, ve
 
 
 def test_closed_is_not_an_event_of_an_open_connection():
-    assert Inbound(LIMITS).next_event() is NEED_DATA is not CLOSED
+    assert RequestParser(LIMITS).next_event() is NEED_DATA is not CLOSED

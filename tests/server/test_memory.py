@@ -74,7 +74,7 @@ def test_while_memory_is_short_no_more_requests_run_at_once_and_the_others_wait(
 
 
 def test_a_connection_for_which_there_is_no_memory_is_closed_and_others_are_accepted(monkeypatch, caplog):
-    monkeypatch.setattr(worker_module, "Inbound", failing_once(worker_module.Inbound))
+    monkeypatch.setattr(worker_module, "RequestParser", failing_once(worker_module.RequestParser))
     with serving(hello) as server:
         with Client(server) as client:
             assert client.at_end()

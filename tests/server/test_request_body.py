@@ -12,7 +12,7 @@ import greenserve
 from greenserve import tpool
 from greenserve.errors import RequestTimeout
 from greenserve.http.limits import Limits
-from greenserve.http.request import Inbound
+from greenserve.http.parser import RequestParser
 from greenserve.net.lingering import Lingering
 from greenserve.net.send_buffer import SendBuffer
 from greenserve.server import worker as worker_module
@@ -71,12 +71,12 @@ class Trickle:
     def __init__(self, pieces, pause, *, body_timeout, body_min_rate):
         self.host = self.hub = self
         self.body_timeout, self.body_min_rate = body_timeout, body_min_rate
-        self.inbound = Inbound(Limits())
+        self.parser = RequestParser(Limits())
         self.pieces, self.pause = list(pieces), pause
         self.now = 0.0
         self.due = pause
-        self.inbound.receive_data(POST % sum(map(len, pieces)))
-        head = self.inbound.next_event()
+        self.parser.receive_data(POST % sum(map(len, pieces)))
+        head = self.parser.next_event()
         self.body = RequestBody(self, head)
 
     def clock(self):
@@ -90,7 +90,7 @@ class Trickle:
             return -1
         self.due = self.now + self.pause
         piece = self.pieces.pop(0)
-        self.inbound.receive_data(piece)
+        self.parser.receive_data(piece)
         return len(piece)
 
     def wait_read(self, timeout):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from greenserve.http.limits import Limits
-from greenserve.http.request import Inbound
+from greenserve.http.parser import RequestParser
 from greenserve.wsgi import EnvironTemplate, Gateway
 from greenserve.wsgi.body_reader import EMPTY, BodyReader
 
@@ -57,9 +57,9 @@ class Wire(Pieces):
 
 
 def head_of(raw: bytes) -> Any:
-    inbound = Inbound(Limits())
-    inbound.receive_data(raw)
-    return inbound.next_event()
+    parser = RequestParser(Limits())
+    parser.receive_data(raw)
+    return parser.next_event()
 
 
 def get(path: str = "/", *, method: str = "GET", version: str = "1.1", headers: str = "") -> Any:

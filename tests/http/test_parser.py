@@ -1,4 +1,4 @@
-"""Inbound: when events come, what is kept, and what ends a connection."""
+"""RequestParser: when events come, what is kept, and what ends a connection."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from greenserve import errors
-from greenserve.http import CLOSED, NEED_DATA, EndOfMessage, Inbound, Limits, RequestHead, State
+from greenserve.http import CLOSED, NEED_DATA, EndOfMessage, Limits, ParserState, RequestHead, RequestParser
 
 from .support import LIMITS, Begun, Message, Refused, octets, one_head, play, refusal
 
@@ -21,78 +21,78 @@ def post(length: int, more: bytes = b"") -> bytes:
 
 
 @pytest.fixture
-def inbound():
-    return Inbound(LIMITS)
+def parser():
+    return RequestParser(LIMITS)
 
 
-def test_a_request_without_a_body_is_its_own_end(inbound):
-    inbound.receive_data(GET)
-    assert isinstance(inbound.next_event(), RequestHead)
-    assert inbound.next_event() is NEED_DATA
-    assert inbound.state is State.IDLE
+def test_a_request_without_a_body_is_its_own_end(parser):
+    parser.receive_data(GET)
+    assert isinstance(parser.next_event(), RequestHead)
+    assert parser.next_event() is NEED_DATA
+    assert parser.state is ParserState.IDLE
 
 
-def test_a_body_has_data_and_one_end(inbound):
-    inbound.receive_data(post(5) + b"he")
-    assert inbound.next_event().content_length == 5
-    assert inbound.next_event() == b"he"
-    assert inbound.next_event() is NEED_DATA
-    inbound.receive_data(b"llo")
-    assert inbound.next_event() == b"llo"
-    assert inbound.next_event() == EndOfMessage(())
-    assert inbound.next_event() is NEED_DATA
+def test_a_body_has_data_and_one_end(parser):
+    parser.receive_data(post(5) + b"he")
+    assert parser.next_event().content_length == 5
+    assert parser.next_event() == b"he"
+    assert parser.next_event() is NEED_DATA
+    parser.receive_data(b"llo")
+    assert parser.next_event() == b"llo"
+    assert parser.next_event() == EndOfMessage(())
+    assert parser.next_event() is NEED_DATA
 
 
-def test_a_chunked_body_has_data_and_one_end_with_the_trailers(inbound):
-    inbound.receive_data(CHUNKED + b"2\r\nhe\r\n3\r\nllo\r\n0\r\nX-Sum: 1\r\n\r\n")
-    head = inbound.next_event()
+def test_a_chunked_body_has_data_and_one_end_with_the_trailers(parser):
+    parser.receive_data(CHUNKED + b"2\r\nhe\r\n3\r\nllo\r\n0\r\nX-Sum: 1\r\n\r\n")
+    head = parser.next_event()
     assert head.chunked
     assert head.content_length == 0
-    assert inbound.next_event() == b"hello"
-    assert inbound.next_event() == EndOfMessage((("x-sum", "1"),))
+    assert parser.next_event() == b"hello"
+    assert parser.next_event() == EndOfMessage((("x-sum", "1"),))
     assert head.fields.get("x-sum") is None
 
 
-def test_a_large_piece_of_a_body_is_not_copied(inbound):
+def test_a_large_piece_of_a_body_is_not_copied(parser):
     piece = b"x" * 65536
-    inbound.receive_data(post(3 * 65536))
-    inbound.next_event()
+    parser.receive_data(post(3 * 65536))
+    parser.next_event()
     for _ in range(3):
-        inbound.receive_data(piece)
-        assert inbound.next_event() is piece
+        parser.receive_data(piece)
+        assert parser.next_event() is piece
 
 
 @pytest.mark.parametrize("begin", [post(3 * 65536), CHUNKED + b"30000\r\n"])
-def test_what_was_handed_out_is_not_kept(inbound, begin):
-    inbound.receive_data(begin)
-    inbound.next_event()
-    inbound.next_event()
+def test_what_was_handed_out_is_not_kept(parser, begin):
+    parser.receive_data(begin)
+    parser.next_event()
+    parser.next_event()
     for _ in range(2):
-        inbound.receive_data(b"x" * 65536)
-        assert len(inbound.next_event()) == 65536
-        assert inbound._buffer == b""
+        parser.receive_data(b"x" * 65536)
+        assert len(parser.next_event()) == 65536
+        assert parser._buffer == b""
 
 
-def test_a_large_piece_of_a_chunk_is_not_copied(inbound):
+def test_a_large_piece_of_a_chunk_is_not_copied(parser):
     piece = b"x" * 65536
-    inbound.receive_data(CHUNKED + b"20000\r\n")
-    inbound.next_event()
-    assert inbound.next_event() is NEED_DATA
+    parser.receive_data(CHUNKED + b"20000\r\n")
+    parser.next_event()
+    assert parser.next_event() is NEED_DATA
     for _ in range(2):
-        inbound.receive_data(piece)
-        assert inbound.next_event() is piece
-    inbound.receive_data(b"\r\n0\r\n\r\n")
-    assert inbound.next_event() == EndOfMessage(())
+        parser.receive_data(piece)
+        assert parser.next_event() is piece
+    parser.receive_data(b"\r\n0\r\n\r\n")
+    assert parser.next_event() == EndOfMessage(())
 
 
 @pytest.mark.parametrize("chunk", [b"1\r\nx\r\n", b"1;name=value\r\nx\r\n", b"00000001\r\nx\r\n"])
 def test_one_event_stands_for_a_bounded_number_of_tiny_chunks(chunk):
     """So whoever asks for events can let others run in between."""
-    inbound = Inbound(Limits(max_chunk_extensions=1 << 20))
-    inbound.receive_data(CHUNKED + chunk * 20_000 + b"0\r\n\r\n")
-    inbound.next_event()
+    parser = RequestParser(Limits(max_chunk_extensions=1 << 20))
+    parser.receive_data(CHUNKED + chunk * 20_000 + b"0\r\n\r\n")
+    parser.next_event()
     pieces = []
-    while type(event := inbound.next_event()) is bytes:
+    while type(event := parser.next_event()) is bytes:
         pieces.append(event)
     assert event == EndOfMessage(())
     assert b"".join(pieces) == b"x" * 20_000
@@ -194,31 +194,31 @@ def test_a_list_of_very_many_members_is_refused(field, member):
     assert refusal(head % (b"Connection", b"," * 128 + b"close")).status == 431
 
 
-def test_tiny_chunks_of_one_piece_come_as_one_event(inbound):
-    inbound.receive_data(CHUNKED + b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
-    inbound.next_event()
-    assert inbound.next_event() == b"x" * 100
-    assert inbound.next_event() == EndOfMessage(())
+def test_tiny_chunks_of_one_piece_come_as_one_event(parser):
+    parser.receive_data(CHUNKED + b"1\r\nx\r\n" * 100 + b"0\r\n\r\n")
+    parser.next_event()
+    assert parser.next_event() == b"x" * 100
+    assert parser.next_event() == EndOfMessage(())
 
 
-def test_data_before_a_fault_is_handed_out_first(inbound):
-    inbound.receive_data(CHUNKED + b"1\r\nx\r\nnonsense\r\n")
-    inbound.next_event()
-    assert inbound.next_event() == b"x"
+def test_data_before_a_fault_is_handed_out_first(parser):
+    parser.receive_data(CHUNKED + b"1\r\nx\r\nnonsense\r\n")
+    parser.next_event()
+    assert parser.next_event() == b"x"
     with pytest.raises(errors.BadRequest):
-        inbound.next_event()
+        parser.next_event()
 
 
-def test_the_end_of_a_body_and_the_next_head_are_not_taken_for_a_head_seen_before(inbound):
+def test_the_end_of_a_body_and_the_next_head_are_not_taken_for_a_head_seen_before(parser):
     """Together they look like a request that the cache knows."""
     known = b"xGET / HTTP/1.1\r\nHost: a\r\n\r\n"
     assert one_head(known).method == "xGET"
-    inbound.receive_data(post(1))
-    inbound.next_event()
-    inbound.receive_data(known)
-    assert inbound.next_event() == b"x"
-    assert inbound.next_event() == EndOfMessage(())
-    assert inbound.next_event().method == "GET"
+    parser.receive_data(post(1))
+    parser.next_event()
+    parser.receive_data(known)
+    assert parser.next_event() == b"x"
+    assert parser.next_event() == EndOfMessage(())
+    assert parser.next_event().method == "GET"
 
 
 def test_the_same_octets_give_the_same_head_and_the_same_fields():
@@ -240,7 +240,7 @@ def test_odd_heads_are_remembered_too():
 
 
 def test_the_caches_stay_bounded():
-    player = Inbound(LIMITS)
+    player = RequestParser(LIMITS)
     for i in range(2000):
         player.receive_data(b"GET /%d HTTP/1.1\r\nHost: a\r\nX-%d: y\r\n\r\n" % (i, i))
         assert player.next_event().path == f"/{i}"
@@ -253,49 +253,49 @@ def test_the_caches_stay_bounded():
 
 @pytest.mark.parametrize("last", [[GET[:20], GET[20:]], [post(3) + b"abc"], [post(3), b"abc"], [CHUNKED, b"0\r\n\r\n"]])
 def test_an_idle_connection_is_small(last):
-    inbound = Inbound(LIMITS)
+    parser = RequestParser(LIMITS)
     for piece in (CHUNKED, b"0\r\n\r\n", post(3), b"abc", *last):
-        inbound.receive_data(piece)
-        while inbound.next_event() is not NEED_DATA:
+        parser.receive_data(piece)
+        while parser.next_event() is not NEED_DATA:
             pass
-    assert sys.getsizeof(inbound) < 200
-    held = [getattr(inbound, name) for name in Inbound.__slots__ if name not in {"limits", "state", "_known"}]
+    assert sys.getsizeof(parser) < 200
+    held = [getattr(parser, name) for name in RequestParser.__slots__ if name not in {"limits", "state", "_known"}]
     assert all(value in (b"", 0, None, False, True) for value in held), held
 
 
-def test_idle_means_that_nothing_of_the_next_request_is_here(inbound):
-    assert inbound.idle
-    inbound.receive_data(b"G")
-    assert not inbound.idle
-    inbound.next_event()
-    assert not inbound.idle
-    assert inbound.state is State.HEAD
-    inbound.receive_data(GET[1:])
-    inbound.next_event()
-    assert inbound.idle
+def test_idle_means_that_nothing_of_the_next_request_is_here(parser):
+    assert parser.idle
+    parser.receive_data(b"G")
+    assert not parser.idle
+    parser.next_event()
+    assert not parser.idle
+    assert parser.state is ParserState.HEAD
+    parser.receive_data(GET[1:])
+    parser.next_event()
+    assert parser.idle
 
 
-def test_blank_lines_alone_leave_a_connection_idle(inbound):
-    inbound.receive_data(b"\r\n\r\n")
-    assert inbound.next_event() is NEED_DATA
-    assert inbound.idle
+def test_blank_lines_alone_leave_a_connection_idle(parser):
+    parser.receive_data(b"\r\n\r\n")
+    assert parser.next_event() is NEED_DATA
+    assert parser.idle
 
 
-def test_blank_lines_are_counted_for_each_request(inbound):
+def test_blank_lines_are_counted_for_each_request(parser):
     for _ in range(5):
-        inbound.receive_data(b"\r\n" * 8 + GET)
-        assert isinstance(inbound.next_event(), RequestHead)
-        assert inbound.next_event() is NEED_DATA
+        parser.receive_data(b"\r\n" * 8 + GET)
+        assert isinstance(parser.next_event(), RequestHead)
+        assert parser.next_event() is NEED_DATA
 
 
-def test_a_client_may_send_a_blank_line_after_every_request(inbound):
+def test_a_client_may_send_a_blank_line_after_every_request(parser):
     """Also when each head is one that was seen before."""
     for _ in range(30):
-        inbound.receive_data(GET)
-        assert isinstance(inbound.next_event(), RequestHead)
-        inbound.receive_data(b"\r\n")
-        assert inbound.next_event() is NEED_DATA
-        assert inbound.idle
+        parser.receive_data(GET)
+        assert isinstance(parser.next_event(), RequestHead)
+        parser.receive_data(b"\r\n")
+        assert parser.next_event() is NEED_DATA
+        assert parser.idle
 
 
 def test_a_head_that_h11_refuses_is_refused_also_when_its_fields_were_seen_before():
@@ -320,80 +320,80 @@ def test_a_refusal_says_what_is_wrong_with_the_line(line, flaw):
     assert flaw in refusal(b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % line).text
 
 
-def test_what_follows_an_upgrade_is_there_for_the_next_protocol(inbound):
-    inbound.receive_data(GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00")
-    head = inbound.next_event()
+def test_what_follows_an_upgrade_is_there_for_the_next_protocol(parser):
+    parser.receive_data(GET[:-2] + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n\x81\x00")
+    head = parser.next_event()
     assert head.fields.upgrade == ("websocket",)
-    assert inbound.trailing_data == b"\x81\x00"
+    assert parser.trailing_data == b"\x81\x00"
 
 
-def test_nothing_is_read_after_a_last_request(inbound):
-    inbound.receive_data(b"GET / HTTP/1.0\r\n\r\n" + GET)
-    assert not inbound.next_event().keep_alive
-    assert inbound.next_event() is CLOSED
-    inbound.receive_data(GET)
-    assert inbound.next_event() is CLOSED
-    assert inbound.state is State.CLOSED
+def test_nothing_is_read_after_a_last_request(parser):
+    parser.receive_data(b"GET / HTTP/1.0\r\n\r\n" + GET)
+    assert not parser.next_event().keep_alive
+    assert parser.next_event() is CLOSED
+    parser.receive_data(GET)
+    assert parser.next_event() is CLOSED
+    assert parser.state is ParserState.CLOSED
 
 
-def test_a_peer_that_closes_between_requests_is_no_error(inbound):
-    inbound.receive_data(GET)
-    inbound.next_event()
-    inbound.receive_data(b"")
-    assert inbound.next_event() is CLOSED
-    assert inbound.next_event() is CLOSED
+def test_a_peer_that_closes_between_requests_is_no_error(parser):
+    parser.receive_data(GET)
+    parser.next_event()
+    parser.receive_data(b"")
+    assert parser.next_event() is CLOSED
+    assert parser.next_event() is CLOSED
 
 
-def test_a_request_that_came_before_the_close_is_still_read(inbound):
-    inbound.receive_data(GET)
-    inbound.receive_data(b"")
-    assert isinstance(inbound.next_event(), RequestHead)
-    assert inbound.next_event() is CLOSED
+def test_a_request_that_came_before_the_close_is_still_read(parser):
+    parser.receive_data(GET)
+    parser.receive_data(b"")
+    assert isinstance(parser.next_event(), RequestHead)
+    assert parser.next_event() is CLOSED
 
 
 @pytest.mark.parametrize(
     "raw", [GET[:-1], b"\r", post(5) + b"hell", CHUNKED, CHUNKED + b"5\r\nhel", CHUNKED + b"0\r\n"]
 )
 def test_a_peer_that_closes_in_the_middle_is_both_at_fault_and_gone(raw):
-    inbound = Inbound(LIMITS)
-    inbound.receive_data(raw)
-    while inbound.next_event() is not NEED_DATA:
+    parser = RequestParser(LIMITS)
+    parser.receive_data(raw)
+    while parser.next_event() is not NEED_DATA:
         pass
-    inbound.receive_data(b"")
+    parser.receive_data(b"")
     with pytest.raises(errors.IncompleteMessage) as caught:
-        inbound.next_event()
+        parser.next_event()
     assert isinstance(caught.value, ConnectionError)
     assert caught.value.status == 400
     with pytest.raises(errors.IncompleteMessage):
-        inbound.next_event()
+        parser.next_event()
 
 
-def test_an_error_holds_no_frames(inbound):
-    inbound.receive_data(b"\x00")
+def test_an_error_holds_no_frames(parser):
+    parser.receive_data(b"\x00")
     with pytest.raises(errors.BadRequest) as first:
-        inbound.next_event()
+        parser.next_event()
     with pytest.raises(errors.BadRequest) as second:
-        inbound.next_event()
+        parser.next_event()
     assert first.value is not second.value
-    assert inbound.state is State.ERROR
+    assert parser.state is ParserState.ERROR
 
 
-def test_pipelined_requests_wait_until_they_are_asked_for(inbound):
-    inbound.receive_data(GET * 1000)
+def test_pipelined_requests_wait_until_they_are_asked_for(parser):
+    parser.receive_data(GET * 1000)
     for _ in range(1000):
-        assert isinstance(inbound.next_event(), RequestHead)
-    assert inbound.next_event() is NEED_DATA
+        assert isinstance(parser.next_event(), RequestHead)
+    assert parser.next_event() is NEED_DATA
 
 
-def test_data_may_come_while_pipelined_requests_wait(inbound):
-    inbound.receive_data(GET + post(3) + b"a")
-    inbound.next_event()
-    inbound.receive_data(b"bc" + GET[:5])
-    assert inbound.next_event().content_length == 3
-    inbound.receive_data(GET[5:])
-    assert inbound.next_event() == b"abc"
-    assert inbound.next_event() == EndOfMessage(())
-    assert inbound.next_event().path == "/"
+def test_data_may_come_while_pipelined_requests_wait(parser):
+    parser.receive_data(GET + post(3) + b"a")
+    parser.next_event()
+    parser.receive_data(b"bc" + GET[:5])
+    assert parser.next_event().content_length == 3
+    parser.receive_data(GET[5:])
+    assert parser.next_event() == b"abc"
+    assert parser.next_event() == EndOfMessage(())
+    assert parser.next_event().path == "/"
 
 
 # Limits
@@ -458,11 +458,11 @@ def test_just_within_a_limit(limits, raw):
         assert [type(outcome) for outcome in play(pieces, limits=limits)] == [Message]
 
 
-def test_a_length_that_is_too_large_is_refused_before_any_of_the_body(inbound):
-    inbound = Inbound(Limits(max_body=10))
-    inbound.receive_data(post(11))
+def test_a_length_that_is_too_large_is_refused_before_any_of_the_body(parser):
+    parser = RequestParser(Limits(max_body=10))
+    parser.receive_data(post(11))
     with pytest.raises(errors.ContentTooLarge):
-        inbound.next_event()
+        parser.next_event()
 
 
 def test_a_large_head_is_read_octet_by_octet_in_one_pass(monkeypatch):

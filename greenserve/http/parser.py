@@ -1,4 +1,4 @@
-"""The inbound side of one connection: heads, bodies, pipelining.
+"""What comes from one client: heads, bodies, pipelining.
 
 No I/O here: bytes go in by receive_data(), events come out of next_event(). Every step is one row of _STEPS; the state
 says which. An idle connection holds a few words and nothing else.
@@ -20,7 +20,7 @@ from .head import HeadWatch, RequestHead, parse_head, too_large
 from .limits import Limits
 
 
-class State(Enum):
+class ParserState(Enum):
     """What the connection expects next."""
 
     IDLE = "a head, of which nothing has been looked at"
@@ -62,26 +62,26 @@ _KNOWN_SIZE: Final = 1024
 _KNOWN_COUNT: Final = 512
 
 # Looking a member up in its Enum costs as much as the rest of the step.
-_IDLE: Final = State.IDLE
-_HEAD: Final = State.HEAD
-_LENGTH: Final = State.LENGTH
-_CHUNKED: Final = State.CHUNKED
-_END: Final = State.END
-_CLOSED: Final = State.CLOSED
-_ERROR: Final = State.ERROR
+_IDLE: Final = ParserState.IDLE
+_HEAD: Final = ParserState.HEAD
+_LENGTH: Final = ParserState.LENGTH
+_CHUNKED: Final = ParserState.CHUNKED
+_END: Final = ParserState.END
+_CLOSED: Final = ParserState.CLOSED
+_ERROR: Final = ParserState.ERROR
 
 
 @lru_cache(maxsize=8)
-def _known_heads(limits: Limits) -> dict[bytes, tuple[RequestHead, State]]:
+def _known_heads(limits: Limits) -> dict[bytes, tuple[RequestHead, ParserState]]:
     """The heads that passed these limits, and the state after each. Shared by all connections with equal limits."""
     return {}
 
 
-class Inbound:
-    """What one connection receives.
+class RequestParser:
+    """Makes events of what one connection receives.
 
-    state: see State. A RequestHead without a body (content_length 0, not chunked) is its own end of message; after any
-    other come pieces of its body and one EndOfMessage. Pipelined bytes wait inside until next_event() is called again.
+    A RequestHead without a body (content_length 0, not chunked) is its own end of message; after any other come pieces
+    of its body and one EndOfMessage. Pipelined bytes wait inside until next_event() is called again.
     """
 
     __slots__ = (
@@ -159,7 +159,7 @@ class Inbound:
             self.state = _ERROR
             raise
 
-    def _begin_message(self, known: tuple[RequestHead, State]) -> RequestHead:
+    def _begin_message(self, known: tuple[RequestHead, ParserState]) -> RequestHead:
         head, state = known
         self.state = state
         self._blank_lines = 0
@@ -193,7 +193,7 @@ class Inbound:
             self._at = end
         return self._begin_message(known)
 
-    def _parse(self, raw: bytes) -> tuple[RequestHead, State]:
+    def _parse(self, raw: bytes) -> tuple[RequestHead, ParserState]:
         limits = self.limits
         if len(raw) > limits.max_head:
             raise too_large(raw, limits)
@@ -288,12 +288,12 @@ class Inbound:
         raise kind(text)
 
 
-_STEPS: Final[dict[State, Callable[[Inbound], Event]]] = {
-    _IDLE: Inbound._read_head,
-    _HEAD: Inbound._read_head,
-    _LENGTH: Inbound._read_length_body,
-    _CHUNKED: Inbound._read_chunked_body,
-    _END: Inbound._end_message,
-    _CLOSED: Inbound._nothing_more,
-    _ERROR: Inbound._again,
+_STEPS: Final[dict[ParserState, Callable[[RequestParser], Event]]] = {
+    _IDLE: RequestParser._read_head,
+    _HEAD: RequestParser._read_head,
+    _LENGTH: RequestParser._read_length_body,
+    _CHUNKED: RequestParser._read_chunked_body,
+    _END: RequestParser._end_message,
+    _CLOSED: RequestParser._nothing_more,
+    _ERROR: RequestParser._again,
 }
