@@ -1,4 +1,4 @@
-"""The WebSocket that an application holds: blocking calls, typed messages, iteration. The I/O is in link.py."""
+"""The WebSocket that an application holds: blocking calls, typed messages, iteration. The I/O is in connection.py."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class WebSocket:
         timeout: seconds; then TimeoutError, and the message is not lost. Raises ConnectionClosed (code, reason) when
         the peer has closed, or is gone, and all that it has sent was received.
         """
-        return self._link.received.receive(timeout)
+        return self._link.received.receive(self._link, timeout)
 
     def receive_json(self, timeout: float | None = None) -> Any:
         """The next message, parsed. Raises as `receive` does, and ValueError when it is no JSON."""
-        return json.loads(self._link.received.receive(timeout))
+        return json.loads(self._link.received.receive(self._link, timeout))
 
     def send(self, message: str | bytes) -> None:
         """Send a text (str) or binary (bytes-like) message. Waits while the peer is more than a MiB behind.
@@ -129,7 +129,7 @@ class WebSocket:
 
     def __next__(self) -> str | bytes:
         try:
-            return self._link.received.receive(None)
+            return self._link.received.receive(self._link, None)
         except ConnectionClosed as closed:
             # Where we began to close, how the peer took it is nothing that a loop over its messages could repair.
             if closed.code in _IN_ORDER or self._link.close_sent is not None:

@@ -136,7 +136,7 @@ class Link(HubCall):
         self.on_pong: Callable[[bytes], object] | None = None
         self.client = client
         self._memory = memory or Memory()
-        self.received = ReceiveQueue(self)
+        self.received = ReceiveQueue()
         self.paused = False
         self.held = 0  # bytes that the memory knows of
         self._given = 0  # bytes, to the transport
@@ -255,7 +255,7 @@ class Link(HubCall):
         """After some events. Returns whether to read on."""
         paused = self.paused  # then what ends the pause has reading go on, serving the receivers included
         if self.received.messages and self.received.receivers:
-            self.received.serve()
+            self.received.serve(self)
         self._answer()
         self._account()
         return not (paused or self.paused) and self.stage < ENDED
@@ -421,7 +421,7 @@ class Link(HubCall):
             self._waits = 0.0
             self.protocol.forget()
             self._account()
-            self.received.end()
+            self.received.end(self)
             if self.transport.buffer is not None:
                 self.transport.buffer.wake_waiters()  # the senders
             self._call_back()

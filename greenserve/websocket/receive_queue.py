@@ -23,7 +23,7 @@ _ENDED: Any = object()  # outcome of a receiver: no message will come
 
 
 class Owner(Protocol):
-    """The connection that a queue belongs to."""
+    """The connection that a queue belongs to. The queue does not keep it, so that both are freed as soon as it ends."""
 
     hub: Hub
     paused: bool
@@ -47,20 +47,14 @@ class ReceiveQueue:
     """
 
     # Lists, not deques: an empty deque has 600 bytes, and these are short and mostly empty.
-    __slots__ = ("_owner", "ended", "messages", "receivers", "size", "unpacking")
+    __slots__ = ("ended", "messages", "receivers", "size", "unpacking")
 
-    def __init__(self, owner: Owner) -> None:
-        self._owner = owner
+    def __init__(self) -> None:
         self.messages: list[str | bytes | PackedMessage] = []
         self.receivers: list[Token] = []  # some may have left: their tokens are empty
         self.size = 0
         self.unpacking = False
         self.ended = False
-
-    @property
-    def hub(self) -> Hub:
-        """The connection's."""
-        return self._owner.hub
 
     @property
     def full(self) -> bool:
@@ -88,16 +82,16 @@ class ReceiveQueue:
         self.messages.clear()
         self.size = 0
 
-    def end(self) -> None:
+    def end(self, owner: Owner) -> None:
         """No message will come any more: receivers for whom there is none are told so."""
         self.ended = True
-        self.serve()
+        self.serve(owner)
 
     # -- receiving
 
-    def receive(self, timeout: float | None) -> str | bytes:
+    def receive(self, owner: Owner, timeout: float | None) -> str | bytes:
         """The next message, in any OS thread. Raises ConnectionClosed; TimeoutError after `timeout` seconds."""
-        owner, messages = self._owner, self.messages
+        messages = self.messages
         greenlet = running()
         hub = greenlet.hub
         if hub is owner.hub:
@@ -112,31 +106,31 @@ class ReceiveQueue:
             elif self.ended:
                 raise owner.error()
             token: Token = [greenlet]
-            self._line_up(token)
+            self._line_up(owner, token)
         else:
             token = [greenlet]
-            owner.hub.call_soon_threadsafe(self._line_up, token)
+            owner.hub.call_soon_threadsafe(self._line_up, owner, token)
         try:
             outcome = hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout)
         except BaseException:
-            self._leave(hub, token)
+            self._leave(owner, hub, token)
             raise
         if outcome is TIMED_OUT:
-            self._leave(hub, token)
+            self._leave(owner, hub, token)
             raise TimeoutError(f"no message came within {timeout} seconds")
         if outcome is _ENDED:
             raise owner.error()
         return outcome  # type: ignore[no-any-return]  # a message
 
-    def _line_up(self, token: Token) -> None:
+    def _line_up(self, owner: Owner, token: Token) -> None:
         self.receivers.append(token)
         if self.messages or self.ended:
-            self.serve()
+            self.serve(owner)
 
-    def _leave(self, hub: Hub, token: Token) -> None:
+    def _leave(self, owner: Owner, hub: Hub, token: Token) -> None:
         """Forget a receiver, of a green thread in `hub`, whose token is empty: it has timed out, or was killed."""
-        if hub is not self.hub:
-            self.hub.call_soon_threadsafe(self._leave, self.hub, token)
+        if hub is not owner.hub:
+            owner.hub.call_soon_threadsafe(self._leave, owner, owner.hub, token)
         elif token in self.receivers:
             self.receivers.remove(token)
 
@@ -148,33 +142,33 @@ class ReceiveQueue:
 
     # -- unpacking
 
-    def serve(self) -> None:
+    def serve(self, owner: Owner) -> None:
         """Hand messages to the receivers. What has to be unpacked first is, if it is short; else it stands in line.
 
         What comes behind it is not read then: it may be the end, and the application is to have its chance to answer.
         """
         if self.unpacking:
             return
-        hub = self._owner.hub
+        hub = owner.hub
         packed = bool(self.messages) and type(self.messages[0]) is PackedMessage
-        if (packed and hub.turn_is_over()) or self.step():
-            self.unpacking = self._owner.paused = True
-            _lines.setdefault(hub, _Line()).add(self, hub)
+        if (packed and hub.turn_is_over()) or self.step(owner):
+            self.unpacking = owner.paused = True
+            _lines.setdefault(hub, _Line()).add(self, owner)
 
-    def step(self) -> bool:
+    def step(self, owner: Owner) -> bool:
         """Hand messages to the receivers, and unpack one of them a step further. Returns whether it needs another."""
         more = False
         try:
             more = self._hand_out()
         except ProtocolViolation as violation:
             self.clear()
-            self._owner.on_violation(violation)
+            owner.on_violation(violation)
         if self.ended and not self.messages:
             while self.receivers:
                 wake(self.receivers.pop(0), _ENDED)
         if not more:
             self.unpacking = False
-        self._owner.on_changed(room=not more)
+        owner.on_changed(room=not more)
         return more
 
     def _hand_out(self) -> bool:
@@ -201,24 +195,24 @@ class _Line(HubCall):
     __slots__ = ("__weakref__", "_queues")
 
     def __init__(self) -> None:
-        self._queues: dict[ReceiveQueue, None] = {}
+        self._queues: dict[ReceiveQueue, Owner] = {}
 
-    def add(self, queue: ReceiveQueue, hub: Hub) -> None:
+    def add(self, queue: ReceiveQueue, owner: Owner) -> None:
         """Put `queue` in line."""
         if not self._queues:
-            hub.ready.append(self)
-        self._queues[queue] = None
+            owner.hub.ready.append(self)
+        self._queues[queue] = owner
 
     def switch(self) -> None:
         """Unpack until this turn is over."""
-        queue = next(iter(self._queues))
-        hub = queue.hub
+        queue, owner = next(iter(self._queues.items()))
+        hub = owner.hub
         while True:
-            if not queue.step():
+            if not queue.step(owner):
                 del self._queues[queue]
                 if not self._queues:
                     return
-                queue = next(iter(self._queues))
+                queue, owner = next(iter(self._queues.items()))
             if hub.turn_is_over():
                 hub.ready.append(self)
                 return

@@ -936,7 +936,9 @@ def test_an_error_of_one_callback_does_not_reach_the_next(capsys):
 # -- nothing is left
 
 
-def test_links_leave_neither_descriptors_nor_memory():
+def test_links_leave_neither_descriptors_nor_memory_and_need_no_garbage_collector(request):
+    gc.disable()
+    request.addfinalizer(gc.enable)
     hub: Hub = current_hub()
     before = len(hub.descriptors)
     links = []
@@ -950,5 +952,4 @@ def test_links_leave_neither_descriptors_nor_memory():
             links.append(weakref.ref(pair.link))
         del pair
     until(lambda: len(hub.descriptors) <= before + 1)
-    gc.collect()
     assert [link() for link in links] == [None] * 20

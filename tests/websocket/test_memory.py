@@ -322,9 +322,9 @@ def test_a_sender_waits_earlier_while_all_together_have_too_much_to_send(hub):
 
 
 def test_a_receive_queue_without_messages_forgets_receivers_that_have_left():
-    queue = ReceiveQueue(SimpleNamespace(on_changed=lambda room: None))
+    queue = ReceiveQueue()
     queue.receivers += [[], []]
     queue.put(PackedMessage(b"x", MIB, None, text=True))
-    assert queue.step() is False
+    assert queue.step(SimpleNamespace(on_changed=lambda room: None)) is False
     assert queue.receivers == []
     assert len(queue.messages) == 1
