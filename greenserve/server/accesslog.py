@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -192,14 +193,13 @@ def _clf_time(now: int) -> str:
     return text
 
 
+_UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # a quote, a backslash, what is not printable ASCII
+
+
 def _escape(text: str) -> str:
-    if text.isprintable() and '"' not in text and "\\" not in text and text.isascii():
-        return text
-    return "".join(
-        character
-        if " " <= character <= "~" and character not in '"\\'
-        else f"\\{character}"
-        if character in '"\\'
-        else f"\\x{ord(character):02x}"
-        for character in text
-    )
+    return _UNSAFE.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    character = match[0]
+    return f"\\{character}" if character in '"\\' else f"\\x{ord(character):02x}"

@@ -7,7 +7,10 @@ a name, in TMPDIR. What all clients together can make us hold is bounded, in mem
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
+from io import BytesIO
 from tempfile import TemporaryFile
 from typing import IO
 
@@ -41,12 +44,11 @@ class Budget:
 class Spool:
     """One body: written as it comes, then read. `size`: in bytes."""
 
-    __slots__ = ("_budget", "_file", "_memory", "size")
+    __slots__ = ("_budget", "_file", "size")
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
-        self._memory = bytearray()
-        self._file: IO[bytes] | None = None
+        self._file: IO[bytes] = BytesIO()
         self.size = 0
 
     def write(self, data: bytes) -> None:
@@ -58,60 +60,40 @@ class Spool:
             raise NoRoom("the server holds as many bytes of chunked bodies as it may")
         self.size += len(data)
         budget.held += len(data)
-        if self._file is None:
-            if self.size <= IN_MEMORY and budget.in_memory + len(data) <= ALL_IN_MEMORY:
-                self._memory += data
-                budget.in_memory += len(data)
-                return
-            self._move_to_file()
-        self._to_file(data)
-
-    def _move_to_file(self) -> None:
-        try:
-            self._file = TemporaryFile()  # noqa: SIM115 - `close` does
-        except OSError as error:
-            raise _disk_fails(error) from error
-        self._to_file(self._memory)
-        self._budget.in_memory -= len(self._memory)
-        self._memory = bytearray()
-
-    def _to_file(self, data: bytes | bytearray) -> None:
-        assert self._file is not None
-        try:
+        with _on_disk():
+            if isinstance(memory := self._file, BytesIO):
+                if self.size <= IN_MEMORY and budget.in_memory + len(data) <= ALL_IN_MEMORY:
+                    budget.in_memory += memory.write(data)
+                    return
+                self._file = TemporaryFile()  # noqa: SIM115 - `close` does
+                budget.in_memory -= len(memory.getbuffer())
+                self._file.write(memory.getbuffer())
             self._file.write(data)
-        except OSError as error:
-            raise _disk_fails(error) from error
 
     def complete(self) -> None:
         """All has been written: it is read next. Raises NoRoom."""
-        if self._file is not None:
-            try:
-                self._file.seek(0)
-            except OSError as error:
-                raise _disk_fails(error) from error
+        with _on_disk():
+            self._file.seek(0)
 
     def read_body(self) -> bytes:
         """The next piece; b"" at the end."""
-        if self._file is not None:
-            return self._file.read(READ_SIZE)
-        piece, self._memory = bytes(self._memory), bytearray()
-        self._budget.in_memory -= len(piece)
-        return piece
+        return self._file.read(READ_SIZE)
 
     def close(self) -> None:
         """Give back what it holds. Harmless when that is done."""
         self._budget.held -= self.size
-        self._budget.in_memory -= len(self._memory)
         self.size = 0
-        self._memory = bytearray()
-        if self._file is not None:
-            file, self._file = self._file, None
-            try:
-                file.close()
-            except OSError:  # what was not written yet no longer matters
-                pass
+        file, self._file = self._file, BytesIO()
+        if isinstance(file, BytesIO):
+            self._budget.in_memory -= len(file.getbuffer())
+        with contextlib.suppress(OSError):  # what was not written yet no longer matters
+            file.close()
 
 
-def _disk_fails(error: OSError) -> NoRoom:
-    logger.error("a chunked body could not be stored in a temporary file (TMPDIR says where): %s", error)
-    return NoRoom("the server has no room for a body at present")
+@contextlib.contextmanager
+def _on_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        logger.error("a chunked body could not be stored in a temporary file (TMPDIR says where): %s", error)
+        raise NoRoom("the server has no room for a body at present") from error

@@ -88,7 +88,7 @@ def test_octets_are_not_kept_one_by_one(budget):
     spool = Spool(budget)
     for _ in range(IN_MEMORY):
         spool.write(b"x")
-    assert spool._memory.__sizeof__() < 2 * IN_MEMORY
+    assert spool._file.__sizeof__() < 2 * IN_MEMORY
     spool.close()
 
 
