@@ -46,17 +46,13 @@ def parse_reference(text: str) -> Reference:
     module, colon, expression = text.strip().partition(":")
     _refuse_files(text, module, expression)
     if not _MODULE.fullmatch(module):
-        raise LoadError(
-            f"{text!r} does not name an application: {module!r} is not a module name. The forms are {FORMS}"
-        )
+        raise _malformed(text, f"{module!r} is not a module name")
     if not colon:
         return Reference(text, module)
     try:
         node = ast.parse(expression.strip(), mode="eval").body
     except (SyntaxError, ValueError):
-        raise LoadError(
-            f"{text!r} does not name an application: {expression!r} is neither an attribute nor a call. Use {FORMS}"
-        ) from None
+        raise _malformed(text, f"{expression!r} is neither an attribute nor a call") from None
     if not isinstance(node, ast.Call):
         return Reference(text, module, _dotted(text, node))
     try:
@@ -137,10 +133,12 @@ def _dotted(text: str, node: ast.expr) -> tuple[str, ...]:
         names.append(node.attr)
         node = node.value
     if not isinstance(node, ast.Name):
-        raise LoadError(
-            f"{text!r} does not name an application: a dotted name must follow the colon. The forms are {FORMS}"
-        )
+        raise _malformed(text, "a dotted name must follow the colon")
     return (node.id, *reversed(names))
+
+
+def _malformed(text: str, why: str) -> LoadError:
+    return LoadError(f"{text!r} does not name an application: {why}. The forms are {FORMS}")
 
 
 def _keyword(keyword: ast.keyword) -> str:
@@ -155,13 +153,12 @@ def _keyword(keyword: ast.keyword) -> str:
 def _import(reference: Reference, directory: str) -> ModuleType:
     try:
         return importlib.import_module(reference.module)
-    except ModuleNotFoundError as error:
-        frame = _own_frame(error.__traceback__)
-        if frame is None and error.name is not None and (reference.module + ".").startswith(error.name + "."):
-            raise LoadError(_not_found(reference, error.name, directory)) from None
-        raise _failed_import(reference, error, frame) from error
     except ImportError as error:
-        raise _failed_import(reference, error, _own_frame(error.__traceback__)) from error
+        frame = _own_frame(error.__traceback__)
+        missing = error.name if isinstance(error, ModuleNotFoundError) else None
+        if frame is None and missing is not None and (reference.module + ".").startswith(missing + "."):
+            raise LoadError(_not_found(reference, missing, directory)) from None
+        raise _failed_import(reference, error, frame) from error
     except SyntaxError as error:
         place = f"{error.filename}, line {error.lineno}" if error.filename else "its source"
         raise LoadError(f"{reference.module!r} has a syntax error in {place}: {error.msg}", _details(error)) from error
