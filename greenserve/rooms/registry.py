@@ -211,11 +211,14 @@ class Rooms:
         """
         if address is None:
             return
-        if any(other != address for _, other in self._hosts):
-            raise ConfigurationError("the servers of one process share one set of rooms: give them the same `rooms`")
-        if self._sync is None:
-            self._open(hub, address)
-        self._hosts.append((hub, address))
+        with self.lock:
+            if any(other != address for _, other in self._hosts):
+                raise ConfigurationError(
+                    "the servers of one process share one set of rooms: give them the same `rooms`"
+                )
+            if not self._hosts:
+                self._open(hub, address)
+            self._hosts.append((hub, address))
 
     def _open(self, hub: Hub, address: str) -> None:
         bus = self._make_bus(address)
@@ -225,12 +228,21 @@ class Rooms:
                 self._sync.changed(room, member)
 
     def detach(self, hub: Hub) -> None:
-        """Undo `attach`. Another server of this process keeps the bus open in its place."""
-        self._hosts = [(host, address) for host, address in self._hosts if host is not hub]
-        if self._sync is None or self._sync.hub is not hub:
-            return
-        sync, self._sync = self._sync, None
-        sync.close()
-        if self._hosts:
-            heir, address = self._hosts[0]
-            heir.call_soon_threadsafe(self._open, heir, address)
+        """Undo `attach`. The next server of this process opens the bus in its place, in its own thread."""
+        with self.lock:
+            was_first = self._hosts[:1] and self._hosts[0][0] is hub
+            self._hosts = [(host, address) for host, address in self._hosts if host is not hub]
+            sync = self._sync if was_first else None
+            if sync is not None:
+                self._sync = None
+        if sync is not None:
+            sync.close()
+        with self.lock:
+            if was_first and self._hosts:
+                heir, address = self._hosts[0]
+                heir.call_soon_threadsafe(self._inherit, heir, address)
+
+    def _inherit(self, hub: Hub, address: str) -> None:
+        with self.lock:
+            if self._sync is None and self._hosts[:1] == [(hub, address)]:  # it may have ended meanwhile
+                self._open(hub, address)

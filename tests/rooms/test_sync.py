@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 
 import greenserve
 from greenserve.errors import ConfigurationError
 from greenserve.hub.hub import current_hub
+from greenserve.hub.native import get_ident
 from greenserve.rooms import broadcast, sync
 from greenserve.rooms.protocol.envelope import MAX_PAYLOAD, MessageKind, decode
+from greenserve.rooms.registry import Rooms
 from greenserve.testing import VirtualClock
-from tests.rooms.support import ADDRESS, FakeBroker, Process, meet, settle, websocket
+from tests.rooms.support import ADDRESS, FakeBroker, FakeBus, Process, meet, settle, websocket
 
 
 def names(process: Process, room: str = "a") -> list[Any]:
@@ -235,3 +239,50 @@ def test_a_forked_child_leaves_its_parents_connection_alone(here: Process) -> No
     here.rooms.start_afresh()
     assert here.bus.calls == {"abandon": 1}
     assert here.rooms.get("a").broadcast("to no member") == 0
+
+
+# -- servers in several OS threads of one process
+
+
+class FakeHub:
+    """The hub of another OS thread, which runs when it is told to."""
+
+    def __init__(self) -> None:
+        self.thread_id = get_ident()  # so that it passes nothing on to itself
+        self.clock = float
+        self.calls: list[partial[Any]] = []
+
+    def call_later(self, seconds: float, call: Any) -> Any:
+        return Mock()
+
+    def call_soon_threadsafe(self, call: Any, *args: Any) -> None:
+        self.calls.append(partial(call, *args))
+
+    def run(self) -> None:
+        calls, self.calls = self.calls, []
+        for call in calls:
+            call()
+
+
+def test_the_bus_passes_from_server_to_server_and_there_is_one_at_a_time(
+    clock: VirtualClock, broker: FakeBroker
+) -> None:
+    rooms = Rooms(lambda _: FakeBus(broker))
+    first, second, third, fourth = (cast("Any", FakeHub()) for _ in range(4))
+    for hub in (first, second):
+        rooms.attach(hub, ADDRESS)
+    assert len(broker.buses) == 1
+    rooms.detach(first)
+    assert broker.buses == []
+    rooms.attach(third, ADDRESS)  # while the second has not taken the bus over yet
+    second.run()
+    assert len(broker.buses) == 1
+    rooms.attach(fourth, ADDRESS)
+    rooms.detach(second)
+    rooms.detach(third)  # before it could
+    third.run()
+    assert broker.buses == []
+    fourth.run()
+    assert len(broker.buses) == 1
+    rooms.detach(fourth)
+    assert broker.buses == []
