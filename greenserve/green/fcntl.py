@@ -12,7 +12,7 @@ from typing import Any
 
 from greenserve.hub.busywait import relax as _relax
 from greenserve.hub.hub import hub_here as _hub_here
-from greenserve.patching.polling import ask_until_answered as _ask_until_answered
+from greenserve.patching.polling import poll_until_answered as _poll_until_answered
 from greenserve.patching.rebind import complete
 
 _flock = _original.flock
@@ -66,7 +66,7 @@ def lock_file(function: _Callable[..., Any], fd: Any, command: int, at_once: int
         except BlockingIOError:
             return None
 
-    answer = _ask_until_answered(hub, ask)
+    answer = _poll_until_answered(hub, ask)
     return answer[0] if answer else None
 
 

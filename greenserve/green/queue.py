@@ -7,7 +7,7 @@ from typing import Any
 
 from greenserve.green import threading
 from greenserve.hub import queue as _queue
-from greenserve.patching.polling import relax_questions as _relax_questions
+from greenserve.patching.polling import relax_polls as _relax_polls
 from greenserve.patching.reimport import Copies
 
 
@@ -23,7 +23,7 @@ def __getattr__(name: str) -> Any:
     if not _copies.modules:
         made = _copies.get("queue")
         vars(made).update(SimpleQueue=SimpleQueue, Empty=_original.Empty, Full=_original.Full)
-        _relax_questions(made)
+        _relax_polls(made)
     return getattr(_copies.modules["queue"], name)
 
 

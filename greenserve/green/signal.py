@@ -14,7 +14,7 @@ from typing import Any
 
 from greenserve.hub import interrupt as _interrupt
 from greenserve.hub.hub import hub_here as _hub_here
-from greenserve.patching.polling import ask_until_answered as _ask_until_answered
+from greenserve.patching.polling import poll_until_answered as _poll_until_answered
 from greenserve.patching.rebind import complete
 
 _original_pause: Any = getattr(_original, "pause", None)
@@ -72,7 +72,7 @@ def pause() -> None:
     if hub is None:
         _original_pause()
     else:
-        _ask_until_answered(hub, lambda: True if _interrupt.MainHandler.calls != before else None)
+        _poll_until_answered(hub, lambda: True if _interrupt.MainHandler.calls != before else None)
 
 
 if hasattr(_original, "sigtimedwait"):
@@ -85,14 +85,14 @@ if hasattr(_original, "sigtimedwait"):
         hub = _hub_here()
         if hub is None:
             return _sigtimedwait(sigset, timeout)
-        return _ask_until_answered(hub, lambda: _sigtimedwait(sigset, 0), timeout)
+        return _poll_until_answered(hub, lambda: _sigtimedwait(sigset, 0), timeout)
 
     def sigwaitinfo(sigset: Any, /) -> Any:
         """As `signal.sigwaitinfo`; only the calling green thread waits."""
         hub = _hub_here()
         if hub is None:
             return _sigwaitinfo(sigset)
-        return _ask_until_answered(hub, lambda: _sigtimedwait(sigset, 0))
+        return _poll_until_answered(hub, lambda: _sigtimedwait(sigset, 0))
 
     def sigwait(sigset: Any, /) -> Any:
         """As `signal.sigwait`; only the calling green thread waits."""

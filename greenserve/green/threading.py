@@ -19,7 +19,7 @@ from greenserve.hub import condition as _condition
 from greenserve.hub import event as _event
 from greenserve.hub import lock as _lock
 from greenserve.hub.local import local
-from greenserve.patching.polling import relax_questions as _relax_questions
+from greenserve.patching.polling import relax_polls as _relax_polls
 from greenserve.patching.reimport import Copies
 
 Lock = _thread.lock
@@ -120,7 +120,7 @@ def __getattr__(name: str) -> Any:
 def _copy() -> ModuleType:
     if not _copies.modules:
         made = _copies.get("threading")
-        _relax_questions(made)
+        _relax_polls(made)
         ours = {name: value for name, value in globals().items() if name in vars(made) and name not in _NOT_THE_COPYS}
         vars(made).update(ours)
         _original._register_atexit(made._shutdown)  # type: ignore[attr-defined]  # it alone is told of the exit

@@ -117,7 +117,7 @@ def _apply(patch: Patch, module: ModuleType, twin: ModuleType) -> dict[int, tupl
     """Replace, and return the identities of what was replaced, with their names and successors."""
     pairs = originals.replaced.setdefault(patch.module, {})
     replaced: dict[int, tuple[str, Any]] = {}
-    for name in patch.names:
+    for name in patch.names.split():
         owner, _, attribute = name.rpartition(".")
         holder: Any = getattr(module, owner) if owner else module
         original = getattr(holder, attribute, None)

@@ -1,4 +1,4 @@
-"""Questions asked again and again: by a wait for what has no descriptor, and by a program's own loop."""
+"""Polling: by a wait for what has no descriptor, and by a program's loop over a call that never waits."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from greenserve.hub.hub import Hub
 
 T = TypeVar("T")
 
-FIRST_WAIT = 0.0005  # seconds between the first two questions; each wait is twice the one before
+FIRST_WAIT = 0.0005  # seconds between the first two polls; each wait is twice the one before
 LONGEST_WAIT = 0.02
 
 
-def ask_until_answered(hub: Hub, ask: Callable[[], T | None], timeout: float | None = None) -> T | None:
-    """The first answer of `ask()` that is not None; None after `timeout` seconds."""
+def poll_until_answered(hub: Hub, ask: Callable[[], T | None], timeout: float | None = None) -> T | None:
+    """The first answer of `ask()` that is not None; None after `timeout` seconds. Sleeps in between."""
     answer = ask()
     deadline = None if timeout is None else hub.clock() + timeout
     wait = FIRST_WAIT
@@ -33,28 +33,28 @@ def ask_until_answered(hub: Hub, ask: Callable[[], T | None], timeout: float | N
     return answer
 
 
-_QUESTIONS = {
+_POLLS = {
     "threading": ("active_count", "enumerate"),
     # `get` and `put` fail by leaving a `with` of a Condition, which sees to it.
     "queue": ("Queue.qsize", "Queue.empty", "Queue.full"),
     "concurrent.futures._base": ("Future.done", "Future.running", "Future.cancelled"),
     "multiprocessing.synchronize": ("Event.is_set",),
 }
-"""Functions of the standard library that never wait, by module."""
+"""Functions of the standard library that never wait, and that programs poll, by module."""
 
 
-def relax_questions(module: Any) -> None:
-    """Have the module's questions let other green threads run now and then (hub/busywait.py)."""
-    for path in _QUESTIONS[module.__name__]:
+def relax_polls(module: Any) -> None:
+    """Have the module's polled functions let other green threads run now and then (hub/busywait.py)."""
+    for path in _POLLS[module.__name__]:
         owner, _, name = path.rpartition(".")
         holder = getattr(module, owner) if owner else module
         setattr(holder, name, _relaxing(getattr(holder, name)))
 
 
-def _relaxing(question: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(question)
-    def ask(*args: Any, **kwargs: Any) -> Any:
+def _relaxing(polled: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(polled)
+    def poll(*args: Any, **kwargs: Any) -> Any:
         relax()
-        return question(*args, **kwargs)
+        return polled(*args, **kwargs)
 
-    return ask
+    return poll

@@ -15,7 +15,7 @@ from typing import Any
 from greenserve.hub.busywait import relax
 from greenserve.hub.hub import hub_here
 from greenserve.hub.rlock import RLock
-from greenserve.patching.polling import ask_until_answered, relax_questions
+from greenserve.patching.polling import poll_until_answered, relax_polls
 
 _RECURSIVE_MUTEX = 0  # the kind of an RLock, as _multiprocessing.SemLock has it
 _FOREVER = -1
@@ -50,7 +50,7 @@ def green_locks(synchronize: Any) -> None:
 
     lock_class = synchronize.SemLock
     lock_class._make_methods, lock_class.__enter__, lock_class.__exit__ = make_methods, enter, leave
-    relax_questions(synchronize)
+    relax_polls(synchronize)
 
 
 def _acquire(semlock: Any, block: bool, timeout: float | None) -> bool:
@@ -58,7 +58,7 @@ def _acquire(semlock: Any, block: bool, timeout: float | None) -> bool:
     if hub is None or not block:
         taken: bool = semlock.acquire(block, timeout)
         return taken
-    return ask_until_answered(hub, lambda: semlock.acquire(False) or None, timeout) is not None
+    return poll_until_answered(hub, lambda: semlock.acquire(False) or None, timeout) is not None
 
 
 def _acquire_or_relax(semlock: Any, block: bool = True, timeout: float | None = None) -> bool:
