@@ -234,6 +234,21 @@ def test_a_server_and_a_websocket_touch_no_socket_and_no_poller(module: Path) ->
     assert module == Path("server/hijack.py") or not used & {"recv", "recv_into", "sendall", "shutdown", "fileno"}
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if room(module) == "wsgi"], ids=str)
+def test_wsgi_touches_no_socket_no_clock_and_no_green_thread(module: Path) -> None:
+    """Its bytes go through the connection, its waits too."""
+    assert not {name.split(".")[0] for name in imports(tree(module), module)} & (CLOCK | NETWORK | CONCURRENCY)
+
+
+def test_how_a_body_is_framed_is_said_in_one_place() -> None:
+    def says(node: ast.AST) -> bool:
+        value = node.value if isinstance(node, ast.Constant) else None
+        return isinstance(value, bytes) and value.lower().startswith((b"content-length", b"transfer-encoding", b"%x"))
+
+    found = [module for module in MODULES if any(map(says, ast.walk(tree(module))))]
+    assert found == [Path("http/body_writer.py")]
+
+
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_no_import_cycle_is_hidden_under_type_checking(module: Path) -> None:
     for node in ast.walk(tree(module)):
