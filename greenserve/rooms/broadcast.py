@@ -1,12 +1,12 @@
-"""A message on its way to the members of a room: encoded once, and handed to their links without waiting for any.
+"""A message on its way to the members of a room: encoded once, handed to their connections without waiting for any.
 
 Strategy. The members of a room whose WebSockets are in one hub are a `Shard` of it. A message for a few of them is
 posted at once; one for many in slices, between which the hub runs other green threads. A shard's messages go one after
 the other, so each member gets them in the order of the broadcasts.
 
-Invariants. Links are touched in their hub's thread alone. A green thread that broadcasts waits until its message is
-with all links: what it sends to one of them afterwards comes after it, and it cannot fill the memory with messages that
-no member has got yet. A callback of the hub never waits. Another OS thread waits only when BACKLOG messages wait
+Invariants. Connections are touched in their hub's thread alone. A green thread that broadcasts waits until its message
+is with all of them: what it sends to one of them afterwards comes after it, and it cannot fill the memory with messages
+that no member has got yet. A callback of the hub never waits. Another OS thread waits only when BACKLOG messages wait
 already.
 """
 
@@ -54,14 +54,14 @@ class Frames:
 
 
 class Broadcast:
-    """One message for one shard. links: the members when it was made; sent: how many links took it so far."""
+    """One message for one shard. connections: the members when it was made; sent: how many took it so far."""
 
-    __slots__ = ("excluded", "frames", "links", "position", "sent", "waiter")
+    __slots__ = ("connections", "excluded", "frames", "position", "sent", "waiter")
 
-    def __init__(self, frames: Frames, excluded: Set[Any], links: list[Any]) -> None:
+    def __init__(self, frames: Frames, excluded: Set[Any], connections: list[Any]) -> None:
         self.frames = frames
         self.excluded = excluded
-        self.links = links
+        self.connections = connections
         self.position = 0
         self.sent = 0
         self.waiter: Token = []  # the green thread that waits for its end
@@ -69,7 +69,7 @@ class Broadcast:
     @property
     def addressed(self) -> int:
         """The number of its recipients."""
-        return len(self.links) - sum(link in self.excluded for link in self.links)
+        return len(self.connections) - sum(connection in self.excluded for connection in self.connections)
 
     def send_slice(self, members: dict[Any, Member]) -> bool:
         """Serve the next SLICE members but those that have left. Returns whether that was all."""
@@ -77,15 +77,15 @@ class Broadcast:
         plain = frames.plain
         end = self.position + SLICE
         sent = 0
-        for link in self.links[self.position : end]:
-            if link not in members or link in excluded:
+        for connection in self.connections[self.position : end]:
+            if connection not in members or connection in excluded:
                 continue
-            deflate = link.protocol.deflate
-            if link.post(plain if deflate is None else frames.compressed(deflate)):
+            deflate = connection.protocol.deflate
+            if connection.post(plain if deflate is None else frames.compressed(deflate)):
                 sent += 1
         self.sent += sent
         self.position = end
-        return end >= len(self.links)
+        return end >= len(self.connections)
 
 
 class Shard(HubCall):
@@ -95,20 +95,20 @@ class Shard(HubCall):
 
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
-        self.members: dict[Any, Member] = {}  # by link, in the order of joining
+        self.members: dict[Any, Member] = {}  # by connection, in the order of joining
         self._waiting: list[Broadcast] = []  # not a deque: an empty one has 600 bytes, and most rooms never need it
         self._scheduled = False  # in the hub's ready queue; for the hub's thread alone
 
     def broadcast(self, frames: Frames, excluded: Set[Any]) -> int:
-        """Send to all but `excluded` (links). In any OS thread.
+        """Send to all but `excluded` (connections). In any OS thread.
 
-        Returns how many links took it; in a callback of the hub and in another OS thread: the number of recipients.
+        Returns how many took it; in a callback of the hub and in another OS thread: the number of recipients.
         """
         broadcast = Broadcast(frames, excluded, list(self.members))
         if get_ident() != self.hub.thread_id:
             self._broadcast_from_another_thread(broadcast)
             return broadcast.addressed
-        if not self._waiting and len(broadcast.links) <= SLICE:
+        if not self._waiting and len(broadcast.connections) <= SLICE:
             broadcast.send_slice(self.members)
             return broadcast.sent
         self._waiting.append(broadcast)

@@ -150,7 +150,7 @@ class Rooms:
         else:
             self._occupied.pop(room.name, None)
         assert member.ws is not None
-        self._notify(member.ws.link.hub, room, member, present)
+        self._notify(member.ws.connection.hub, room, member, present)
         if self._sync is not None:
             self._sync.changed(room, member)
 

@@ -11,7 +11,8 @@ from greenserve.hub.hub import Hub
 from greenserve.rooms.broadcast import Frames, Shard
 from greenserve.rooms.member import Member
 from greenserve.websocket.api import WebSocket
-from greenserve.websocket.connection import Link, Stage
+from greenserve.websocket.connection import Connection
+from greenserve.websocket.stages import Stage
 
 NO_LINKS: Set[Any] = frozenset()
 
@@ -62,40 +63,40 @@ class Room:
         JSON can express. Raises ConnectionClosed when it is closed; TypeError for another kind of WebSocket, or of
         info; ValueError for a NaN, which JSON cannot express.
         """
-        link = _link_of(ws)
+        connection = _connection_of(ws)
         json.dumps(info, allow_nan=False)  # an error is raised here and now, not once another process shares the room
-        if link.stage is not Stage.OPEN:
-            raise link.error()
+        if connection.stage is not Stage.OPEN:
+            raise connection.error()
         with self._registry.lock:
-            shard = self._shards.get(link.hub)
+            shard = self._shards.get(connection.hub)
             if shard is None:
-                shard = self._shards[link.hub] = Shard(link.hub)
-            before = shard.members.get(link)
+                shard = self._shards[connection.hub] = Shard(connection.hub)
+            before = shard.members.get(connection)
             if before is not None and before.info == info:
                 return before
-            member = shard.members[link] = Member(before.id if before else self._registry.new_id(), info, ws)
+            member = shard.members[connection] = Member(before.id if before else self._registry.new_id(), info, ws)
             self._registry.changed(self, member, True)
         if before is None:
-            link.call_at_end(self._remove)
-            if link.stage >= Stage.ENDED:  # this moment, in its hub's thread
-                self._remove(link)
-                raise link.error()
+            connection.call_at_end(self._remove)
+            if connection.stage >= Stage.ENDED:  # this moment, in its hub's thread
+                self._remove(connection)
+                raise connection.error()
         return member
 
     def leave(self, ws: WebSocket) -> bool:
         """Take `ws` out of the room. Returns whether it was in it."""
-        link = _link_of(ws)
-        link.forget_at_end(self._remove)
-        return self._remove(link)
+        connection = _connection_of(ws)
+        connection.forget_at_end(self._remove)
+        return self._remove(connection)
 
-    def _remove(self, link: Link) -> bool:
+    def _remove(self, connection: Connection) -> bool:
         with self._registry.lock:
-            shard = self._shards.get(link.hub)
-            if shard is None or link not in shard.members:
+            shard = self._shards.get(connection.hub)
+            if shard is None or connection not in shard.members:
                 return False
-            member = shard.members.pop(link)
+            member = shard.members.pop(connection)
             if not shard.members:
-                del self._shards[link.hub]
+                del self._shards[connection.hub]
             self._registry.changed(self, member, False)
         return True
 
@@ -127,9 +128,9 @@ class Room:
         """The member that `ws` is in this room; None when it is not in it."""
         if ws is None:
             return None
-        link = _link_of(ws)
-        shard = self._shards.get(link.hub)
-        return None if shard is None else shard.members.get(link)
+        connection = _connection_of(ws)
+        shard = self._shards.get(connection.hub)
+        return None if shard is None else shard.members.get(connection)
 
     def __contains__(self, ws: WebSocket) -> bool:
         return self.member_of(ws) is not None
@@ -176,9 +177,9 @@ class Room:
         return sum(shard.broadcast(frames, excluded) for shard in list(self._shards.values()))
 
 
-def _link_of(ws: WebSocket) -> Link:
+def _connection_of(ws: WebSocket) -> Connection:
     try:
-        return ws.link
+        return ws.connection
     except AttributeError:
         raise TypeError(
             f"rooms are for what greenserve.websocket.accept() returns, not for {type(ws).__name__}"
@@ -188,6 +189,6 @@ def _link_of(ws: WebSocket) -> Link:
 def _links_of(exclude: WebSocket | Iterable[WebSocket] | None) -> Set[Any]:
     if exclude is None:
         return NO_LINKS
-    if isinstance(exclude, Iterable) and not hasattr(exclude, "link"):  # a WebSocket is iterable as well
-        return frozenset(_link_of(ws) for ws in exclude)
-    return frozenset((_link_of(exclude),))  # type: ignore[arg-type]  # it is not an iterable, or it is a WebSocket
+    if isinstance(exclude, Iterable) and not hasattr(exclude, "connection"):  # a WebSocket is iterable as well
+        return frozenset(_connection_of(ws) for ws in exclude)
+    return frozenset((_connection_of(exclude),))  # type: ignore[arg-type]  # it is not an iterable, or it is a WebSocket

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 from greenserve.errors import HubError
 from greenserve.websocket import protocol as protocols
 from greenserve.websocket.api import WebSocket
-from greenserve.websocket.connection import Link
+from greenserve.websocket.connection import Connection
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.errors import ConnectionClosed, HandshakeRejected
@@ -104,8 +104,8 @@ def accept(
     ...         ws.receive(timeout=5)
     'you speak chat'
     """
-    connection = _connection_of(environ)
-    request, host = connection.request, connection.host
+    http = _connection_of(environ)
+    request, host = http.request, http.host
     policy: Policy = host.websocket_policy
     upgrade = read_upgrade(request.method, request.http_version, request.fields.items)
     allowed = policy.origins if origins is None else origins
@@ -125,8 +125,8 @@ def accept(
     state = protocols.Protocol(
         protocols.Role.SERVER, limits=protocols.Limits(max_message=limit), deflate=agreement.deflate
     )
-    transport, early = connection.surrender()
-    link = connection.owner = Link(
+    transport, early = http.surrender()
+    connection = http.owner = Connection(
         host.hub,
         transport,
         state,
@@ -135,8 +135,8 @@ def accept(
         write_timeout=policy.write_timeout,
         memory=policy.memory,
     )
-    link.start(agreement.response, early)
-    return WebSocket(link, path=request.target, origin=upgrade.origin, subprotocol=agreement.subprotocol)
+    connection.start(agreement.response, early)
+    return WebSocket(connection, path=request.target, origin=upgrade.origin, subprotocol=agreement.subprotocol)
 
 
 def handler(function: Callable[[WebSocket], object] | None = None, **options: Any) -> Any:

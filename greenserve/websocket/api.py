@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from greenserve.hub.native import get_ident
-from greenserve.websocket.connection import CLOSE_SECONDS, Link, Stage
+from greenserve.websocket.connection import CLOSE_SECONDS, Connection
 from greenserve.websocket.protocol.close import CloseCode, close_payload
 from greenserve.websocket.protocol.errors import ConnectionClosed
 from greenserve.websocket.protocol.frames import MAX_CONTROL
+from greenserve.websocket.stages import Stage
 
 # RFC 6455 §7.4.1: how a peer leaves in order; 1005 is a Close without a code.
 _IN_ORDER = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY, CloseCode.NO_STATUS, CloseCode.SERVICE_RESTART})
@@ -34,42 +35,44 @@ class WebSocket:
     {'messages': 1, 'path': '/chat?room=1'}
     """
 
-    __slots__ = ("__weakref__", "_link", "origin", "path", "subprotocol")
+    __slots__ = ("__weakref__", "_connection", "origin", "path", "subprotocol")
 
-    def __init__(self, link: Link, *, path: str, origin: str | None, subprotocol: str | None) -> None:
-        self._link = link
+    def __init__(self, connection: Connection, *, path: str, origin: str | None, subprotocol: str | None) -> None:
+        self._connection = connection
         self.path = path
         self.origin = origin
         self.subprotocol = subprotocol
 
     def __repr__(self) -> str:
-        return f"<WebSocket {self.path} ({self._link.stage.name.lower()})>"
+        return f"<WebSocket {self.path} ({self._connection.stage.name.lower()})>"
 
     @property
-    def link(self) -> Link:
+    def connection(self) -> Connection:
         """The I/O half, for rooms and the like."""
-        return self._link
+        return self._connection
+
+    link = connection  # its first name
 
     @property
     def compressed(self) -> bool:
         """Whether permessage-deflate was agreed."""
-        return self._link.protocol.deflate is not None
+        return self._connection.protocol.deflate is not None
 
     @property
     def closed(self) -> bool:
         """Whether either side has begun to close: nothing can be sent any more."""
-        return self._link.stage is not Stage.OPEN
+        return self._connection.stage is not Stage.OPEN
 
     @property
     def close_code(self) -> int | None:
         """The code of the Close that ended it (1005: none given, 1006: gone without one); None while it is open."""
-        closed = self._link.protocol.closed
+        closed = self._connection.protocol.closed
         return None if closed is None else int(closed.code)
 
     @property
     def close_reason(self) -> str:
         """The reason of that Close."""
-        closed = self._link.protocol.closed
+        closed = self._connection.protocol.closed
         return "" if closed is None else closed.reason
 
     def receive(self, timeout: float | None = None) -> str | bytes:
@@ -78,22 +81,22 @@ class WebSocket:
         timeout: seconds; then TimeoutError, and the message is not lost. Raises ConnectionClosed (code, reason) when
         the peer has closed, or is gone, and all that it has sent was received.
         """
-        return self._link.received.receive(self._link, timeout)
+        return self._connection.received.receive(self._connection, timeout)
 
     def receive_json(self, timeout: float | None = None) -> Any:
         """The next message, parsed. Raises as `receive` does, and ValueError when it is no JSON."""
-        return json.loads(self._link.received.receive(self._link, timeout))
+        return json.loads(self._connection.received.receive(self._connection, timeout))
 
     def send(self, message: str | bytes) -> None:
         """Send a text (str) or binary (bytes-like) message. Waits while the peer is more than a MiB behind.
 
         Raises ConnectionClosed, TypeError.
         """
-        self._link.send(message)
+        self._connection.send(message)
 
     def send_json(self, value: Any) -> None:
         """Send a value as JSON text."""
-        self._link.send(json.dumps(value, separators=(",", ":")))
+        self._connection.send(json.dumps(value, separators=(",", ":")))
 
     def ping(self, payload: bytes = b"") -> None:
         """Send a Ping (at most 125 bytes). The server does so by itself; see `ws_ping_interval`.
@@ -103,8 +106,8 @@ class WebSocket:
         if len(payload) > MAX_CONTROL:
             raise ValueError(f"the payload of a Ping is at most {MAX_CONTROL} bytes, not {len(payload)}")
         if self.closed:
-            raise self._link.error()
-        self._in_hub(self._link.ping, payload)
+            raise self._connection.error()
+        self._in_hub(self._connection.ping, payload)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "", timeout: float | None = 5.0) -> None:
         """Close in order: send our Close, and wait at most `timeout` seconds for the peer's. Harmless when closed.
@@ -114,25 +117,25 @@ class WebSocket:
         itself.
         """
         close_payload(code, reason)  # the error is to be raised here, in whatever OS thread
-        self._in_hub(self._link.close, code, reason)
+        self._in_hub(self._connection.close, code, reason)
         if timeout != 0:
-            self._link.wait_closed(timeout)
+            self._connection.wait_closed(timeout)
 
     def _in_hub(self, call: Callable[..., object], *args: Any) -> None:
-        if get_ident() == self._link.hub.thread_id:
+        if get_ident() == self._connection.hub.thread_id:
             call(*args)
         else:
-            self._link.hub.call_soon_threadsafe(call, *args)
+            self._connection.hub.call_soon_threadsafe(call, *args)
 
     def __iter__(self) -> Iterator[str | bytes]:
         return self
 
     def __next__(self) -> str | bytes:
         try:
-            return self._link.received.receive(self._link, None)
+            return self._connection.received.receive(self._connection, None)
         except ConnectionClosed as closed:
             # Where we began to close, how the peer took it is nothing that a loop over its messages could repair.
-            if closed.code in _IN_ORDER or self._link.close_sent is not None:
+            if closed.code in _IN_ORDER or self._connection.close_sent is not None:
                 raise StopIteration from None
             raise
 
@@ -150,4 +153,4 @@ class WebSocket:
             code = CloseCode.NORMAL
         else:
             code = CloseCode.INTERNAL_ERROR if isinstance(error, Exception) else CloseCode.GOING_AWAY
-        self.close(code, timeout=CLOSE_SECONDS if self._link.client and error is None else 0)
+        self.close(code, timeout=CLOSE_SECONDS if self._connection.client and error is None else 0)

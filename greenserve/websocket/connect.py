@@ -1,7 +1,7 @@
 """Connecting to a WebSocket server: `connect` gives the same `WebSocket` that applications hold.
 
 Strategy. A transport connects and shakes hands, with TLS and with the server, each wait parking only the green thread
-that makes it; from then on it is a link's, which never waits.
+that makes it; from then on it is a connection's, which never waits.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from greenserve.net.tls import SSLContext
 from greenserve.net.transport import Transport
 from greenserve.websocket import protocol as protocols
 from greenserve.websocket.api import WebSocket
-from greenserve.websocket.connection import Link
+from greenserve.websocket.connection import Connection
 from greenserve.websocket.protocol.handshake import CLIENT_DEFLATE, Agreement, ClientHandshake
 
 RECEIVE_SIZE: Final = 16384  # bytes
@@ -100,7 +100,7 @@ def connect(  # noqa: PLR0913 - options, each by its name
         transport.close()
         raise
     limits = protocols.Limits(max_message=max_message)
-    link = Link(
+    connection = Connection(
         hub,
         transport,
         protocols.Protocol(protocols.Role.CLIENT, limits=limits, deflate=agreement.deflate),
@@ -109,8 +109,8 @@ def connect(  # noqa: PLR0913 - options, each by its name
         write_timeout=write_timeout,
         client=True,
     )
-    link.start(early=handshake.early)
-    return WebSocket(link, path=target.path, origin=origin, subprotocol=agreement.subprotocol)
+    connection.start(early=handshake.early)
+    return WebSocket(connection, path=target.path, origin=origin, subprotocol=agreement.subprotocol)
 
 
 def parse_url(url: str) -> Target:

@@ -18,7 +18,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-from enum import IntEnum
 
 from greenlet import getcurrent
 
@@ -38,6 +37,7 @@ from greenserve.websocket.protocol.errors import ConnectionClosed, ProtocolViola
 from greenserve.websocket.protocol.events import Close, Pong
 from greenserve.websocket.protocol.message import PackedMessage
 from greenserve.websocket.receive_queue import ReceiveQueue
+from greenserve.websocket.stages import CLOSED, CLOSING, ENDED, LEAVING, LINGERING, NEXT, OPEN, Stage
 
 logger = logging.getLogger("greenserve.websocket")
 
@@ -54,37 +54,13 @@ _SIZED = frozenset((str, bytes))
 _NOTHING, _OTHER = Ahead.NOTHING, Ahead.OTHER
 
 
-class Stage(IntEnum):
-    """How far the end has come; it goes forwards only."""
-
-    OPEN = 0
-    CLOSING = 1  # our Close is on its way, the peer's is awaited; messages are still handed over
-    LEAVING = 2  # the same, but messages are not wanted any more
-    ENDED = 3  # no message comes any more, none can be sent; what waits to be sent still goes
-    LINGERING = 4  # our side is shut; what comes is thrown away
-    CLOSED = 5
-
-
-OPEN, CLOSING, LEAVING, ENDED, LINGERING, CLOSED = Stage  # a member of an Enum costs two look-ups
-
-NEXT: dict[Stage, frozenset[Stage]] = {
-    OPEN: frozenset({CLOSING, LEAVING, ENDED}),
-    CLOSING: frozenset({LEAVING, ENDED}),
-    LEAVING: frozenset({ENDED}),
-    ENDED: frozenset({LINGERING, CLOSED}),
-    LINGERING: frozenset({CLOSED}),
-    CLOSED: frozenset(),
-}
-
-
-class Link(HubCall):
+class Connection(HubCall):
     """One WebSocket's protocol, transport and queues. Call `start` on it.
 
     ping_interval: seconds of silence after which a Ping is sent, 0 for never; ping_timeout: seconds for its Pong, or
     for data, after that; other Pongs and Pings say nothing. write_timeout: seconds in which the peer must take some of
     what waits for it. All three are as coarse as the keepalive that calls `tick`. client: we are the client, so the
-    server is to close the connection. memory: what this link shares with others; by default it has no bound but its
-    own.
+    server is to close the connection. memory: what it shares with others; by default it has no bound but its own.
     """
 
     status = "101 Switching Protocols"  # for the access log
@@ -147,7 +123,7 @@ class Link(HubCall):
         self._pings: list[bytes] = []  # payloads of Pings that no Pong has answered
         self._stuck = 0.0  # seconds in which the peer has taken nothing of what waits for it
         self._waits = 0.0  # seconds in which the peer has given no sign; after the end: seconds since
-        self._callbacks: list[tuple[Stage, Callable[[Link], object]]] | None = None  # at their stages
+        self._callbacks: list[tuple[Stage, Callable[[Connection], object]]] | None = None  # at their stages
         pings = (ping_interval, ping_timeout) if ping_interval else ()
         self._keepalive = keepalive_of(hub, min((write_timeout, *pings)))
         self._keepalive.add(self)
@@ -276,7 +252,7 @@ class Link(HubCall):
             self.hub.call_soon(self._read_on)
 
     def _account(self) -> None:
-        """Tell the memory what is held now, which may end this link."""
+        """Tell the memory what is held now, which may end this one."""
         size = 0 if self.stage is CLOSED else self.protocol.held + self.received.size
         if size <= SMALL:
             size = 0
@@ -285,7 +261,7 @@ class Link(HubCall):
             self._memory.hold(self, size)
 
     def give_up(self) -> None:
-        """All links together hold more than they may, and this one the most."""
+        """All connections together hold more than they may, and this one the most."""
         logger.warning("a WebSocket was closed with 1013, for it held the most of all, and all more than ws_max_memory")
         self.received.clear()
         self.fail(CloseCode.TRY_AGAIN_LATER, "the server is short of memory")
@@ -349,7 +325,7 @@ class Link(HubCall):
                     hub.pause(greenlet)
 
     def post(self, frame: bytes) -> bool:
-        """Send a ready-made frame without ever waiting: False, and the link given up, when the peer takes nothing.
+        """Send a ready-made frame without ever waiting: False, and the peer given up, when it takes nothing.
 
         For broadcasts: a member that does not read must not delay the others, nor fill the memory. The hub's thread
         only.
@@ -364,7 +340,7 @@ class Link(HubCall):
 
     @property
     def _crowded(self) -> bool:
-        """Whether a sender has to wait: much has still to leave, or not so little, and of all links too much."""
+        """Whether a sender has to wait: much has still to leave, or not so little, and of all connections too much."""
         return self.unsent > (JOINED_SIZE if self._memory.scarce else UNSENT_LIMIT)
 
     def _wait_for_room(self) -> None:
@@ -441,13 +417,13 @@ class Link(HubCall):
             else:
                 self._call_at(stage, callback)
 
-    def _call_at(self, stage: Stage, callback: Callable[[Link], object]) -> None:
+    def _call_at(self, stage: Stage, callback: Callable[[Connection], object]) -> None:
         if self._callbacks is None:
             self._callbacks = []
         self._callbacks.append((stage, callback))
 
-    def call_at_end(self, callback: Callable[[Link], object]) -> None:
-        """Call `callback(link)`, in the hub's thread, when nothing can be sent or received any more: perhaps soon."""
+    def call_at_end(self, callback: Callable[[Connection], object]) -> None:
+        """Call `callback(connection)`, in the hub's thread, at the end: nothing can be sent or received any more."""
         if get_ident() != self.hub.thread_id:
             self.hub.call_soon_threadsafe(self.call_at_end, callback)
         elif self.stage >= ENDED:
@@ -455,15 +431,15 @@ class Link(HubCall):
         else:
             self._call_at(ENDED, callback)
 
-    def forget_at_end(self, callback: Callable[[Link], object]) -> None:
+    def forget_at_end(self, callback: Callable[[Connection], object]) -> None:
         """Undo `call_at_end`. Harmless when it was not called."""
         if get_ident() != self.hub.thread_id:
             self.hub.call_soon_threadsafe(self.forget_at_end, callback)
         elif (ENDED, callback) in (self._callbacks or ()):
             self._callbacks.remove((ENDED, callback))  # type: ignore[union-attr]  # as just asked
 
-    def when_closed(self, callback: Callable[[Link], object]) -> None:
-        """Call `callback(link)` when the socket is closed; at once if it is. The hub's thread only."""
+    def when_closed(self, callback: Callable[[Connection], object]) -> None:
+        """Call `callback(connection)` when the socket is closed; at once if it is. The hub's thread only."""
         if self.stage is CLOSED:
             callback(self)
         else:

@@ -9,9 +9,9 @@ import greenserve
 from greenserve.hub.hub import Hub, current_hub
 from greenserve.rooms.bus import Subscriber
 from greenserve.rooms.registry import Rooms
-from greenserve.websocket.connection import Stage
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.errors import ConnectionClosed
+from greenserve.websocket.stages import Stage
 
 ADDRESS = "fake:"
 
@@ -21,8 +21,8 @@ class FakeProtocol:
         self.deflate = deflate
 
 
-class FakeLink:
-    """A link whose frames end in a list. reads: whether the peer takes what it is sent."""
+class FakeConnection:
+    """A connection whose frames end in a list. reads: whether the peer takes what it is sent."""
 
     def __init__(self, hub: Hub, deflate: DeflateParameters | None = None) -> None:
         self.hub = hub
@@ -57,12 +57,12 @@ class FakeLink:
 
 class FakeWebSocket:
     def __init__(self, hub: Hub | None = None, deflate: DeflateParameters | None = None) -> None:
-        self.link = FakeLink(hub or current_hub(), deflate)
+        self.connection = FakeConnection(hub or current_hub(), deflate)
 
     @property
     def texts(self) -> list[str]:
         """What it was sent, as short plain text frames."""
-        return [frame[2:].decode() for frame in self.link.frames]
+        return [frame[2:].decode() for frame in self.connection.frames]
 
 
 def websocket(hub: Hub | None = None, deflate: DeflateParameters | None = None) -> Any:

@@ -53,7 +53,7 @@ BODIES: dict[str, bytes] = {
 
 def heard(ws: Any) -> list[str]:
     """The messages that a WebSocket was sent; the short texts among them, the others have a longer head."""
-    return [each[2:].decode("latin-1") for each in ws.link.frames]
+    return [each[2:].decode("latin-1") for each in ws.connection.frames]
 
 
 @pytest.mark.parametrize(

@@ -57,20 +57,20 @@ def test_who_has_left_gets_nothing_more(rooms: Rooms) -> None:
     assert not room.leave(ws)
     assert ws not in room
     assert room.broadcast("hello") == 0
-    assert ws.link.at_end == []
+    assert ws.connection.at_end == []
 
 
 def test_a_member_that_closes_leaves_every_room_by_itself(rooms: Rooms) -> None:
     one, two, ws = rooms.get("a"), rooms.get("b"), websocket()
     one.join(ws)
     two.join(ws)
-    ws.link.end()
+    ws.connection.end()
     assert (len(one), len(two), rooms.occupied()) == (0, 0, [])
 
 
 def test_a_closed_websocket_cannot_join(rooms: Rooms) -> None:
     ws = websocket()
-    ws.link.end()
+    ws.connection.end()
     with pytest.raises(ConnectionClosed):
         rooms.get("a").join(ws)
     assert rooms.occupied() == []
@@ -96,7 +96,7 @@ def test_to_join_again_is_harmless_and_changes_the_info(rooms: Rooms) -> None:
     assert room.join(ws, "Ada") is first
     second = room.join(ws, "Grace")
     assert (second.id, second.info, len(room)) == (first.id, "Grace", 1)
-    assert len(ws.link.at_end) == 1
+    assert len(ws.connection.at_end) == 1
     assert room.broadcast("once") == 1
 
 
@@ -175,11 +175,11 @@ def test_a_message_is_encoded_once_for_all(rooms: Rooms, monkeypatch: pytest.Mon
         room.join(ws)
     assert room.broadcast(message) == 100
     assert calls == [None, DeflateParameters()]
-    compressed, plain = members[0].link.frames[0], members[-1].link.frames[0]
+    compressed, plain = members[0].connection.frames[0], members[-1].connection.frames[0]
     assert compressed == encode_message(message, DeflateParameters())
     assert plain == encode_message(message)
     assert len(compressed) < 200
-    assert all(ws.link.frames[0] is compressed for ws in members[:50])
+    assert all(ws.connection.frames[0] is compressed for ws in members[:50])
 
 
 def test_a_short_message_is_not_compressed(rooms: Rooms) -> None:
@@ -206,7 +206,7 @@ def test_others_run_between_the_slices_of_a_large_broadcast(rooms: Rooms) -> Non
 
     def other() -> None:
         while not members[-1].texts:
-            progress.append(sum(bool(ws.link.frames) for ws in members))
+            progress.append(sum(bool(ws.connection.frames) for ws in members))
             greenserve.sleep(0)
 
     watcher = greenserve.spawn(other)
@@ -242,7 +242,7 @@ def test_who_leaves_while_a_broadcast_is_under_way_is_left_out(rooms: Rooms) -> 
     while not members[0].texts:
         greenserve.sleep(0)
     last = members[-1]
-    last.link.end()
+    last.connection.end()
     assert sending.wait() == len(members) - 1
     assert last.texts == []
 
@@ -319,7 +319,7 @@ def test_callbacks_hear_of_coming_and_going_in_order_and_may_block(rooms: Rooms,
     room, ws, other = rooms.get("a"), websocket(), websocket()
     room.join(ws, "Ada")
     room.join(other, "Grace")
-    ws.link.end()
+    ws.connection.end()
     greenserve.sleep(5)
     assert heard == [("join", "a", "Ada"), ("join", "a", "Grace"), ("leave", "a", "Ada")]
 

@@ -38,7 +38,7 @@ def test_a_binary_broadcast_stays_binary(here: Process, there: Process) -> None:
     there.rooms.get("a").join(theirs)
     settle()
     here.rooms.get("a").broadcast(b"\xff\x00")
-    assert theirs.link.frames == [b"\x82\x02\xff\x00"]
+    assert theirs.connection.frames == [b"\x82\x02\xff\x00"]
 
 
 def test_a_local_broadcast_stays_here(here: Process, there: Process, broker: FakeBroker) -> None:
@@ -64,7 +64,7 @@ def test_a_process_hears_only_the_rooms_that_it_has_members_in(here: Process) ->
     here.rooms.get("a").join(ws)
     here.rooms.get("b").join(ws)
     assert here.bus.channels == {sync.CONTROL, "a", "b"}
-    ws.link.end()
+    ws.connection.end()
     assert here.bus.channels == {sync.CONTROL}
 
 
@@ -81,8 +81,8 @@ def test_members_are_known_in_both_processes(here: Process, there: Process) -> N
     assert (local.ws, local.local) == (theirs, True)
     assert (remote.ws, remote.local) == (None, False)
     assert {member.id for member in here.rooms.get("a").members} == {m.id for m in there.rooms.get("a").members}
-    theirs.link.end()
-    ours.link.end()
+    theirs.connection.end()
+    ours.connection.end()
     settle()
     assert names(here) == ["Alan"]
     assert names(there) == []  # no member is left here, so that Alan's going would not be heard of

@@ -1,4 +1,4 @@
-"""Both ends of a WebSocket in one hub: a link on a socket pair, and its peer on a green socket, in frames."""
+"""Both ends of a WebSocket in one hub: a connection on a socket pair, and its peer on a green socket, in frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.hub import current_hub
 from greenserve.net.transport import Transport
 from greenserve.websocket.api import WebSocket
-from greenserve.websocket.connection import Link
+from greenserve.websocket.connection import Connection
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol import Limits, Protocol, Role
 from greenserve.websocket.protocol.deflate import DeflateParameters
@@ -81,7 +81,7 @@ class Peer:
 
 
 class Pair:
-    """A link (`link`, and `ws` above it) and its `peer`; a context manager that closes both."""
+    """A connection (`connection`, and `ws` above it) and its `peer`; a context manager that closes both."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Pair:
             Role.CLIENT if client else Role.SERVER, limits=Limits(max_message=max_message), deflate=deflate
         )
         self.socket = ours
-        self.link: Link = Link(
+        self.connection: Connection = Connection(
             current_hub(),
             Transport(current_hub(), ours),
             protocol,
@@ -112,14 +112,14 @@ class Pair:
             client=client,
             memory=memory,
         )
-        self.ws = WebSocket(self.link, path="/", origin=None, subprotocol=None)
+        self.ws = WebSocket(self.connection, path="/", origin=None, subprotocol=None)
         self.peer = Peer(GreenSocket(fileno=theirs.detach()), client=not client)
         if start:
-            self.link.start(early=early)
+            self.connection.start(early=early)
 
     def __enter__(self) -> Pair:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.link.abort()
+        self.connection.abort()
         self.peer.close()

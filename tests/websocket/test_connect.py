@@ -19,7 +19,7 @@ import greenserve
 from greenserve.green.socket import create_server
 from greenserve.websocket import ConnectionClosed, HandshakeFailed, connect, handler
 from greenserve.websocket.connect import parse_url
-from greenserve.websocket.connection import Stage
+from greenserve.websocket.stages import Stage
 from tests.server.live import serving
 
 pytestmark = pytest.mark.usefixtures("hub")
@@ -157,7 +157,7 @@ def test_close_is_told_to_both_sides_and_ends_the_socket():
             ws.receive(10)
         assert (caught.value.code, caught.value.reason) == (4444, "enough")
         ws.close()
-        assert ws.link.stage is Stage.CLOSED
+        assert ws.connection.stage is Stage.CLOSED
 
 
 def test_only_the_calling_green_thread_waits():

@@ -1,4 +1,4 @@
-"""A link over a socket pair: receiving, sending, back-pressure, ends, silence. No server, no network."""
+"""A connection over a socket pair: receiving, sending, back-pressure, ends, silence. No server, no network."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ from greenserve.hub.hub import Hub, current_hub
 from greenserve.net import lingering
 from greenserve.net.transport import Transport
 from greenserve.websocket import ConnectionClosed
-from greenserve.websocket.connection import CLOSE_SECONDS, UNSENT_LIMIT, Stage
+from greenserve.websocket.connection import CLOSE_SECONDS, UNSENT_LIMIT
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.receive_queue import MAX_MESSAGES, MAX_SIZE
+from greenserve.websocket.stages import Stage
 from tests.waiting import until
 from tests.wire import BINARY, CLOSE, CONTINUATION, PING, PONG, TEXT
 
@@ -29,8 +30,8 @@ pytestmark = pytest.mark.usefixtures("hub")
 def fill(pair: Pair) -> int:
     """Send to a peer that does not read until the outbox is over its limit. Returns how many bytes that were."""
     piece, sent = b"x" * 65536, 0
-    while pair.link.unsent <= UNSENT_LIMIT:
-        pair.link.send(piece)
+    while pair.connection.unsent <= UNSENT_LIMIT:
+        pair.connection.send(piece)
         sent += len(piece)
     return sent
 
@@ -48,7 +49,7 @@ def test_messages_come_typed_and_in_order():
 
 def test_what_came_with_the_handshake_is_received_first():
     with Pair(start=False) as pair:
-        pair.link.start(b"GREETING", pair.peer.frame(TEXT, b"early"))
+        pair.connection.start(b"GREETING", pair.peer.frame(TEXT, b"early"))
         pair.peer.send_text("late")
         assert [pair.ws.receive(), pair.ws.receive()] == ["early", "late"]
         assert pair.peer.socket.recv(8) == b"GREETING"
@@ -86,7 +87,7 @@ def test_a_timeout_loses_no_message():
             pair.ws.receive(timeout=0.01)
         pair.peer.send_text("after all")
         assert pair.ws.receive(timeout=5) == "after all"
-        assert pair.link.received.receivers == []
+        assert pair.connection.received.receivers == []
 
 
 def test_a_killed_receiver_loses_no_message():
@@ -126,17 +127,17 @@ def test_reading_stops_when_nobody_receives_and_goes_on_when_somebody_does():
     with Pair() as pair:
         frames = [pair.peer.frame(TEXT, b"%d" % number) for number in range(count)]
         pair.peer.send(*frames)
-        until(lambda: pair.link.paused)
-        assert len(pair.link.received.messages) == MAX_MESSAGES
+        until(lambda: pair.connection.paused)
+        assert len(pair.connection.received.messages) == MAX_MESSAGES
         assert [pair.ws.receive(5) for _ in range(count)] == [str(number) for number in range(count)]
 
 
 def test_large_messages_stop_reading_before_they_fill_the_memory():
     with Pair() as pair:
         sender = spawn(lambda: [pair.peer.send_binary(b"x" * 400_000) for _ in range(20)])
-        until(lambda: pair.link.paused)
+        until(lambda: pair.connection.paused)
         sleep(0.01)
-        assert sum(map(len, pair.link.received.messages)) < MAX_SIZE + 400_000
+        assert sum(map(len, pair.connection.received.messages)) < MAX_SIZE + 400_000
         assert [len(pair.ws.receive(5)) for _ in range(20)] == [400_000] * 20
         sender.wait()
 
@@ -152,12 +153,12 @@ def test_a_peer_that_pings_and_never_reads_is_not_answered_without_end():
         flood = pair.peer.frame(PING, b"p" * 125) * 500
         pair.peer.socket.settimeout(0)
         rest = b""
-        while not pair.link.paused:
+        while not pair.connection.paused:
             rest = rest or flood
             with contextlib.suppress(BlockingIOError):
                 rest = rest[pair.peer.socket.send(rest) :]
             sleep(0)
-        assert pair.link.unsent < UNSENT_LIMIT + (1 << 17)
+        assert pair.connection.unsent < UNSENT_LIMIT + (1 << 17)
 
 
 # -- sending
@@ -190,9 +191,9 @@ def test_a_large_message_goes_out_as_the_peer_takes_it():
     data = bytes(range(256)) * 20_000  # 5 MB
     with Pair() as pair:
         pair.ws.send(data)  # does not wait: it is one message
-        assert pair.link.unsent > 0
+        assert pair.connection.unsent > 0
         assert pair.peer.read() == (BINARY, data)
-        until(lambda: pair.link.transport.buffer is None)
+        until(lambda: pair.connection.transport.buffer is None)
 
 
 def test_a_sender_waits_while_the_peer_does_not_read():
@@ -233,15 +234,15 @@ def test_a_killed_sender_sends_nothing_and_the_others_go_on():
 def test_many_small_messages_that_wait_leave_in_order():
     with Pair() as pair:
         sent = fill(pair) // 65536
-        pair.link.transport.buffer.size -= UNSENT_LIMIT  # so that a thousand more are put behind
+        pair.connection.transport.buffer.size -= UNSENT_LIMIT  # so that a thousand more are put behind
         for number in range(1000):
             pair.ws.send(b"%d" % number)
-        pair.link.transport.buffer.size += UNSENT_LIMIT
+        pair.connection.transport.buffer.size += UNSENT_LIMIT
         for _ in range(sent):
             assert len(pair.peer.read()[1]) == 65536
         assert [pair.peer.read()[1] for _ in range(1000)] == [b"%d" % number for number in range(1000)]
-        until(lambda: pair.link.transport.buffer is None)
-        assert pair.link.unsent == 0
+        until(lambda: pair.connection.transport.buffer is None)
+        assert pair.connection.unsent == 0
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -282,9 +283,9 @@ def pump(source: Peer, sink: Peer) -> None:
 def test_post_gives_up_a_peer_that_does_not_read_instead_of_waiting():
     with Pair() as pair:
         fill(pair)
-        assert not pair.link.post(b"\x81\x01x")
+        assert not pair.connection.post(b"\x81\x01x")
         assert pair.ws.closed
-        assert not pair.link.post(b"\x81\x01x")
+        assert not pair.connection.post(b"\x81\x01x")
         with pytest.raises(ConnectionClosed) as caught:
             pair.ws.receive()
         assert caught.value.code == 1013
@@ -292,7 +293,7 @@ def test_post_gives_up_a_peer_that_does_not_read_instead_of_waiting():
 
 def test_post_sends_a_ready_made_frame():
     with Pair() as pair:
-        assert pair.link.post(b"\x81\x01x")
+        assert pair.connection.post(b"\x81\x01x")
         assert pair.peer.read() == (TEXT, b"x")
 
 
@@ -332,13 +333,13 @@ def test_an_os_thread_sends():
 def test_an_os_thread_receives_with_and_without_a_wait():
     with Pair() as pair:
         pair.peer.send_text("there already")
-        until(lambda: pair.link.received.messages)
+        until(lambda: pair.connection.received.messages)
         assert in_thread(pair.ws.receive) == "there already"
         spawn(lambda: (sleep(0.02), pair.peer.send_text("later")))
         assert in_thread(pair.ws.receive, 5) == "later"
         with pytest.raises(TimeoutError):
             in_thread(pair.ws.receive, 0.01)
-        until(lambda: not pair.link.received.receivers)
+        until(lambda: not pair.connection.received.receivers)
 
 
 def test_an_os_thread_waits_while_the_peer_does_not_read():
@@ -454,7 +455,7 @@ def test_a_peer_that_vanishes_is_an_abnormal_end():
         with pytest.raises(ConnectionClosed) as caught:
             next(pair.ws)
         assert caught.value.code == 1006
-        until(lambda: pair.link.stage is Stage.CLOSED)
+        until(lambda: pair.connection.stage is Stage.CLOSED)
 
 
 def test_a_reset_peers_last_words_are_heard():
@@ -463,9 +464,9 @@ def test_a_reset_peers_last_words_are_heard():
     ours, _ = listener.accept()
     listener.close()
     with Pair() as pair:
-        pair.link.transport.close()
+        pair.connection.transport.close()
         ours.setblocking(False)
-        pair.link.transport = Transport(pair.link.hub, ours, pair.link)
+        pair.connection.transport = Transport(pair.connection.hub, ours, pair.connection)
         theirs.sendall(pair.peer.frame(TEXT, b"last words") + pair.peer.frame(CLOSE, (4007).to_bytes(2)))
         theirs.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
         theirs.close()
@@ -555,7 +556,7 @@ def test_close_waits_for_the_answer_and_both_sides_end():
 def test_close_drops_what_comes_meanwhile_and_what_nobody_received():
     with Pair() as pair:
         pair.peer.send_text("not received")
-        until(lambda: pair.link.received.messages)
+        until(lambda: pair.connection.received.messages)
         pair.ws.close(timeout=0)
         pair.peer.send_text("too late")
         pair.peer.send_close()
@@ -566,13 +567,13 @@ def test_close_drops_what_comes_meanwhile_and_what_nobody_received():
 def test_close_finds_the_peers_answer_behind_a_full_receive_queue():
     with Pair() as pair:
         pair.peer.send(*[pair.peer.frame(TEXT, b"x")] * (4 * MAX_MESSAGES))
-        until(lambda: pair.link.paused)
+        until(lambda: pair.connection.paused)
         closing = spawn(pair.ws.close)
         pair.peer.read_close()
         pair.peer.send_close()
         closing.wait()
         assert pair.ws.close_code == 1000
-        assert pair.link.stage >= Stage.ENDED
+        assert pair.connection.stage >= Stage.ENDED
 
 
 def test_close_in_one_thread_ends_the_iteration_in_another():
@@ -602,7 +603,7 @@ def test_a_peer_that_does_not_answer_our_close_is_dropped(clock):
         begin = clock()
         pair.ws.close(timeout=60)
         assert CLOSE_SECONDS <= clock() - begin <= CLOSE_SECONDS + 1.5
-        assert pair.link.stage is Stage.CLOSED
+        assert pair.connection.stage is Stage.CLOSED
         assert list(pair.ws) == []  # we closed: a loop ends quietly, however the peer took it
 
 
@@ -610,7 +611,7 @@ def test_close_returns_at_its_timeout(clock):
     with Pair() as pair:
         pair.ws.close(timeout=1)
         assert clock() == 1
-        assert pair.link.stage is Stage.LEAVING
+        assert pair.connection.stage is Stage.LEAVING
 
 
 def test_a_peer_that_never_shuts_its_side_is_closed_after_a_while(clock):
@@ -618,7 +619,7 @@ def test_a_peer_that_never_shuts_its_side_is_closed_after_a_while(clock):
         pair.peer.send_close()
         pair.peer.read_close()
         begin = clock()
-        until(lambda: pair.link.stage is Stage.CLOSED, step=0.1)
+        until(lambda: pair.connection.stage is Stage.CLOSED, step=0.1)
         assert lingering.SECONDS <= clock() - begin <= lingering.SECONDS + 1.5
 
 
@@ -627,7 +628,7 @@ def test_after_our_close_a_flood_does_not_keep_the_socket_open(clock):
         flood = spawn(lambda: [(pair.peer.send_text("x"), sleep(0.3)) for _ in range(100)])
         pair.ws.close(timeout=0)
         begin = clock()
-        until(lambda: pair.link.stage is Stage.CLOSED, step=0.1)
+        until(lambda: pair.connection.stage is Stage.CLOSED, step=0.1)
         assert clock() - begin <= CLOSE_SECONDS + 1.5
         kill(flood)
 
@@ -677,7 +678,7 @@ def test_a_killed_thread_closes_with_1001():
 @pytest.mark.parametrize(("restarting", "code"), [(False, 1001), (True, 1012)])
 def test_draining_tells_the_peer_and_hands_on_what_it_still_says(restarting, code):
     with Pair() as pair:
-        pair.link.drain(restarting=restarting)
+        pair.connection.drain(restarting=restarting)
         assert pair.peer.read_close()[0] == code
         pair.peer.send_text("was on its way")
         pair.peer.send_close(code)
@@ -690,8 +691,8 @@ def test_abort_ends_at_once():
     with Pair() as pair:
         waiting = spawn(pair.ws.receive)
         sleep(0)
-        pair.link.abort()
-        assert pair.link.stage is Stage.CLOSED
+        pair.connection.abort()
+        assert pair.connection.stage is Stage.CLOSED
         with pytest.raises(ConnectionClosed):
             waiting.wait()
         assert pair.peer.read_close()[0] == 1001
@@ -753,7 +754,7 @@ def test_an_interval_of_zero_means_no_pings(clock):
 def test_a_peer_is_not_dropped_for_the_silence_of_an_application_that_does_not_receive(clock):
     with Pair(ping_interval=20, ping_timeout=10) as pair:
         pair.peer.send(*[pair.peer.frame(TEXT, b"x")] * (2 * MAX_MESSAGES))
-        until(lambda: pair.link.paused)
+        until(lambda: pair.connection.paused)
         sleep(500)
         assert not pair.ws.closed
         assert [pair.ws.receive(1) for _ in range(2 * MAX_MESSAGES)] == ["x"] * (2 * MAX_MESSAGES)
@@ -807,7 +808,7 @@ def test_a_pong_to_a_later_ping_answers_those_before_it(clock):
         assert (opcode, len(payload)) == (PING, 4)
         pair.peer.send(pair.peer.frame(PONG, b"mine"))
         sleep(10)
-        assert pair.link._pings == []
+        assert pair.connection._pings == []
         assert not pair.ws.closed
 
 
@@ -815,8 +816,8 @@ def test_a_program_may_ping_without_end_a_peer_that_never_answers_or_reads():
     with Pair() as pair:
         for _ in range(20_000):
             pair.ws.ping(b"p" * 125)
-        assert len(pair.link._pings) <= 16
-        assert pair.link.unsent < UNSENT_LIMIT + 200
+        assert len(pair.connection._pings) <= 16
+        assert pair.connection.unsent < UNSENT_LIMIT + 200
 
 
 @pytest.mark.parametrize("ping_interval", [0, 20])
@@ -842,11 +843,11 @@ def test_a_peer_that_takes_nothing_is_given_up_whatever_it_sends(clock, ping_int
 
 def test_a_member_of_a_room_that_takes_nothing_is_given_up(clock):
     with Pair(write_timeout=60) as pair:
-        while pair.link.transport.buffer is None:
-            assert pair.link.post(b"\x82\x7e\x80\x00" + bytes(32768))
+        while pair.connection.transport.buffer is None:
+            assert pair.connection.post(b"\x82\x7e\x80\x00" + bytes(32768))
         sleep(63)
         assert pair.ws.closed
-        assert not pair.link.post(b"\x81\x01x")
+        assert not pair.connection.post(b"\x81\x01x")
 
 
 def test_a_close_that_waits_behind_what_the_peer_does_not_take_ends(clock):
@@ -880,7 +881,7 @@ def test_intervals_below_a_second_are_kept(clock):
 def test_a_pong_is_told_to_who_asked():
     with Pair() as pair:
         heard: list[bytes] = []
-        pair.link.on_pong = heard.append
+        pair.connection.on_pong = heard.append
         pair.ws.ping(b"mark")
         assert pair.peer.read() == (PING, b"mark")
         pair.peer.send(pair.peer.frame(PONG, b"mark"))
@@ -894,7 +895,7 @@ def test_an_error_in_a_callback_ends_this_websocket_and_no_other(caplog):
         raise RuntimeError("mine")
 
     with Pair() as pair, Pair() as other:
-        pair.link.on_pong = broken
+        pair.connection.on_pong = broken
         pair.peer.send(pair.peer.frame(PONG))
         assert pair.peer.read_close()[0] == 1011
         other.ws.send("lives")
@@ -908,28 +909,28 @@ def test_an_error_in_a_callback_ends_this_websocket_and_no_other(caplog):
 def test_callbacks_are_called_at_the_end_and_when_it_is_closed():
     with Pair() as pair:
         told: list[str] = []
-        pair.link.call_at_end(lambda link: told.append("end"))
+        pair.connection.call_at_end(lambda connection: told.append("end"))
         forgotten = told.clear
-        pair.link.call_at_end(forgotten)
-        pair.link.forget_at_end(forgotten)
-        pair.link.when_closed(lambda link: told.append("closed"))
+        pair.connection.call_at_end(forgotten)
+        pair.connection.forget_at_end(forgotten)
+        pair.connection.when_closed(lambda connection: told.append("closed"))
         pair.peer.send_close()
         pair.peer.read_close()
         until(lambda: told == ["end"])
         pair.peer.close()
         until(lambda: told == ["end", "closed"])
-        pair.link.call_at_end(lambda link: told.append("late"))
-        pair.link.when_closed(lambda link: told.append("too"))
+        pair.connection.call_at_end(lambda connection: told.append("late"))
+        pair.connection.when_closed(lambda connection: told.append("too"))
         until(lambda: told == ["end", "closed", "too", "late"])
 
 
 def test_an_error_of_one_callback_does_not_reach_the_next(capsys):
     with Pair() as pair:
         told: list[object] = []
-        pair.link.call_at_end(lambda link: 1 / 0)
-        pair.link.call_at_end(told.append)
-        pair.link.abort()
-        assert told == [pair.link]
+        pair.connection.call_at_end(lambda connection: 1 / 0)
+        pair.connection.call_at_end(told.append)
+        pair.connection.abort()
+        assert told == [pair.connection]
     assert "ZeroDivisionError" in capsys.readouterr().err
 
 
@@ -941,7 +942,7 @@ def test_links_leave_neither_descriptors_nor_memory_and_need_no_garbage_collecto
     request.addfinalizer(gc.enable)
     hub: Hub = current_hub()
     before = len(hub.descriptors)
-    links = []
+    connections = []
     for _ in range(20):
         with Pair() as pair:
             pair.peer.send_text("x")
@@ -949,7 +950,7 @@ def test_links_leave_neither_descriptors_nor_memory_and_need_no_garbage_collecto
             pair.peer.send_close()
             pair.peer.read_close()
             assert pair.peer.at_end()
-            links.append(weakref.ref(pair.link))
+            connections.append(weakref.ref(pair.connection))
         del pair
     until(lambda: len(hub.descriptors) <= before + 1)
-    assert [link() for link in links] == [None] * 20
+    assert [connection() for connection in connections] == [None] * 20

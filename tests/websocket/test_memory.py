@@ -38,7 +38,7 @@ def pair(hub):
 
 
 def held(pair: Pair) -> int:
-    return pair.link.protocol.held + pair.link.received.size
+    return pair.connection.protocol.held + pair.connection.received.size
 
 
 # -- one WebSocket
@@ -49,7 +49,7 @@ def test_a_compressed_message_is_held_as_it_came_until_somebody_wants_it(pair):
     payload = deflated(text.encode())
     assert len(payload) < 2000
     pair.peer.send(pair.peer.frame(TEXT, payload, rsv=4) * 2)
-    until(lambda: len(pair.link.received.messages) == 2)
+    until(lambda: len(pair.connection.received.messages) == 2)
     assert held(pair) <= 2 * (len(payload) + OVERHEAD)
     assert pair.ws.receive() == pair.ws.receive() == text
     assert held(pair) == 0
@@ -66,8 +66,8 @@ def test_a_compressed_message_that_is_not_complete_is_held_as_it_came(pair):
 def test_messages_count_with_the_bytes_that_they_take_and_not_with_their_characters(pair):
     text = "\U0001f600" + "a" * 15_000  # four bytes for each character
     spawn(pair.peer.send, *[pair.peer.frame(TEXT, text.encode()) for _ in range(60)])
-    until(lambda: pair.link.paused)
-    queue = pair.link.received
+    until(lambda: pair.connection.paused)
+    queue = pair.connection.received
     assert queue.size == sum(map(sys.getsizeof, queue.messages))
     assert queue.size < MAX_SIZE + sys.getsizeof(text)
     assert [pair.ws.receive(5) for _ in range(60)] == [text] * 60
@@ -79,12 +79,12 @@ def test_a_message_that_was_inflated_for_a_receiver_who_has_left_counts_as_it_is
     receiving = spawn(pair.ws.receive)
     sleep(0)
     pair.peer.send(pair.peer.frame(TEXT, deflated(text.encode()), rsv=4))
-    while not pair.link.received.unpacking or pair.link.received.size < 20_000:
+    while not pair.connection.received.unpacking or pair.connection.received.size < 20_000:
         sleep(0)
     kill(receiving)
-    while pair.link.received.unpacking:
+    while pair.connection.received.unpacking:
         sleep(0)
-    queue = pair.link.received
+    queue = pair.connection.received
     assert isinstance(queue.messages[0], PackedMessage)
     assert queue.size == queue.messages[0].size >= 20_000
     assert pair.ws.receive() == text
@@ -128,7 +128,7 @@ def test_messages_of_all_kinds_are_received_in_order(pair, early):
     frames, messages = kinds(pair)
     sending = spawn(pair.peer.send, *frames)
     if early:
-        until(lambda: pair.link.received.messages)
+        until(lambda: pair.connection.received.messages)
     assert [pair.ws.receive(5) for _ in messages] == messages
     sending.wait()
 
@@ -210,7 +210,7 @@ def test_a_message_that_cannot_be_unpacked_ends_it_with_1007_whenever_that_is_fo
     sleep(0)
     pair.peer.send(bad, good, pair.peer.frame(CLOSE) if closed else b"")
     if late:
-        until(lambda: pair.ws.closed if closed else len(pair.link.received.messages) == 2)
+        until(lambda: pair.ws.closed if closed else len(pair.connection.received.messages) == 2)
     with pytest.raises(ConnectionClosed) as caught:
         pair.ws.receive() if receiving is None else receiving.wait()
     assert caught.value.code == 1007
@@ -266,7 +266,7 @@ def test_a_link_says_what_it_holds_and_lets_go_at_its_end(hub):
         pair.peer.send(pair.peer.frame(BINARY, bytes(50_000), fin=False))
         until(lambda: memory.held == 50_000)
         pair.peer.send(pair.peer.frame(CONTINUATION))
-        until(lambda: pair.link.received.messages)
+        until(lambda: pair.connection.received.messages)
         assert memory.held == sys.getsizeof(bytes(50_000))
         pair.ws.receive()
         assert memory.held == 0
@@ -308,10 +308,10 @@ def test_a_sender_waits_earlier_while_all_together_have_too_much_to_send(hub):
     memory = Memory(4 * JOINED_SIZE)
     with Pair(memory=memory) as one, Pair(memory=memory) as other:
         for pair in (one, other):
-            while pair.link.unsent <= 2 * JOINED_SIZE:
-                pair.link.send(bytes(JOINED_SIZE))
+            while pair.connection.unsent <= 2 * JOINED_SIZE:
+                pair.connection.send(bytes(JOINED_SIZE))
         assert memory.scarce
-        assert one.link.unsent < UNSENT_LIMIT
+        assert one.connection.unsent < UNSENT_LIMIT
         sending = spawn(one.ws.send, "later")
         sleep(0)
         assert not sending.dead

@@ -12,10 +12,10 @@ from greenserve.hub.hub import Hub, current_hub
 from greenserve.net import lingering
 from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.websocket import ConnectionClosed
-from greenserve.websocket.connection import Stage
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.message import PackedMessage
+from greenserve.websocket.stages import Stage
 from tests.wire import BINARY, CONTINUATION, PING, PONG, TEXT, deflated
 
 from .pair import Pair
@@ -134,7 +134,7 @@ def test_others_run_while_an_application_sends_to_a_quick_peer():
 
 
 class QuickPeer:
-    """In the place of a link's socket: once it takes something, it takes everything."""
+    """In the place of a connection's socket: once it takes something, it takes everything."""
 
     def __init__(self, sock) -> None:
         self.socket = sock
@@ -153,12 +153,12 @@ class QuickPeer:
 
 def test_others_run_while_a_quick_peer_takes_what_waits_for_it():
     with Pair() as pair:
-        pair.link.transport.socket = quick = QuickPeer(pair.socket)
+        pair.connection.transport.socket = quick = QuickPeer(pair.socket)
         for _ in range(10):
-            pair.link.post(bytes(JOINED_SIZE))
+            pair.connection.post(bytes(JOINED_SIZE))
         quick.takes = True
-        pair.link.transport.buffer.switch()
-        assert turns_until(lambda: pair.link.transport.buffer is None) >= 4
+        pair.connection.transport.buffer.switch()
+        assert turns_until(lambda: pair.connection.transport.buffer is None) >= 4
         assert quick.taken == 10 * JOINED_SIZE
 
 
@@ -203,8 +203,8 @@ def test_when_a_turn_is_over_nothing_is_unpacked_in_it_any_more(monkeypatch):
 def test_others_run_while_what_comes_after_the_end_is_thrown_away():
     with Pair() as pair:
         pair.peer.send_close()
-        turns_until(lambda: pair.link.stage is Stage.LINGERING)
-        rest = pair.link.transport.descriptor.reader
+        turns_until(lambda: pair.connection.stage is Stage.LINGERING)
+        rest = pair.connection.transport.descriptor.reader
         half = lingering.LIMIT >> 1
         spawn(pair.peer.send, bytes(half))
         assert turns_until(lambda: rest.left == half) >= 4
@@ -215,13 +215,13 @@ def test_what_comes_after_the_end_is_thrown_away_up_to_a_bound():
         pair.peer.send_close()
         with pytest.raises(OSError):
             pair.peer.send(bytes(lingering.LIMIT * 4))
-        assert pair.link.stage is Stage.CLOSED
+        assert pair.connection.stage is Stage.CLOSED
 
 
 def test_the_last_words_of_a_peer_that_is_gone_are_bounded():
     with Pair() as pair:
         pair.peer.send(pair.peer.frame(PING) * 5000)
-        current_hub().call_soon(pair.link._lost)  # before they are read
+        current_hub().call_soon(pair.connection._lost)  # before they are read
         with pytest.raises(ConnectionClosed):
             pair.ws.receive()
-        assert pair.link.protocol.data_to_send().count(b"\x8a") <= 64
+        assert pair.connection.protocol.data_to_send().count(b"\x8a") <= 64

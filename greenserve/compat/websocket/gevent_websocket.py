@@ -114,7 +114,7 @@ class GeventWebSocket:
 def _dead(ws: WebSocket) -> ConnectionClosed:
     """What gevent-websocket raises, for code that catches that, and what we raise, in one."""
     theirs = sys.modules.get("geventwebsocket.exceptions")
-    error = ws.link.error()
+    error = ws.connection.error()
     if theirs is None:
         return error
     kind = _kinds.get(theirs.WebSocketError)

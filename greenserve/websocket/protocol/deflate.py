@@ -30,7 +30,7 @@ MAX_RESTARTS: Final = 16
 INPUT_STEP: Final = (
     4096  # bytes: three hundred blocks of a few bytes, each with tables of its own, take half a millisecond
 )
-OUTPUT_STEP: Final = 16384  # bytes: a hundred links may each take a step before anything else runs
+OUTPUT_STEP: Final = 16384  # bytes: a hundred connections may each take a step before anything else runs
 DEFLATE_STEP: Final = 16384  # bytes or characters: 0.2 ms
 
 
