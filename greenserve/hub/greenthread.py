@@ -350,9 +350,12 @@ def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenT
     except (AttributeError, HubError):
         hub = current_hub()
     thread = GreenThread(hub, function, args, kwargs)
-    frame = sys._getframe().f_back
-    if frame is not None:  # it is in an OS thread, or an atexit call, of spawn itself
-        thread._birth = (frame.f_code, frame.f_lasti)
+    try:
+        caller = sys._getframe(1)
+    except ValueError:  # an OS thread, or an atexit call, of spawn itself
+        pass
+    else:
+        thread._birth = (caller.f_code, caller.f_lasti)
     carrier = hub.take_carrier(thread)
     carrier.gr_context = copy_context()
     carrier.thread = thread

@@ -127,8 +127,9 @@ class LightQueue(Generic[T]):
         if not self._plain:
             self._put_carefully(item, block, timeout)
             return
-        if self._puts is not None:
-            next(self._puts)
+        puts = self._puts
+        if puts is not None:
+            next(puts)
         getters = self._getters
         if getters and not self._items:
             try:
@@ -247,7 +248,8 @@ class LightQueue(Generic[T]):
             token: Token = [greenlet]
             self._getters.append(token)
             try:
-                if self._items or self._putters or self._state is not _OPEN:  # between our look and our entry
+                # Between our look and our entry something may have come. (A plain queue has no putters, and is open.)
+                if self._items or (not self._plain and (self._putters or self._state is not _OPEN)):
                     self._settle()
                 outcome = hub.park(greenlet, token)
             except BaseException:
