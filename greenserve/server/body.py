@@ -12,13 +12,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from enum import Enum
-from typing import Any, Protocol
 
 from greenserve.errors import ClientDisconnected, ContentTooLarge, ProtocolError, RequestTimeout
 from greenserve.http.head import RequestHead
-from greenserve.http.parser import CLOSED, EndOfMessage, RequestParser
+from greenserve.http.parser import CLOSED, EndOfMessage
 from greenserve.http.response import CONTINUE
 from greenserve.server.spool import Budget, Spool
+from greenserve.server.stream import Stream
 from greenserve.wsgi.body_reader import BodyReader
 
 logger = logging.getLogger("greenserve.server")
@@ -50,36 +50,13 @@ class Progress(Enum):
     GIVEN_UP = "it is too long, or wrong, or its client has gone"
 
 
-class Connection(Protocol):
-    """What the body needs of its connection."""
-
-    host: Any  # hub, body_timeout, body_min_rate
-    parser: RequestParser
-
-    @property
-    def request_line(self) -> str:
-        """Which request it is, for messages."""
-
-    def send(self, data: bytes) -> None:
-        """To the client."""
-
-    def receive(self, size: int) -> int:
-        """Take what has come; how many bytes, -1 for nothing. Raises ClientDisconnected."""
-
-    def wait_read(self, timeout: float) -> None:
-        """Park until something has come, for `timeout` seconds. Raises RequestTimeout, ClientDisconnected."""
-
-    def give_way(self) -> None:
-        """Let others run when this turn is over."""
-
-
 class RequestBody:
     """What a client sends after the head of one request."""
 
-    __slots__ = ("_connection", "_file", "_parked", "_received", "_skipped", "_waited", "spool", "state", "unread")
+    __slots__ = ("_file", "_parked", "_received", "_skipped", "_stream", "_waited", "spool", "state", "unread")
 
-    def __init__(self, connection: Connection, request: RequestHead) -> None:
-        self._connection = connection
+    def __init__(self, stream: Stream, request: RequestHead) -> None:
+        self._stream = stream
         self._file: BodyReader | None = None
         self._parked: float | None = None  # since when `take_in` waits
         self._received = 0  # bytes, framing included
@@ -91,7 +68,7 @@ class RequestBody:
 
     def open(self) -> BodyReader:
         """What the application reads."""
-        file = self._file = BodyReader(self if self.spool is None else self.spool, self._connection.give_way)
+        file = self._file = BodyReader(self if self.spool is None else self.spool, self._stream.give_way)
         return file
 
     def close(self) -> None:
@@ -109,11 +86,11 @@ class RequestBody:
             return b""
         if self.state is _TAKEN:
             raise ClientDisconnected("the application has taken the connection, and with it the request's body")
-        connection = self._connection
-        parser = connection.parser
+        stream = self._stream
+        parser = stream.parser
         while True:
             if self.unread <= 0:  # chunks: there may be thousands in what has come
-                connection.give_way()
+                stream.give_way()
             event = parser.next_event()
             if type(event) is bytes:
                 self.unread = unread = self.unread - len(event)
@@ -130,9 +107,9 @@ class RequestBody:
                 raise _gone()
             if self.state is _EXPECTED:
                 self.state = _OPEN
-                connection.send(CONTINUE)
+                stream.send(CONTINUE)
             self._receive()
-            connection.give_way()
+            stream.give_way()
 
     def settle(self) -> bool:
         """The response begins: say whether what is left of the body can be skipped.
@@ -147,14 +124,14 @@ class RequestBody:
     def begin_taking_in(self, spools: Budget) -> None:
         """Store it before the application is called: ask for it, if the client waits for that and nothing has come."""
         self.spool = Spool(spools)
-        if self.state is _EXPECTED and not self._connection.parser.trailing_data:
-            self._connection.send(CONTINUE)
+        if self.state is _EXPECTED and not self._stream.parser.trailing_data:
+            self._stream.send(CONTINUE)
         self.state = _OPEN
 
     def take_in(self) -> Progress:
         """Store what has come. Never waits. Raises ProtocolError, ClientDisconnected."""
         assert self.spool is not None
-        clock = self._connection.host.hub.clock
+        clock = self._stream.host.hub.clock
         if self._parked is not None:
             self._waited += clock() - self._parked
             self._parked = None
@@ -170,7 +147,7 @@ class RequestBody:
         try:
             return self._move(self._throw_away)
         except (ProtocolError, ClientDisconnected) as error:  # the response has left: all that remains is to hang up
-            logger.info("%s: after the response: %s", self._connection.request_line, error)
+            logger.info("%s: after the response: %s", self._stream.owner.request_line, error)
             return Progress.GIVEN_UP
 
     def _throw_away(self, piece: bytes) -> None:
@@ -181,8 +158,8 @@ class RequestBody:
 
     def _move(self, put: Callable[[bytes], None]) -> Progress:
         """Give what has come to `put`."""
-        connection, parser = self._connection, self._connection.parser
-        while not connection.host.hub.turn_is_over():
+        stream, parser = self._stream, self._stream.parser
+        while not stream.host.hub.turn_is_over():
             event = parser.next_event()
             if type(event) is bytes:
                 put(event)
@@ -192,7 +169,7 @@ class RequestBody:
             elif event is CLOSED:
                 raise _gone()
             else:
-                taken = connection.receive(self._read_size())
+                taken = stream.take(self._read_size())
                 if taken < 0:
                     return Progress.WAITING
                 self._received += taken
@@ -200,17 +177,17 @@ class RequestBody:
 
     def _receive(self) -> None:
         """Take what has come, waiting while that is nothing and the client keeps up."""
-        connection, host = self._connection, self._connection.host
-        while (taken := connection.receive(self._read_size())) < 0:
+        stream, host = self._stream, self._stream.host
+        while (taken := stream.take(self._read_size())) < 0:
             timeout = self.patience()
             began = host.hub.clock()
-            connection.wait_read(timeout)
+            stream.wait_read(timeout)
             self._waited += host.hub.clock() - began
         self._received += taken
 
     def patience(self) -> float:
         """How long to wait for the next bytes, in seconds. Raises RequestTimeout: the client is too slow altogether."""
-        host = self._connection.host
+        host = self._stream.host
         timeout: float = host.body_timeout
         if host.body_min_rate:
             timeout = min(timeout, timeout + self._received / host.body_min_rate - self._waited)

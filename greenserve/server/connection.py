@@ -28,9 +28,10 @@ from greenserve.net import lingering
 from greenserve.net.transport import Transport, raw_socket
 from greenserve.server.body import BodyState, Progress, RequestBody
 from greenserve.server.cycle import RequestCycle
-from greenserve.server.hijack import SURRENDERED, ConnectionSocket, Owner
+from greenserve.server.hijack import ConnectionSocket, Owner
 from greenserve.server.phases import NEXT, PATIENCE, Phase
-from greenserve.server.wire import NEVER, Wire, gone
+from greenserve.server.pool import PoolJob
+from greenserve.server.stream import NEVER, Stream, Surrendered, gone
 from greenserve.wsgi.environ import EnvironTemplate
 
 logger = logging.getLogger("greenserve.server")
@@ -43,21 +44,28 @@ _IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = 
 _ENDED = BodyState.ENDED
 
 
-class Connection(Wire):
+class Connection(PoolJob):
     """A client's connection; also the pool's job, and the hub's call, when something has come."""
 
     __slots__ = (
         "_ask_first",
+        "body",
         "cycle",
+        "deadline",
         "host",
         "keep_alive",
         "owner",
         "peer_address",
         "peer_port",
+        "phase",
         "proxy",
         "request",
+        "stream",
         "template",
+        "write_deadline",
     )
+
+    low_water = 0  # a green thread that writes goes on when all of it has left
 
     def __init__(
         self, host: Any, sock: Any, peer: tuple[str, str], template: EnvironTemplate, parser: RequestParser
@@ -73,13 +81,12 @@ class Connection(Wire):
         self.cycle: RequestCycle | None = None
         self.keep_alive = True
         self.phase = _HEAD
-        self.deadline = host.hub.clock() + host.header_timeout
-        self.write_deadline = NEVER
-        self.body = None
+        self.deadline: float = host.hub.clock() + host.header_timeout  # of the phase; in RUN, of the wait for a body
+        self.write_deadline = NEVER  # of the wait for the client to take bytes; then it is cut off
+        self.body: RequestBody | None = None  # of the request in progress, if it has one
         self._ask_first = True  # the socket, before the buffer
-        self.parser = parser
-        self.transport = Transport(host.hub, sock, self)
-        self.transport.on_readable(self)
+        self.stream: Any = Stream(host, sock, self, parser)  # or what stands for it once it is given away
+        self.stream.on_readable(self)
 
     def __repr__(self) -> str:
         return f"<Connection from {self.peer} ({self.phase.value}): {self.request_line}>"
@@ -88,6 +95,16 @@ class Connection(Wire):
     def peer(self) -> str:
         """The client's name, for messages."""
         return f"{self.peer_address}:{self.peer_port}" if self.peer_address else "a Unix socket's client"
+
+    @property
+    def request_line(self) -> str:
+        """The request in progress, or the last one, for messages."""
+        request = self.request
+        return f"{request.method} {request.target} HTTP/{request.http_version}" if request else "no request"
+
+    def settle_body(self) -> bool:
+        """The response begins: say whether what is left of the request's body can be skipped."""
+        return self.body is None or self.body.settle()
 
     def _enter(self, phase: Phase, deadline: float = NEVER) -> None:
         assert phase in NEXT[self.phase], f"{self.phase} is not followed by {phase}"
@@ -150,12 +167,12 @@ class Connection(Wire):
 
     def _expire_phase(self) -> None:
         phase = self.phase
-        if phase is _HEAD and not self.parser.idle:
+        if phase is _HEAD and not self.stream.parser.idle:
             self._refuse(RequestTimeout("the request head did not arrive in time"))
         elif phase is _IDLE or phase is _HEAD:
             self.retire()
         elif phase is _RUN:
-            self.transport.interrupt_reader(_body_is_late())
+            self.stream.interrupt_reader(_body_is_late())
         elif phase is _SKIP_BODY:
             self._linger()
         elif phase is _TAKE_IN:
@@ -168,22 +185,24 @@ class Connection(Wire):
         self.keep_alive = False
         if self.owner is not None:
             self.owner.drain(restarting=self.host.restarting)
-        elif self.phase is _IDLE or (self.phase is _HEAD and self.parser.idle):
+        elif self.phase is _IDLE or (self.phase is _HEAD and self.stream.parser.idle):
             self.retire()
         elif self.phase is _SKIP_BODY:
             self._linger()
 
     def retire(self) -> None:
         """Close an idle connection; but a request that is here already, and only not looked at, is served."""
-        if not self.transport.has_data():
+        if not self.stream.has_data():
             self.close()
 
     def silent_since(self) -> float:
         """Since when it has waited for its client without a green thread; NEVER if it does not."""
         if self.phase is _LINGER:
             return self.deadline - lingering.SECONDS
-        setting = PATIENCE.get(self.phase)
-        return NEVER if setting is None else self.deadline - getattr(self.host, setting)
+        if self.phase not in PATIENCE:
+            return NEVER
+        patience: float = getattr(self.host, PATIENCE[self.phase])
+        return self.deadline - patience
 
     def make_room(self) -> None:
         """Its descriptor is needed for another client."""
@@ -211,7 +230,7 @@ class Connection(Wire):
         """Send `answer`, and hang up when the client has taken it. Never waits."""
         self.keep_alive = False
         try:
-            left = self.transport.write(answer)
+            left = self.stream.write(answer)
         except OSError:
             self.close()
             return
@@ -220,6 +239,10 @@ class Connection(Wire):
         else:
             self._enter(_FLUSH)
             self.on_sent()
+
+    def on_sent(self) -> None:
+        """The client takes some of what waits."""
+        self.stream.allow_more_time()
 
     def on_lost(self, error: Exception) -> None:
         """What the client has not taken cannot be sent: the green thread that waits for it is told, or all ends."""
@@ -255,13 +278,13 @@ class Connection(Wire):
         """Drop what the client has not taken. Returns whether a green thread waited for that, in which `error` is
         raised.
         """
-        transport = self.transport
+        stream = self.stream
         self.write_deadline = NEVER
-        if transport.buffer is None:
+        if stream.buffer is None:
             return False
         if self.cycle is not None:
-            self.cycle.sent -= min(transport.buffer.left, self.cycle.sent)
-        told: bool = transport.drop(error)
+            self.cycle.sent -= min(stream.buffer.left, self.cycle.sent)
+        told: bool = stream.drop(error)
         if self.cycle is not None:
             self.cycle.log_if_over()
         return told
@@ -299,11 +322,12 @@ class Connection(Wire):
         logger.error("the connection from %s is closed: %r", self.peer, error)
 
     def _serve(self) -> None:
-        parser, transport, hub = self.parser, self.transport, self.host.hub
+        stream, hub = self.stream, self.host.hub
+        parser = stream.parser
         asked = -1
         if self._ask_first:
             asked = hub.rounds
-            data = transport.receive(HEAD_READ)
+            data = stream.receive(HEAD_READ)
             if data is not None:
                 parser.receive_data(data)
         self._ask_first = True
@@ -317,8 +341,8 @@ class Connection(Wire):
                 return
             if event is NEED_DATA or parser.idle:
                 # What has become readable while we were not parked is an event that was missed: ask again.
-                told = transport.drained and asked == hub.rounds
-                data = None if told else transport.receive(HEAD_READ)
+                told = stream.drained and asked == hub.rounds
+                data = None if told else stream.receive(HEAD_READ)
                 if data is None:
                     self._park()
                     return
@@ -331,7 +355,7 @@ class Connection(Wire):
 
     def _park(self) -> None:
         host = self.host
-        if not self.parser.idle:
+        if not self.stream.parser.idle:
             # The first bytes of a head: from here its time counts, and further bytes do not prolong it.
             self._enter(_HEAD, host.hub.clock() + host.header_timeout if self.deadline == NEVER else self.deadline)
         elif host.draining:
@@ -342,7 +366,7 @@ class Connection(Wire):
         else:
             self.phase = _IDLE  # as in `begin`
             self.deadline = host.now + host.keepalive_timeout
-        self.transport.on_readable(self)
+        self.stream.on_readable(self)
 
     def refuse(self) -> None:
         """There is no memory for a green thread: 503 if there is some for that, and the end."""
@@ -358,7 +382,7 @@ class Connection(Wire):
         self.deadline = NEVER
         self.keep_alive = request.keep_alive and not host.each_is_last
         if request.content_length or request.chunked:
-            self.body = RequestBody(self, request)
+            self.body = RequestBody(self.stream, request)
             if request.chunked and host.spools is not None:
                 self.body.begin_taking_in(host.spools)
                 self._enter(_TAKE_IN)
@@ -387,7 +411,7 @@ class Connection(Wire):
     def _ended(self, progress: Progress) -> bool:
         """Whether a body's end was found; if not, parks, or lets others have their turn."""
         if progress is Progress.WAITING:
-            self.transport.on_readable(self)
+            self.stream.on_readable(self)
         elif progress is Progress.TURN_OVER:
             self.host.hub.ready.append(self)
         return progress is Progress.ENDED
@@ -399,11 +423,11 @@ class Connection(Wire):
         cycle.serve(body)
         if body is not None:
             body.close()
-            if self.transport.descriptor.reader is not None:  # a green thread of the application's waits for it
+            if self.stream.descriptor.reader is not None:  # a green thread of the application's waits for it
                 self.close()
             elif body.state is _ENDED:
                 self.body = None
-        if self.transport.buffer is not None:
+        if self.stream.buffer is not None:
             self._enter(_FLUSH)
             return False
         self.cycle = None
@@ -465,7 +489,7 @@ class Connection(Wire):
             raise ClientDisconnected("the connection is closed, or was already handed over")
         if self.greenlet is None:
             raise ClientDisconnected("the request is over; its connection belongs to the next one")
-        if self.transport.buffer is not None:
+        if self.stream.buffer is not None:
             raise ClientDisconnected("the request is answered; its client has not taken all of the answer")
         request, body = self.request, self.body
         assert request is not None
@@ -477,13 +501,13 @@ class Connection(Wire):
         self._enter(_UPGRADED)
         self.keep_alive = False
         self.host.pool.detach(self)
-        transport, self.transport = self.transport, SURRENDERED
-        return transport, self.parser.trailing_data
+        stream, self.stream = self.stream, Surrendered(self.host)
+        return stream, stream.parser.trailing_data
 
     def take_back(self, sock: Any) -> None:
         """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""
         self.owner = self.proxy = None
-        self.transport = Transport(self.host.hub, raw_socket(sock), self)
+        self.stream = Transport(self.host.hub, raw_socket(sock), self)
         self._linger()
 
     def _release(self, failed: bool) -> None:
@@ -503,7 +527,7 @@ class Connection(Wire):
     def _end(self) -> None:
         """After the last response: close, by way of `_linger` when the client may still be sending."""
         promised = self.request is not None and not self.request.keep_alive  # that nothing would follow
-        if self.body is not None or not promised or self.parser.trailing_data or not self.transport.drained:
+        if self.body is not None or not promised or self.stream.parser.trailing_data or not self.stream.drained:
             self._linger()
         else:
             self.close()
@@ -512,11 +536,11 @@ class Connection(Wire):
         """Shut our side, and throw away what comes until the client closes its own, for a while."""
         self._enter(_LINGER, self.host.hub.clock() + lingering.SECONDS)
         try:
-            self.transport.shut_writing()
+            self.stream.shut_writing()
         except OSError:
             self.close()
         else:
-            self.transport.linger(self.close)
+            self.stream.linger(self.close)
 
     def cut_short(self) -> None:
         """Nothing may follow what was sent: further sends raise ClientDisconnected."""
@@ -525,7 +549,7 @@ class Connection(Wire):
             self.cycle.cut = True
             self.cycle.cut_off()
         try:
-            self.transport.shut_writing()
+            self.stream.shut_writing()
         except OSError:  # closed already
             pass
 
@@ -548,7 +572,7 @@ class Connection(Wire):
         if owner is not None:
             owner.abort()
         else:
-            self.transport.close(in_order=in_order)
+            self.stream.close(in_order=in_order)
         self.host.forget(self)
 
 

@@ -83,7 +83,7 @@ class RequestCycle(Gateway):
         """
         connection = self.connection
         log = connection.host.access_log
-        if log is None or not self.ended or connection.transport.buffer is not None:
+        if log is None or not self.ended or connection.stream.buffer is not None:
             return
         if self.state is ResponseState.NOTHING or self.state is ResponseState.HEAD_KNOWN:
             self.status = CLIENT_CLOSED
@@ -141,7 +141,7 @@ class RequestCycle(Gateway):
                 answer = error_response(500, _BREAKS_THE_RULES, method=method, date=date)
             self.status, self.state = answer[9:].partition(b"\r\n")[0].decode("latin-1"), ResponseState.DONE
             try:
-                connection.finish(answer)
+                connection.stream.finish(answer)
             except ClientDisconnected:
                 connection.close()
 

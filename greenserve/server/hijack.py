@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 from greenserve.errors import ClientDisconnected
@@ -24,7 +23,7 @@ _STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9])\b")
 class Hijackable(Protocol):
     """A connection that can be given away."""
 
-    transport: Any
+    stream: Any
     owner: Owner | None
 
     def surrender(self) -> tuple[Any, bytes]:
@@ -137,7 +136,7 @@ class ConnectionSocket:
         """What is no I/O: some applications ask it to notice that the client has gone."""
         if name not in _QUESTIONS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(self._connection.transport.socket if self._socket is None else self._socket, name)
+        return getattr(self._connection.stream.socket if self._socket is None else self._socket, name)
 
     def settimeout(self, timeout: float | None) -> None:
         """Seconds for each recv and send; None for ever."""
@@ -192,27 +191,3 @@ class ConnectionSocket:
             self._socket = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
             self._socket.settimeout(self._timeout)
         return self._socket
-
-
-class Surrendered:
-    """Stands where a connection's transport was: HTTP's answer, if the application gives one, goes nowhere."""
-
-    __slots__ = ()
-
-    buffer = None
-    descriptor = socket = SimpleNamespace(reader=None, family=-1, type=-1, fileno=lambda: -1)
-
-    def write(self, *_: object) -> bool:
-        """Swallow it."""
-        return True
-
-    write_two = write_file = write
-
-    def shut_writing(self) -> None:
-        """Nothing: the new owner ends it."""
-
-    def close(self, *, in_order: bool) -> None:
-        """Nothing."""
-
-
-SURRENDERED = Surrendered()

@@ -52,7 +52,7 @@ class WorkerState(Enum):
 class Worker:
     """Serves one application on sockets that listen already, in the hub of the thread that calls `run`.
 
-    It is what connections call their host (connection.Host).
+    It is what connections call their host.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Worker:
         self.draining = False
         self.each_is_last = not settings.keepalive_timeout
         self.restarting = False
-        self.unsent = 0  # see wire.py
+        self.unsent = 0  # see stream.py
         self.killed = 0  # requests
         self.connections: set[Connection] = set()
         self.spools = (

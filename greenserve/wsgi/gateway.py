@@ -46,22 +46,14 @@ class Dated(Protocol):
     date: bytes  # the Date field's value of this second (RFC 9110 §6.6.1); the same object while the second lasts
 
 
-class Connection(Protocol):
-    """What a gateway needs of the client's connection."""
-
-    keep_alive: bool  # whether another request may follow; cleared when the response makes that impossible
-
-    @property
-    def host(self) -> Dated:
-        """The server."""
+class Stream(Protocol):
+    """Takes the response to the client. Raises ClientDisconnected."""
 
     def send(self, data: bytes) -> None:
-        """Send all of `data`, and let others run from time to time. Raises ClientDisconnected."""
+        """Send all of `data`, and let others run from time to time."""
 
     def finish(self, data: bytes) -> None:
-        """Send the end of a response; what the client does not take at once may go out later. Raises
-        ClientDisconnected.
-        """
+        """Send the end of a response; what the client does not take at once may go out later."""
 
     def finish_large(self, head: bytes, body: bytes) -> None:
         """`finish` a whole response whose body is not worth a copy."""
@@ -71,6 +63,20 @@ class Connection(Protocol):
 
     def give_way(self) -> None:
         """Let others run when this turn is over."""
+
+
+class Connection(Protocol):
+    """What a gateway needs of the client's connection."""
+
+    keep_alive: bool  # whether another request may follow; cleared when the response makes that impossible
+
+    @property
+    def host(self) -> Dated:
+        """The server."""
+
+    @property
+    def stream(self) -> Stream:
+        """Its bytes."""
 
     def settle_body(self) -> bool:
         """The response begins: say whether what the application leaves of the request's body can be skipped, so that
@@ -155,7 +161,7 @@ class Gateway:
         elif data:
             self._send_body(data)
         else:
-            self.connection.give_way()
+            self.connection.stream.give_way()
 
     def _send_whole(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
         """A body that is there as a whole: its length is known, and head and body leave together."""
@@ -169,9 +175,9 @@ class Gateway:
                 self.state = _BODY
                 self.sent = size
                 if size <= COPY_LIMIT:
-                    self.connection.finish(head.data + body)
+                    self.connection.stream.finish(head.data + body)
                 else:
-                    self.connection.finish_large(head.data, body)
+                    self.connection.stream.finish_large(head.data, body)
                 self.state = _DONE
                 return
             self._send_head(head, body)
@@ -187,7 +193,7 @@ class Gateway:
             if not isinstance(piece, bytes):
                 raise _not_bytes(piece)
             if not piece:  # PEP 3333: "not ready yet"
-                self.connection.give_way()
+                self.connection.stream.give_way()
             elif self.state is _BODY:
                 if self._writer is not None and self._writer.bodyless:
                     return  # nothing of it may be sent, so it need not be made
@@ -221,14 +227,14 @@ class Gateway:
         self.sent = writer.sent
         if framed and writer.is_whole:
             if len(framed) <= COPY_LIMIT:
-                connection.finish(head.data + framed)
+                connection.stream.finish(head.data + framed)
             else:
-                connection.finish_large(head.data, framed)
+                connection.stream.finish_large(head.data, framed)
         elif len(framed) <= COPY_LIMIT:
-            connection.send(head.data + framed)
+            connection.stream.send(head.data + framed)
         else:
-            connection.send(head.data)
-            connection.send(framed)
+            connection.stream.send(head.data)
+            connection.stream.send(framed)
 
     def _send_body(self, data: bytes) -> None:
         writer = self._writer
@@ -237,7 +243,7 @@ class Gateway:
         framed = writer.write(data)
         self.sent = writer.sent
         if framed:
-            (self.connection.finish if writer.is_whole else self.connection.send)(framed)
+            (self.connection.stream.finish if writer.is_whole else self.connection.stream.send)(framed)
 
     def _send_file(self, wrapper: FileWrapper) -> None:
         regular = wrapper.regular_file()
@@ -250,7 +256,7 @@ class Gateway:
         if isinstance(writer, LengthWriter):  # else it is bodyless
             count = writer.write_file(length)
             self.sent = writer.sent
-            self.connection.finish_file(fd, offset, count)
+            self.connection.stream.finish_file(fd, offset, count)
             writer.skip(count)
 
     def _finish(self) -> None:
@@ -268,7 +274,7 @@ class Gateway:
                 self.connection.keep_alive = False
             raise
         if end:
-            self.connection.finish(end)
+            self.connection.stream.finish(end)
 
 
 def _join(pieces: Iterable[Any]) -> bytes:

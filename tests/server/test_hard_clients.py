@@ -67,7 +67,7 @@ def test_endless_pipelining_is_read_only_as_fast_as_it_is_answered():
 
     def application(environ, start_response):
         nonlocal most
-        most = max(most, len(environ["greenserve.socket"].connection.parser.trailing_data))
+        most = max(most, len(environ["greenserve.socket"].connection.stream.parser.trailing_data))
         return hello(environ, start_response)
 
     request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

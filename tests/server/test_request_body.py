@@ -85,7 +85,7 @@ class Trickle:
     def give_way(self):
         pass
 
-    def receive(self, size):
+    def take(self, size):
         if self.now < self.due:
             return -1
         self.due = self.now + self.pause

@@ -30,6 +30,7 @@ class Wire(Pieces):
         super().__init__(*pieces)
         self.host = SimpleNamespace(date=DATE)
         self.keep_alive = True
+        self.stream = self
         self.settled = settled
         self.sends: list[bytes] = []
         self.ends: list[bytes] = []  # those of the sends after which nothing of the response follows

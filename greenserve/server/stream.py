@@ -1,57 +1,45 @@
-"""One connection's wire: what moves bytes between its transport and the request in progress, and waits where it must.
+"""A client's bytes, as a green thread that serves its request sends and receives them: it waits where it must.
 
-Reading and writing are two waits with a deadline each, which the host's sweep compares once a second: a request may
-read its body in one green thread and write in another. A client as quick as we are never makes us wait: so a thread
-that moves much gives way to others when the hub's look at its descriptors is due.
+Reading and writing are two waits with a deadline each, which the worker's sweep compares once a second: a request may
+read its body in one green thread and write in another. A client as quick as we are never makes us wait: so a green
+thread that moves much gives way to others when the hub's look at its descriptors is due.
 """
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 from greenlet import getcurrent
 
 from greenserve.errors import ClientDisconnected, InvalidResponse
-from greenserve.http.head import RequestHead
 from greenserve.http.parser import RequestParser
 from greenserve.hub.hub import Carrier
 from greenserve.net.send_buffer import FileSlice
-from greenserve.server.body import RequestBody
-from greenserve.server.phases import Phase
-from greenserve.server.pool import PoolJob
+from greenserve.net.transport import Transport
 
 UNSENT_LIMIT = 64 << 20  # bytes that all clients together have still to take after their applications have ended
 NEVER = float("inf")
 
 
-class Wire(PoolJob):
-    """Transport and received bytes of one connection: the I/O part of wsgi.transport.Transport."""
+class Stream(Transport):
+    """A connection's transport, and what it has received. The deadlines of its waits are the connection's; what fails
+    is raised as ClientDisconnected.
+    """
 
-    __slots__ = ("body", "deadline", "parser", "phase", "transport", "write_deadline")
+    __slots__ = ("host", "parser")
 
-    low_water = 0  # a green thread that writes goes on when all of it has left
-
-    host: Any  # the Worker
-    transport: Any  # a Transport, or what stands for it once it is given away
-    request: RequestHead | None
-    phase: Phase
-    deadline: float  # of the phase; in RUN, of the wait for the request's body
-    write_deadline: float  # of the wait for the client to take bytes; then it is cut off
-    parser: RequestParser
-    body: RequestBody | None  # of the request in progress, if it has one
-
-    @property
-    def request_line(self) -> str:
-        """The request in progress, or the last one, for messages."""
-        request = self.request
-        return f"{request.method} {request.target} HTTP/{request.http_version}" if request else "no request"
+    def __init__(self, host: Any, sock: Any, connection: Any, parser: RequestParser) -> None:
+        super().__init__(host.hub, sock, connection)
+        self.host = host  # the Worker
+        self.parser = parser
 
     # -- to the client
 
     def send(self, data: bytes) -> None:
         """Send all of `data`, waiting for the client at most write_timeout seconds at a time."""
         try:
-            if not self.transport.write(data):
+            if not self.write(data):
                 self._wait_sent()
         except OSError as error:
             raise gone(error) from None
@@ -64,7 +52,7 @@ class Wire(PoolJob):
         does meanwhile.
         """
         try:
-            if not self.transport.write(data):
+            if not self.write(data):
                 self._leave()
         except OSError as error:
             raise gone(error) from None
@@ -72,7 +60,7 @@ class Wire(PoolJob):
     def finish_large(self, head: bytes, body: bytes) -> None:
         """`finish` a whole response whose body is not worth a copy."""
         try:
-            if not self.transport.write_two(head, body):
+            if not self.write_two(head, body):
                 self._leave()
         except OSError as error:
             raise gone(error) from None
@@ -81,7 +69,7 @@ class Wire(PoolJob):
         """`finish` with a regular file, by sendfile(2): from the file to the socket within the kernel."""
         file = FileSlice(fd, offset, count)
         try:
-            if not count or self.transport.write_file(file):
+            if not count or self.write_file(file):
                 return
             try:
                 file.keep()
@@ -94,39 +82,39 @@ class Wire(PoolJob):
 
     def _leave(self) -> None:
         """Leave what waits to the hub, unless it is too much: green threads are the bound on memory that remains."""
-        buffer, host = self.transport.buffer, self.host
+        buffer, host = self.buffer, self.host
         if buffer is None:  # this is another OS thread, and the hub has been quick
             return
         if host.unsent + buffer.size > UNSENT_LIMIT:
             self._wait_sent()
         else:
-            self.on_sent()
+            self.allow_more_time()
             buffer.count_in(host)
 
     def _wait_sent(self) -> None:
         """Wait until the client has taken all. At the deadline the sweep raises ClientDisconnected."""
-        buffer = self.transport.buffer
+        buffer = self.buffer
         if buffer is None:  # see `_leave`
             return
-        self.on_sent()
+        self.allow_more_time()
         try:
             buffer.wait()
         except (OSError, InvalidResponse):
             raise
         except BaseException:  # only a part of what was to be sent is: a Timeout of the application's has come, say
-            self.cut_short()
+            self.owner.cut_short()
             raise
 
-    def on_sent(self) -> None:
-        """The client has time again to take some of what waits."""
-        self.write_deadline = self.host.hub.clock() + self.host.write_timeout
+    def allow_more_time(self) -> None:
+        """The client has all of write_timeout again to take some of what waits."""
+        self.owner.write_deadline = self.host.hub.clock() + self.host.write_timeout
 
     # -- from the client
 
-    def receive(self, size: int) -> int:
-        """Take what has come. Returns how many bytes, 0 for the end, -1 for nothing. Raises ClientDisconnected."""
+    def take(self, size: int) -> int:
+        """Give what has come to `parser`. Returns how many bytes, 0 for the end, -1 for nothing."""
         try:
-            data = self.transport.receive(size)
+            data = self.receive(size)
         except OSError as error:
             raise gone(error) from None
         if data is None:
@@ -134,23 +122,18 @@ class Wire(PoolJob):
         self.parser.receive_data(data)
         return len(data)
 
-    def settle_body(self) -> bool:
-        """The response begins: say whether what is left of the request's body can be skipped."""
-        return self.body is None or self.body.settle()
-
     def wait_read(self, timeout: float) -> None:
-        """Park until the socket is readable again. At the deadline the sweep raises RequestTimeout."""
-        self.deadline = self.host.hub.clock() + timeout
+        """Park until something has come. At the deadline the sweep raises RequestTimeout."""
+        connection = self.owner
+        if connection is None:
+            raise ClientDisconnected("the connection is closed")
+        connection.deadline = self.host.hub.clock() + timeout
         try:
-            self.transport.wait_readable()
+            self.wait_readable()
         except OSError as error:
             raise gone(error) from None
         finally:
-            self.deadline = NEVER
-
-    def cut_short(self) -> None:
-        """Nothing may follow what was sent."""
-        raise NotImplementedError
+            connection.deadline = NEVER
 
     def give_way(self) -> None:
         """Let others run when this turn is over."""
@@ -159,6 +142,31 @@ class Wire(PoolJob):
             greenlet = getcurrent()  # of the pool, or the application's own
             if isinstance(greenlet, Carrier) and greenlet.hub is hub:
                 hub.pause(greenlet)
+
+
+class Surrendered:
+    """Stands where a connection's stream was: HTTP's answer, if the application gives one, goes nowhere."""
+
+    __slots__ = ("host",)
+
+    buffer = None
+    descriptor = socket = SimpleNamespace(reader=None, family=-1, type=-1, fileno=lambda: -1)
+    give_way = Stream.give_way
+
+    def __init__(self, host: Any) -> None:
+        self.host = host
+
+    def send(self, *_: object) -> None:
+        """Swallow it."""
+        self.give_way()  # type: ignore[misc]  # which needs the host alone
+
+    finish = finish_large = finish_file = send
+
+    def shut_writing(self) -> None:
+        """Nothing: the new owner ends it."""
+
+    def close(self, *, in_order: bool) -> None:
+        """Nothing."""
 
 
 def gone(error: OSError) -> ClientDisconnected:
