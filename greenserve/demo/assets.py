@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
@@ -27,33 +26,22 @@ POLICY = "; ".join(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """One file of the page. kind: its media type; tag: its entity tag, in quotes."""
-
-    content: bytes
-    kind: str
-    tag: str
-
-
 def asset(name: str, kind: str) -> Callable[[Request], Response]:
-    """A handler that serves the file `name` of `page/`."""
+    """A handler that serves the file `name` of `page/`, or 304 to a client that has it (RFC 9110 §13.1.2).
+
+    kind: the media type.
+    """
     content = resources.files("greenserve.demo").joinpath("page", name).read_bytes()
-    found = Asset(content, kind, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
+    tag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
+    # no-cache means: keep it, but ask each time. A page of a new version never meets a script of the old one.
+    headers = [("ETag", tag), ("Cache-Control", "no-cache")]
 
     def serve(request: Request) -> Response:
-        return respond(found, request)
+        if _matches(request.environ.get("HTTP_IF_NONE_MATCH", ""), tag):
+            return Response("304 Not Modified", headers)
+        return Response.whole(content, kind, headers=headers)
 
     return serve
-
-
-def respond(found: Asset, request: Request) -> Response:
-    """The file, or 304 when the client has it already (RFC 9110 §13.1.2)."""
-    # no-cache means: keep it, but ask each time. A page of a new version never meets a script of the old one.
-    headers = [("ETag", found.tag), ("Cache-Control", "no-cache")]
-    if _matches(request.environ.get("HTTP_IF_NONE_MATCH", ""), found.tag):
-        return Response("304 Not Modified", headers)
-    return Response.whole(found.content, found.kind, headers=headers)
 
 
 def _matches(condition: str, tag: str) -> bool:

@@ -102,14 +102,12 @@ class Burst:
             self.done += 1
         except (OSError, HTTPException) as error:
             self.failed += 1
-            self._note(f"{type(error).__name__}: {error}")
+            text = f"{type(error).__name__}: {error}"
+            if text in self.errors or len(self.errors) < MAX_ERROR_KINDS:
+                self.errors[text] += 1
         finally:
             self.slowest = max(self.slowest, time.monotonic() - begin)
             clients.free()
-
-    def _note(self, error: str) -> None:
-        if error in self.errors or len(self.errors) < MAX_ERROR_KINDS:
-            self.errors[error] += 1
 
     def _line(self, begin: float, *, finished: bool) -> bytes:
         return json_line(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -87,20 +87,16 @@ class Response:
         return cls("200 OK", [("Content-Type", kind), NOT_CACHED, ("X-Accel-Buffering", "no")], pieces)
 
 
-@dataclass(frozen=True, slots=True)
 class Request:
     """What the handlers ask of an environ. Parameters come from the query string; a wrong one is Refused with 400."""
 
-    environ: dict[str, Any]
-    parameters: dict[str, str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        query = self.environ.get("QUERY_STRING", "")
+    def __init__(self, environ: dict[str, Any]) -> None:
+        self.environ = environ
+        query = environ.get("QUERY_STRING", "")
         try:
-            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+            self.parameters = dict(parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS))
         except ValueError:
             raise Refused("400 Bad Request", f"A query has at most {_MAX_PARAMETERS} parameters here.") from None
-        object.__setattr__(self, "parameters", dict(pairs))
 
     @property
     def method(self) -> str:
