@@ -43,10 +43,10 @@ def given_options(context: click.Context) -> dict[str, Any]:
 
 def _click_option(option: Option) -> Callable[[_Function], _Function]:
     # click neither parses nor reads the environment: one parser serves all sources, so that their errors are alike.
-    default = option.kind.show(option.default)
+    text = f"{option.help} [default: {option.kind.show(option.default)}]"
     if option.kind.is_flag:
         negative = "--no-" + option.flag.removeprefix("--")
-        return click.option(f"{option.flag}/{negative}", option.name, default=None, help=_help(option, default))
+        return click.option(f"{option.flag}/{negative}", option.name, default=None, help=text)
     names = [name for name in (option.short, option.flag) if name]
     return click.option(
         *names,
@@ -54,9 +54,5 @@ def _click_option(option: Option) -> Callable[[_Function], _Function]:
         type=str,
         multiple=option.kind.is_list,
         metavar=option.kind.metavar,
-        help=_help(option, default),
+        help=text,
     )
-
-
-def _help(option: Option, default: str) -> str:
-    return f"{option.help} [default: {default}]"
