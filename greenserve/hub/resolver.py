@@ -64,10 +64,6 @@ class Lookups:
         living = {key: entry for key, entry in calls if entry[0] > now}
         self._calls = living if len(living) < CACHE_ENTRIES // 2 else {}
 
-    def clear(self) -> None:
-        """Forget all answers."""
-        self._calls = {}
-
 
 _lookups = Lookups(_pool)
 

@@ -68,30 +68,28 @@ def _without_effect(call: str, function: Callable[..., Any]) -> Callable[..., No
     return ignored
 
 
+_watched: set[str] = set()
+
+
 def _watch(kind: str, module: ModuleType) -> None:
     """Say where the first hub of the other library is made, which is where something waits in it for the first time."""
     package = module.__name__.partition(".")[0]
-    cls = getattr(module, kind)
-    if not hasattr(cls.__init__, "watched"):
-        cls.__init__ = _watched(package, cls.__init__)
-
-
-def _watched(package: str, init: Callable[..., None]) -> Callable[..., None]:
-    said = False
+    if package in _watched:
+        return
+    _watched.add(package)
+    hub_class: Any = getattr(module, kind)
+    init = hub_class.__init__
 
     @functools.wraps(init)
-    def watched(*args: Any, **kwargs: Any) -> None:
-        nonlocal said
-        if not said:
-            said = True
-            _say(
-                f"{package}'s own hub starts here: its green threads do not run beside greenserve's, and what waits in "
-                f"it stops all requests. docs/from_{package}.md has greenserve's name for each of {package}'s"
-            )
+    def first(*args: Any, **kwargs: Any) -> None:
+        hub_class.__init__ = init
+        _say(
+            f"{package}'s own hub starts here: its green threads do not run beside greenserve's, and what waits in it "
+            f"stops all requests. docs/from_{package}.md has greenserve's name for each of {package}'s"
+        )
         init(*args, **kwargs)
 
-    watched.watched = True  # type: ignore[attr-defined]  # a mark, so that nothing is wrapped twice
-    return watched
+    hub_class.__init__ = first
 
 
 def _say(what: str) -> None:
