@@ -83,7 +83,12 @@ class CheckedHeaders:
     def head(  # all of it decides, and it is called once a request
         self, to_head: bool, http_version: str, keep_alive: bool, body_length: int | None, date: bytes | None
     ) -> ResponseHead:
-        """The head to send; see `response_head`. to_head: the request was HEAD."""
+        """The head to send. to_head: the request was HEAD. keep_alive: of the request, and wanted by the server.
+
+        body_length: bytes of the whole body, None when unknown. date: the value for Date, such as b"Sun, 06 Nov 1994
+        08:49:37 GMT", or None where no clock is at hand; the same object while the second lasts is what makes repeated
+        heads cheap. Raises InvalidResponse.
+        """
         key = (to_head, http_version, keep_alive, body_length)
         made = self.made.get(key)
         if made is not None and made[0] is date:
@@ -99,30 +104,10 @@ _kept: dict[tuple[str, tuple[tuple[str, str], ...]], CheckedHeaders] = {}
 _known_lines: dict[tuple[str, str], tuple[bytes, str, tuple[str, str]]] = {}
 
 
-def response_head(
-    status: str,
-    headers: Headers,
-    *,
-    method: str,
-    http_version: str,
-    keep_alive: bool,
-    body_length: int | None,
-    date: bytes | None,
-) -> ResponseHead:
-    """Check what an application said and return the head to send.
-
-    status, headers: as given to start_response. method, http_version, keep_alive: of the request; keep_alive False
-    also when the server wants the connection closed. body_length: bytes of the whole body, None when unknown.
-    date: the value for Date, such as b"Sun, 06 Nov 1994 08:49:37 GMT", or None where no clock is at hand. The same
-    object while the second lasts is what makes repeated heads cheap.
-
-    Raises InvalidResponse for what PEP 3333, RFC 9110 or RFC 9112 forbid.
-    """
-    return checked(status, headers).head(method == "HEAD", http_version, keep_alive, body_length, date)
-
-
 def checked(status: str, headers: Headers) -> CheckedHeaders:
-    """Check what an application gave to start_response. Raises InvalidResponse, where the mistake is made."""
+    """Check what an application gave to start_response. Raises InvalidResponse, where the mistake is made, for what
+    PEP 3333, RFC 9110 or RFC 9112 forbid.
+    """
     try:
         section = _kept.get((status, tuple(headers)))
     except TypeError:  # something in it cannot be hashed, so it is not text

@@ -6,7 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from greenserve.errors import ProtocolError
-from greenserve.http import CLOSED, NEED_DATA, EndOfMessage, Limits, RequestHead, RequestParser
+from greenserve.http.head import RequestHead
+from greenserve.http.limits import Limits
+from greenserve.http.parser import CLOSED, NEED_DATA, EndOfMessage, RequestParser
 
 LIMITS = Limits()
 

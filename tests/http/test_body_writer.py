@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from greenserve.errors import InvalidResponse
-from greenserve.http import CONTINUE, BodyWriter, ChunkedWriter, CloseWriter, LengthWriter
+from greenserve.http.body_writer import BodyWriter, ChunkedWriter, CloseWriter, LengthWriter
+from greenserve.http.response import CONTINUE
 
 
 def test_a_length_is_kept_to_the_octet():

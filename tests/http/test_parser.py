@@ -8,7 +8,9 @@ import sys
 import pytest
 
 from greenserve import errors
-from greenserve.http import CLOSED, NEED_DATA, EndOfMessage, Limits, ParserState, RequestHead, RequestParser
+from greenserve.http.head import RequestHead
+from greenserve.http.limits import Limits
+from greenserve.http.parser import CLOSED, NEED_DATA, EndOfMessage, ParserState, RequestParser
 
 from .support import LIMITS, Begun, Message, Refused, octets, one_head, play, refusal
 

@@ -10,7 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from greenserve.errors import ProtocolError
-from greenserve.http import CLOSED, NEED_DATA, Limits, RequestHead, RequestParser, response_head
+from greenserve.http.head import RequestHead
+from greenserve.http.limits import Limits
+from greenserve.http.parser import CLOSED, NEED_DATA, RequestParser
+from greenserve.http.response import checked
 
 from .cases import ALL
 from .support import LIMITS, Begun, Closed, Message, Player, Refused, outlines, play
@@ -362,9 +365,7 @@ def test_every_response_head_is_what_h11_understands(status, headers, method, ve
         length = 0
     if declared and length is not None:
         headers = [*headers, ("Content-Length", str(length))]
-    head = response_head(
-        status, headers, method=method, http_version=version, keep_alive=keep_alive, body_length=length, date=DATE
-    )
+    head = checked(status, headers).head(method == "HEAD", version, keep_alive, length, DATE)
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
     client.send(h11.EndOfMessage())

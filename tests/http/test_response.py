@@ -8,16 +8,9 @@ from http import HTTPStatus
 import pytest
 
 from greenserve.errors import InvalidResponse
-from greenserve.http import (
-    BodyWriter,
-    ChunkedWriter,
-    CloseWriter,
-    LengthWriter,
-    error_response,
-    response_head,
-)
 from greenserve.http import response as module
-from greenserve.http.response import check_switch, checked, status_line
+from greenserve.http.body_writer import BodyWriter, ChunkedWriter, CloseWriter, LengthWriter
+from greenserve.http.response import check_switch, checked, error_response, status_line
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 TEXT = ("Content-Type", "text/plain")
@@ -26,15 +19,7 @@ TEXT = ("Content-Type", "text/plain")
 def make(
     status="200 OK", headers=(TEXT,), *, method="GET", http_version="1.1", keep_alive=True, body_length=5, date=DATE
 ):
-    return response_head(
-        status,
-        list(headers),
-        method=method,
-        http_version=http_version,
-        keep_alive=keep_alive,
-        body_length=body_length,
-        date=date,
-    )
+    return checked(status, list(headers)).head(method == "HEAD", http_version, keep_alive, body_length, date)
 
 
 def lines(head):
@@ -287,7 +272,7 @@ def test_headers_that_are_refused(headers, name):
 
 def test_headers_that_are_no_list():
     with pytest.raises(InvalidResponse, match="list"):
-        response_head("200 OK", None, method="GET", http_version="1.1", keep_alive=True, body_length=0, date=DATE)
+        checked("200 OK", None)
 
 
 def test_101_without_upgrade():
