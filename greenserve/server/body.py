@@ -131,7 +131,7 @@ class RequestBody:
     def take_in(self) -> Progress:
         """Store what has come. Never waits. Raises ProtocolError, ClientDisconnected."""
         assert self.spool is not None
-        clock = self._stream.host.hub.clock
+        clock = self._stream.worker.hub.clock
         if self._parked is not None:
             self._waited += clock() - self._parked
             self._parked = None
@@ -159,7 +159,7 @@ class RequestBody:
     def _move(self, put: Callable[[bytes], None]) -> Progress:
         """Give what has come to `put`."""
         stream, parser = self._stream, self._stream.parser
-        while not stream.host.hub.turn_is_over():
+        while not stream.worker.hub.turn_is_over():
             event = parser.next_event()
             if type(event) is bytes:
                 put(event)
@@ -177,22 +177,22 @@ class RequestBody:
 
     def _receive(self) -> None:
         """Take what has come, waiting while that is nothing and the client keeps up."""
-        stream, host = self._stream, self._stream.host
+        stream, worker = self._stream, self._stream.worker
         while (taken := stream.take(self._read_size())) < 0:
             timeout = self.patience()
-            began = host.hub.clock()
+            began = worker.hub.clock()
             stream.wait_read(timeout)
-            self._waited += host.hub.clock() - began
+            self._waited += worker.hub.clock() - began
         self._received += taken
 
     def patience(self) -> float:
         """How long to wait for the next bytes, in seconds. Raises RequestTimeout: the client is too slow altogether."""
-        host = self._stream.host
-        timeout: float = host.body_timeout
-        if host.body_min_rate:
-            timeout = min(timeout, timeout + self._received / host.body_min_rate - self._waited)
+        worker = self._stream.worker
+        timeout: float = worker.body_timeout
+        if worker.body_min_rate:
+            timeout = min(timeout, timeout + self._received / worker.body_min_rate - self._waited)
             if timeout <= 0:
-                raise RequestTimeout(f"the request body came more slowly than {host.body_min_rate} bytes per second")
+                raise RequestTimeout(f"the request body came more slowly than {worker.body_min_rate} bytes per second")
         return timeout
 
     def _read_size(self) -> int:

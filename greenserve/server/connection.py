@@ -1,10 +1,10 @@
 """One connection: the only place where a protocol meets a socket.
 
 Strategy. Between requests a connection is parked: this object, known to the poller, without a green thread. When bytes
-arrive its host gives it a green thread, which reads, parses, serves each request (cycle.py), and parks the connection
+arrive its worker gives it a green thread, which reads, parses, serves each request (cycle.py), and parks the connection
 again. A head that is still incomplete parks it too, and so do a response that the client takes slowly, and a body that
-the application has not read: a slow client costs no green thread. Deadlines are numbers in the object, which the host's
-sweep compares once a second; a timer for each would cost more than the request.
+the application has not read: a slow client costs no green thread. Deadlines are numbers in the object, which the
+worker's sweep compares once a second; a timer for each would cost more than the request.
 
 Invariants. `Phase` says what a connection is doing, NEXT what may follow; `close` is its one end. Readiness is
 edge-triggered: it parks only when the last receive took all that there was, and the peer has not hung up. What belongs
@@ -52,7 +52,6 @@ class Connection(PoolJob):
         "body",
         "cycle",
         "deadline",
-        "host",
         "keep_alive",
         "owner",
         "peer_address",
@@ -62,15 +61,16 @@ class Connection(PoolJob):
         "request",
         "stream",
         "template",
+        "worker",
         "write_deadline",
     )
 
     low_water = 0  # a green thread that writes goes on when all of it has left
 
     def __init__(
-        self, host: Any, sock: Any, peer: tuple[str, str], template: EnvironTemplate, parser: RequestParser
+        self, worker: Any, sock: Any, peer: tuple[str, str], template: EnvironTemplate, parser: RequestParser
     ) -> None:
-        self.host = host
+        self.worker = worker
         self.greenlet = None
         self.detached = False
         self.proxy: ConnectionSocket | None = None  # what its requests' applications find in their environs
@@ -81,11 +81,11 @@ class Connection(PoolJob):
         self.cycle: RequestCycle | None = None
         self.keep_alive = True
         self.phase = _HEAD
-        self.deadline: float = host.hub.clock() + host.header_timeout  # of the phase; in RUN, of the wait for a body
+        self.deadline: float = worker.hub.clock() + worker.header_timeout  # of the phase; in RUN, for a body
         self.write_deadline = NEVER  # of the wait for the client to take bytes; then it is cut off
         self.body: RequestBody | None = None  # of the request in progress, if it has one
         self._ask_first = True  # the socket, before the buffer
-        self.stream: Any = Stream(host, sock, self, parser)  # or what stands for it once it is given away
+        self.stream: Any = Stream(worker, sock, self, parser)  # or what stands for it once it is given away
         self.stream.on_readable(self)
 
     def __repr__(self) -> str:
@@ -149,10 +149,10 @@ class Connection(PoolJob):
     def switch(self) -> None:
         """What the hub does with a ready connection."""
         if self.begin():
-            self.host.pool.admit(self)
+            self.worker.pool.admit(self)
 
     def expire(self, now: float) -> None:
-        """A deadline has passed; called by the host's sweep."""
+        """A deadline has passed; called by the worker's sweep."""
         if self.write_deadline < now:
             self.write_deadline = NEVER
             if not self._give_up(ClientDisconnected(_TAKES_NOTHING)):
@@ -184,7 +184,7 @@ class Connection(PoolJob):
         """The server is stopping: close when idle; a request in progress will be the last."""
         self.keep_alive = False
         if self.owner is not None:
-            self.owner.drain(restarting=self.host.restarting)
+            self.owner.drain(restarting=self.worker.restarting)
         elif self.phase is _IDLE or (self.phase is _HEAD and self.stream.parser.idle):
             self.retire()
         elif self.phase is _SKIP_BODY:
@@ -201,7 +201,7 @@ class Connection(PoolJob):
             return self.deadline - lingering.SECONDS
         if self.phase not in PATIENCE:
             return NEVER
-        patience: float = getattr(self.host, PATIENCE[self.phase])
+        patience: float = getattr(self.worker, PATIENCE[self.phase])
         return self.deadline - patience
 
     def make_room(self) -> None:
@@ -216,14 +216,14 @@ class Connection(PoolJob):
         head is wrong, or not complete.
         """
         logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
-        if self.host.access_log is not None:
-            self.host.access_log.write_refusal(self, error.status, request)
+        if self.worker.access_log is not None:
+            self.worker.access_log.write_refusal(self, error.status, request)
         if self.body is not None:
             self.body.close()
         self.request, self.cycle = request, None
         method = request.method if request is not None else "GET"
         self._say_last(
-            error_response(error.status, str(error), method=method, date=self.host.date, headers=error.headers)
+            error_response(error.status, str(error), method=method, date=self.worker.date, headers=error.headers)
         )
 
     def _say_last(self, answer: bytes) -> None:
@@ -270,7 +270,7 @@ class Connection(PoolJob):
             self.cycle = None
             if self._complete():
                 self._run_on()
-                self.host.pool.admit(self)
+                self.worker.pool.admit(self)
         except Exception:
             self._fail_alone()
 
@@ -322,7 +322,7 @@ class Connection(PoolJob):
         logger.error("the connection from %s is closed: %r", self.peer, error)
 
     def _serve(self) -> None:
-        stream, hub = self.stream, self.host.hub
+        stream, hub = self.stream, self.worker.hub
         parser = stream.parser
         asked = -1
         if self._ask_first:
@@ -354,37 +354,37 @@ class Connection(PoolJob):
         hub.ready.append(self)  # others first; `switch` brings us back
 
     def _park(self) -> None:
-        host = self.host
+        worker = self.worker
         if not self.stream.parser.idle:
             # The first bytes of a head: from here its time counts, and further bytes do not prolong it.
-            self._enter(_HEAD, host.hub.clock() + host.header_timeout if self.deadline == NEVER else self.deadline)
-        elif host.draining:
+            self._enter(_HEAD, worker.hub.clock() + worker.header_timeout if self.deadline == NEVER else self.deadline)
+        elif worker.draining:
             self.retire()
             if self.phase is _CLOSED:
                 return
             self._enter(_HEAD)  # and what waits there will be the last
         else:
             self.phase = _IDLE  # as in `begin`
-            self.deadline = host.now + host.keepalive_timeout
+            self.deadline = worker.now + worker.keepalive_timeout
         self.stream.on_readable(self)
 
     def refuse(self) -> None:
         """There is no memory for a green thread: 503 if there is some for that, and the end."""
         try:
-            self._say_last(error_response(503, "the server is overloaded", date=self.host.date))
+            self._say_last(error_response(503, "the server is overloaded", date=self.worker.date))
         except MemoryError:
             self.close()
 
     def _handle(self, request: RequestHead) -> bool:
         """Serve one request. Returns whether another may follow now on this connection."""
-        host = self.host
+        worker = self.worker
         self.request = request
         self.deadline = NEVER
-        self.keep_alive = request.keep_alive and not host.each_is_last
+        self.keep_alive = request.keep_alive and not worker.each_is_last
         if request.content_length or request.chunked:
             self.body = RequestBody(self.stream, request)
-            if request.chunked and host.spools is not None:
-                self.body.begin_taking_in(host.spools)
+            if request.chunked and worker.spools is not None:
+                self.body.begin_taking_in(worker.spools)
                 self._enter(_TAKE_IN)
                 if not self._take_in():
                     return False
@@ -398,7 +398,7 @@ class Connection(PoolJob):
         try:
             progress = body.take_in()
             if progress is Progress.WAITING:
-                self.deadline = self.host.hub.clock() + body.patience()
+                self.deadline = self.worker.hub.clock() + body.patience()
         except ProtocolError as error:
             self._refuse(error, self.request)
             return False
@@ -413,7 +413,7 @@ class Connection(PoolJob):
         if progress is Progress.WAITING:
             self.stream.on_readable(self)
         elif progress is Progress.TURN_OVER:
-            self.host.hub.ready.append(self)
+            self.worker.hub.ready.append(self)
         return progress is Progress.ENDED
 
     def _answer(self, request: RequestHead) -> bool:
@@ -450,7 +450,7 @@ class Connection(PoolJob):
         if self.body.state is not BodyState.OPEN:
             self._end()
             return False
-        self._enter(_SKIP_BODY, self.host.hub.clock() + self.host.body_timeout)
+        self._enter(_SKIP_BODY, self.worker.hub.clock() + self.worker.body_timeout)
         return self._skip_body() and self._run_on()
 
     def _skip_body(self) -> bool:
@@ -482,7 +482,7 @@ class Connection(PoolJob):
         Returns it, and what was received and not consumed. Raises ClientDisconnected when it is closed; BadRequest
         when an upgrade is asked for and the request's body has not been read.
         """
-        hub = self.host.hub
+        hub = self.worker.hub
         if get_ident() != hub.thread_id:  # only its own may touch the descriptor
             return call_in(hub, self.surrender)
         if self.phase is _CLOSED or self.phase is _UPGRADED:
@@ -500,14 +500,14 @@ class Connection(PoolJob):
             body.state = BodyState.TAKEN
         self._enter(_UPGRADED)
         self.keep_alive = False
-        self.host.pool.detach(self)
-        stream, self.stream = self.stream, Surrendered(self.host)
+        self.worker.pool.detach(self)
+        stream, self.stream = self.stream, Surrendered(self.worker)
         return stream, stream.parser.trailing_data
 
     def take_back(self, sock: Any) -> None:
         """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""
         self.owner = self.proxy = None
-        self.stream = Transport(self.host.hub, raw_socket(sock), self)
+        self.stream = Transport(self.worker.hub, raw_socket(sock), self)
         self._linger()
 
     def _release(self, failed: bool) -> None:
@@ -534,7 +534,7 @@ class Connection(PoolJob):
 
     def _linger(self) -> None:
         """Shut our side, and throw away what comes until the client closes its own, for a while."""
-        self._enter(_LINGER, self.host.hub.clock() + lingering.SECONDS)
+        self._enter(_LINGER, self.worker.hub.clock() + lingering.SECONDS)
         try:
             self.stream.shut_writing()
         except OSError:
@@ -573,7 +573,7 @@ class Connection(PoolJob):
             owner.abort()
         else:
             self.stream.close(in_order=in_order)
-        self.host.forget(self)
+        self.worker.forget(self)
 
 
 def _body_is_late() -> RequestTimeout:

@@ -48,7 +48,7 @@ class RequestCycle(Gateway):
     def serve(self, body: RequestBody | None) -> None:
         """Call the application and answer, in a green thread. Raises nothing."""
         connection, request = self.connection, self.request
-        host, greenlet = connection.host, connection.greenlet
+        worker, greenlet = connection.worker, connection.greenlet
         file = EMPTY if body is None else body.open()
         environ = connection.template.build(request, connection.peer_address, connection.peer_port, file)
         if body is not None and body.spool is not None:  # RFC 9112 §7.1.3
@@ -59,12 +59,12 @@ class RequestCycle(Gateway):
             proxy = connection.proxy = ConnectionSocket(connection)
         environ["greenserve.socket"] = environ["gunicorn.socket"] = environ["eventlet.input"] = proxy
         self.ended = self.cut = False
-        if host.access_log is not None:
-            self.started = host.hub.clock()
+        if worker.access_log is not None:
+            self.started = worker.hub.clock()
         greenlet.gr_context = greenlet.thread = greenlet.pending = None
         greenlet.job = self
         try:
-            self.run(host.upgradable if request.fields.upgrade else host.application, environ)
+            self.run(worker.upgradable if request.fields.upgrade else worker.application, environ)
         except BaseException as error:  # a request must not be able to stop the server: SystemExit is an error like any
             self._answer_error(error)
         greenlet.job = connection  # a Timeout of this request's, and a kill, find it gone from here on
@@ -74,7 +74,7 @@ class RequestCycle(Gateway):
             thread.end()
             drop_carried()
         self.ended = True
-        if host.access_log is not None:
+        if worker.access_log is not None:
             self.log_if_over()
 
     def log_if_over(self) -> None:
@@ -82,20 +82,20 @@ class RequestCycle(Gateway):
         left.
         """
         connection = self.connection
-        log = connection.host.access_log
+        log = connection.worker.access_log
         if log is None or not self.ended or connection.stream.buffer is not None:
             return
         if self.state is ResponseState.NOTHING or self.state is ResponseState.HEAD_KNOWN:
             self.status = CLIENT_CLOSED
         answer = self if connection.owner is None else connection.owner
-        log.write(connection, answer, connection.host.hub.clock() - self.started)
+        log.write(connection, answer, connection.worker.hub.clock() - self.started)
 
     # -- what came up through the application
 
     def _answer_error(self, error: BaseException) -> None:
         """Answer it; the peer's mistakes, in its body or the handshake, come up here too."""
         connection = self.connection
-        if connection.host.hub.closed:
+        if connection.worker.hub.closed:
             connection.close()
         elif isinstance(error, Killed):
             self._fail(503, "the server is stopping")
@@ -133,7 +133,7 @@ class RequestCycle(Gateway):
             self.cut_off()
         else:
             connection.keep_alive = False
-            method, date = self.request.method, connection.host.date
+            method, date = self.request.method, connection.worker.date
             try:
                 answer = error_response(status, why, method=method, date=date, headers=headers)
             except InvalidResponse as error:

@@ -27,11 +27,11 @@ class Stream(Transport):
     is raised as ClientDisconnected.
     """
 
-    __slots__ = ("host", "parser")
+    __slots__ = ("parser", "worker")
 
-    def __init__(self, host: Any, sock: Any, connection: Any, parser: RequestParser) -> None:
-        super().__init__(host.hub, sock, connection)
-        self.host = host  # the Worker
+    def __init__(self, worker: Any, sock: Any, connection: Any, parser: RequestParser) -> None:
+        super().__init__(worker.hub, sock, connection)
+        self.worker = worker  # the Worker
         self.parser = parser
 
     # -- to the client
@@ -43,7 +43,7 @@ class Stream(Transport):
                 self._wait_sent()
         except OSError as error:
             raise gone(error) from None
-        hub = self.host.hub
+        hub = self.worker.hub
         if hub.clock() >= hub.poll_time:  # asked for every piece: so without the two calls
             self.give_way()
 
@@ -82,14 +82,14 @@ class Stream(Transport):
 
     def _leave(self) -> None:
         """Leave what waits to the hub, unless it is too much: green threads are the bound on memory that remains."""
-        buffer, host = self.buffer, self.host
+        buffer, worker = self.buffer, self.worker
         if buffer is None:  # this is another OS thread, and the hub has been quick
             return
-        if host.unsent + buffer.size > UNSENT_LIMIT:
+        if worker.unsent + buffer.size > UNSENT_LIMIT:
             self._wait_sent()
         else:
             self.allow_more_time()
-            buffer.count_in(host)
+            buffer.count_in(worker)
 
     def _wait_sent(self) -> None:
         """Wait until the client has taken all. At the deadline the sweep raises ClientDisconnected."""
@@ -107,7 +107,7 @@ class Stream(Transport):
 
     def allow_more_time(self) -> None:
         """The client has all of write_timeout again to take some of what waits."""
-        self.owner.write_deadline = self.host.hub.clock() + self.host.write_timeout
+        self.owner.write_deadline = self.worker.hub.clock() + self.worker.write_timeout
 
     # -- from the client
 
@@ -127,7 +127,7 @@ class Stream(Transport):
         connection = self.owner
         if connection is None:
             raise ClientDisconnected("the connection is closed")
-        connection.deadline = self.host.hub.clock() + timeout
+        connection.deadline = self.worker.hub.clock() + timeout
         try:
             self.wait_readable()
         except OSError as error:
@@ -137,7 +137,7 @@ class Stream(Transport):
 
     def give_way(self) -> None:
         """Let others run when this turn is over."""
-        hub = self.host.hub
+        hub = self.worker.hub
         if hub.turn_is_over():
             greenlet = getcurrent()  # of the pool, or the application's own
             if isinstance(greenlet, Carrier) and greenlet.hub is hub:
@@ -147,18 +147,18 @@ class Stream(Transport):
 class Surrendered:
     """Stands where a connection's stream was: HTTP's answer, if the application gives one, goes nowhere."""
 
-    __slots__ = ("host",)
+    __slots__ = ("worker",)
 
     buffer = None
     descriptor = socket = SimpleNamespace(reader=None, family=-1, type=-1, fileno=lambda: -1)
     give_way = Stream.give_way
 
-    def __init__(self, host: Any) -> None:
-        self.host = host
+    def __init__(self, worker: Any) -> None:
+        self.worker = worker
 
     def send(self, *_: object) -> None:
         """Swallow it."""
-        self.give_way()  # type: ignore[misc]  # which needs the host alone
+        self.give_way()  # type: ignore[misc]  # which needs the worker alone
 
     finish = finish_large = finish_file = send
 

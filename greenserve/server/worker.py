@@ -50,10 +50,7 @@ class WorkerState(Enum):
 
 
 class Worker:
-    """Serves one application on sockets that listen already, in the hub of the thread that calls `run`.
-
-    It is what connections call their host.
-    """
+    """Serves one application on sockets that listen already, in the hub of the thread that calls `run`."""
 
     def __init__(
         self, hub: Hub, application: Application, settings: Settings, access_log: AccessLog | None = None

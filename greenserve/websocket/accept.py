@@ -56,7 +56,7 @@ class Upgradable(Protocol):
         """The RequestHead."""
 
     @property
-    def host(self) -> Any:
+    def worker(self) -> Any:
         """The server: `hub`, `websocket_policy`."""
 
     def surrender(self) -> tuple[Any, bytes]:
@@ -105,8 +105,8 @@ def accept(
     'you speak chat'
     """
     http = _connection_of(environ)
-    request, host = http.request, http.host
-    policy: Policy = host.websocket_policy
+    request, worker = http.request, http.worker
+    policy: Policy = worker.websocket_policy
     upgrade = read_upgrade(request.method, request.http_version, request.fields.items)
     allowed = policy.origins if origins is None else origins
     scheme = external_scheme(environ["wsgi.url_scheme"], environ.get("HTTP_X_FORWARDED_PROTO", ""))
@@ -127,7 +127,7 @@ def accept(
     )
     transport, early = http.surrender()
     connection = http.owner = Connection(
-        host.hub,
+        worker.hub,
         transport,
         state,
         ping_interval=policy.ping_interval if ping_interval is None else ping_interval,

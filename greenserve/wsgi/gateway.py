@@ -71,7 +71,7 @@ class Connection(Protocol):
     keep_alive: bool  # whether another request may follow; cleared when the response makes that impossible
 
     @property
-    def host(self) -> Dated:
+    def worker(self) -> Dated:
         """The server."""
 
     @property
@@ -214,7 +214,7 @@ class Gateway:
             check_switch(given, request.fields.upgrade)
         if given.length is not None:
             length = given.length  # what was promised counts, and the body writer holds the application to it
-        head = given.head(request.method == "HEAD", request.http_version, keep_alive, length, connection.host.date)
+        head = given.head(request.method == "HEAD", request.http_version, keep_alive, length, connection.worker.date)
         connection.keep_alive = head.keep_alive
         return head
 

@@ -69,7 +69,7 @@ class Trickle:
     """A connection, in virtual time, whose client sends `pieces`, one each `pause` seconds."""
 
     def __init__(self, pieces, pause, *, body_timeout, body_min_rate):
-        self.host = self.hub = self
+        self.worker = self.hub = self
         self.body_timeout, self.body_min_rate = body_timeout, body_min_rate
         self.parser = RequestParser(Limits())
         self.pieces, self.pause = list(pieces), pause

@@ -28,7 +28,7 @@ class Wire(Pieces):
 
     def __init__(self, *pieces: bytes, settled: bool = True) -> None:
         super().__init__(*pieces)
-        self.host = SimpleNamespace(date=DATE)
+        self.worker = SimpleNamespace(date=DATE)
         self.keep_alive = True
         self.stream = self
         self.settled = settled
