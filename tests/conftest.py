@@ -17,7 +17,7 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
-from greenserve.hub.hub import Hub, use_hub
+from greenserve.hub.core.hub import Hub, use_hub
 
 # A shell that starts the tests in the background has them ignore SIGINT, and their children with them (POSIX §2.11).
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:

@@ -17,7 +17,7 @@ import re
 import sys
 from typing import Any, TextIO
 
-from greenserve.hub.logwriter import LogWriter, dropped_notice, standard_error
+from greenserve.hub.core.log_writer import LogWriter, dropped_notice, standard_error
 
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _ROOT = "greenserve"

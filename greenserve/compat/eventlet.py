@@ -14,8 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.hub import idle
-from greenserve.hub.hub import running
+from greenserve.hub.core import report
+from greenserve.hub.core.hub import running
 from greenserve.server.accesslog import CallLog
 from greenserve.server.server import Server
 from greenserve.settings import OPTIONS, Settings
@@ -103,7 +103,7 @@ def _seconds(keepalive: bool | float) -> float:
 
 def _writer(log: Any) -> Callable[[str], object]:
     if log is None:
-        return idle.write
+        return report.write
     if hasattr(log, "info"):
         return lambda text: log.info("%s", text.rstrip("\n"))
     write: Callable[[str], object] = log.write

@@ -24,19 +24,19 @@ from weakref import WeakSet as _WeakSet
 from greenlet import GreenletExit as _GreenletExit
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.hub import logwriter as _logwriter
-from greenserve.hub.busywait import relax as _relax
-from greenserve.hub.event import Flag as _Flag
+from greenserve.hub.core import log_writer as _logwriter
+from greenserve.hub.core.busy_wait import relax as _relax
+from greenserve.hub.core.originals import _count as _os_threads
+from greenserve.hub.core.originals import get_ident as _os_ident
+from greenserve.hub.core.originals import start_new_thread as _start_os_thread
+from greenserve.hub.core.scheduler import Loop as _Loop
+from greenserve.hub.core.scheduler import Visitor as _Visitor
 from greenserve.hub.greenthread import GreenThread as _GreenThread
 from greenserve.hub.greenthread import spawn as _spawn
-from greenserve.hub.local import local as _green_local
-from greenserve.hub.lock import Lock
-from greenserve.hub.native import _count as _os_threads
-from greenserve.hub.native import get_ident as _os_ident
-from greenserve.hub.native import start_new_thread as _start_os_thread
-from greenserve.hub.parking import Loop as _Loop
-from greenserve.hub.parking import Visitor as _Visitor
-from greenserve.hub.rlock import RLock as _GreenRLock
+from greenserve.hub.sync.event import Flag as _Flag
+from greenserve.hub.sync.local import local as _green_local
+from greenserve.hub.sync.lock import Lock
+from greenserve.hub.sync.rlock import RLock as _GreenRLock
 from greenserve.hub.threadpool import thread_count as _thread_count
 from greenserve.patching.rebind import complete
 

@@ -10,8 +10,8 @@ import fcntl as _original
 from collections.abc import Callable as _Callable
 from typing import Any
 
-from greenserve.hub.busywait import relax as _relax
-from greenserve.hub.hub import hub_here as _hub_here
+from greenserve.hub.core.busy_wait import relax as _relax
+from greenserve.hub.core.hub import hub_here as _hub_here
 from greenserve.patching.polling import poll_until_answered as _poll_until_answered
 from greenserve.patching.rebind import complete
 

@@ -6,7 +6,7 @@ import queue as _original
 from typing import Any
 
 from greenserve.green import threading
-from greenserve.hub import queue as _queue
+from greenserve.hub.sync import queue as _queue
 from greenserve.patching.polling import relax_polls as _relax_polls
 from greenserve.patching.reimport import Copies
 

@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 from greenserve.hub import threadpool as _threadpool
+from greenserve.hub.core.hub import current_hub as _current_hub
+from greenserve.hub.core.hub import running as _running
 from greenserve.hub.greenthread import sleep as _sleep
-from greenserve.hub.hub import current_hub as _current_hub
-from greenserve.hub.hub import running as _running
 from greenserve.patching.rebind import complete
 
 _T = TypeVar("_T")

@@ -3,7 +3,7 @@ interpreter's own.
 
 An event loop has signals written to a descriptor of its own while it has handlers for them, and takes it back
 afterwards; and it cancels its main task on Ctrl-C, but only in the main thread, and where the program has no handler.
-The hub has one in the place of the default (hub/interrupt.py), and gets it again when the loop restores that.
+The hub has one in the place of the default (hub/core/signals.py), and gets it again when the loop restores that.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import contextlib
 import signal as _original
 from typing import Any
 
-from greenserve.hub import interrupt as _interrupt
-from greenserve.hub.hub import hub_here as _hub_here
+from greenserve.hub.core import signals as _interrupt
+from greenserve.hub.core.hub import hub_here as _hub_here
 from greenserve.patching.polling import poll_until_answered as _poll_until_answered
 from greenserve.patching.rebind import complete
 

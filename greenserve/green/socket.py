@@ -19,10 +19,10 @@ from typing import TypeVar as _TypeVar
 
 from greenserve.green import selectors  # noqa: F401 - for sendfile, built again over these globals
 from greenserve.hub import resolver as _resolver
-from greenserve.hub.busywait import relax as _relax
+from greenserve.hub.core.busy_wait import relax as _relax
+from greenserve.hub.core.hub import Descriptor, Hub, current_hub, running
+from greenserve.hub.core.originals import get_ident as _get_ident
 from greenserve.hub.greenthread import sleep as _sleep
-from greenserve.hub.hub import Descriptor, Hub, current_hub, running
-from greenserve.hub.native import get_ident as _get_ident
 from greenserve.patching.rebind import complete, rebind
 
 getaddrinfo = _resolver.getaddrinfo

@@ -16,9 +16,9 @@ from typing import Any
 from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
 from greenserve.green import socket as _socket
 from greenserve.green.socket import create_connection, socket  # noqa: F401 - for what is built again over these globals
-from greenserve.hub.hub import TIMED_OUT as _TIMED_OUT
-from greenserve.hub.hub import running as _running
-from greenserve.hub.hub import wake as _wake
+from greenserve.hub.core.hub import TIMED_OUT as _TIMED_OUT
+from greenserve.hub.core.hub import running as _running
+from greenserve.hub.core.hub import wake as _wake
 from greenserve.patching.rebind import complete, rebind
 
 _OriginalSocket: Any = _original.SSLSocket

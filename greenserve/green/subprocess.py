@@ -24,8 +24,8 @@ from greenserve.green import os as _os
 from greenserve.green import selectors as _selectors
 from greenserve.green import threading as _threading
 from greenserve.green import time as _time
-from greenserve.hub.busywait import relax as _relax
-from greenserve.hub.hub import running as _running
+from greenserve.hub.core.busy_wait import relax as _relax
+from greenserve.hub.core.hub import running as _running
 from greenserve.patching.rebind import complete, rebind
 from greenserve.patching.reimport import Exchanged as _Exchanged
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys as _original
 from typing import Any
 
-from greenserve.hub.carried import ASYNCGEN_HOOKS as _ASYNCGEN_HOOKS
-from greenserve.hub.carried import ORIGIN_TRACKING as _ORIGIN_TRACKING
-from greenserve.hub.carried import note as _note
+from greenserve.hub.core.carried import ASYNCGEN_HOOKS as _ASYNCGEN_HOOKS
+from greenserve.hub.core.carried import ORIGIN_TRACKING as _ORIGIN_TRACKING
+from greenserve.hub.core.carried import note as _note
 from greenserve.patching.rebind import complete
 
 _set_hooks = _original.set_asyncgen_hooks

@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.green import _thread
-from greenserve.hub import condition as _condition
-from greenserve.hub import event as _event
-from greenserve.hub import lock as _lock
-from greenserve.hub.local import local
+from greenserve.hub.sync import condition as _condition
+from greenserve.hub.sync import event as _event
+from greenserve.hub.sync import lock as _lock
+from greenserve.hub.sync.local import local
 from greenserve.patching.polling import relax_polls as _relax_polls
 from greenserve.patching.reimport import Copies
 

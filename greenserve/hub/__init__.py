@@ -8,9 +8,9 @@ hub.py is the kernel: tokens, parking, the loop. All that green threads wait for
     wake(token, outcome)                  # from anywhere; False: another waker was first
 """
 
-from greenserve.hub.condition import Barrier, BrokenBarrierError, Condition
+from greenserve.hub.core.hub import TIMED_OUT, Hub, current_hub, running, use_hub, wake
 from greenserve.hub.dag import run_dag
-from greenserve.hub.event import AsyncResult, Event, Flag
+from greenserve.hub.greenpool import GreenPile, GreenPool
 from greenserve.hub.greenthread import (
     GreenThread,
     get_ident,
@@ -22,12 +22,12 @@ from greenserve.hub.greenthread import (
     spawn_after_local,
     spawn_n,
 )
-from greenserve.hub.hub import TIMED_OUT, Hub, current_hub, running, use_hub, wake
-from greenserve.hub.local import local
-from greenserve.hub.lock import BoundedSemaphore, Lock, Semaphore
-from greenserve.hub.pool import GreenPile, GreenPool
-from greenserve.hub.pools import Pool, TokenPool
-from greenserve.hub.queue import (
+from greenserve.hub.resource_pool import Pool, TokenPool
+from greenserve.hub.sync.condition import Barrier, BrokenBarrierError, Condition
+from greenserve.hub.sync.event import AsyncResult, Event, Flag
+from greenserve.hub.sync.local import local
+from greenserve.hub.sync.lock import BoundedSemaphore, Lock, Semaphore
+from greenserve.hub.sync.queue import (
     Channel,
     Empty,
     Full,
@@ -38,7 +38,7 @@ from greenserve.hub.queue import (
     ShutDown,
     SimpleQueue,
 )
-from greenserve.hub.rlock import RLock
+from greenserve.hub.sync.rlock import RLock
 from greenserve.hub.taskgroup import TaskGroup
 from greenserve.hub.timeout import Timeout, is_timeout, with_timeout
 from greenserve.hub.waiting import iwait, joinall, waitall

@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from graphlib import TopologicalSorter
 from typing import Any, TypeVar
 
-from greenserve.hub.queue import LightQueue
+from greenserve.hub.sync.queue import LightQueue
 from greenserve.hub.taskgroup import TaskGroup
 
 K = TypeVar("K", bound=Hashable)

@@ -15,9 +15,9 @@ from time import monotonic
 from types import FrameType
 from typing import Any, TextIO
 
-from greenserve.hub import idle, interrupt
-from greenserve.hub import native as _thread
-from greenserve.hub.hub import Hub, all_hubs
+from greenserve.hub.core import deadlock, report, signals
+from greenserve.hub.core import originals as _thread
+from greenserve.hub.core.hub import Hub, all_hubs
 
 __all__ = ["BlockingWatcher", "dump", "dump_on_signal", "watch_blocking"]
 
@@ -49,7 +49,7 @@ def _dump_hub(hub: Hub, running: FrameType | None) -> str:
         f"hub of OS thread {hub.thread_id}: {'asleep' if hub.sleeping else 'awake'}, {len(hub.ready)} in the ready "
         f"queue, {len(hub.timers)} timers, {len(hub.descriptors)} descriptors\n"
     ]
-    found: list[tuple[str, FrameType | None]] = list(idle.green_threads(hub))
+    found: list[tuple[str, FrameType | None]] = list(deadlock.green_threads(hub))
     for name, frame in found:
         lines.append(f"{name}:\n")
         lines += _stack(running if frame is None else frame)
@@ -73,14 +73,14 @@ def dump_on_signal(signum: int | None = None) -> None:
     >>> import signal
     >>> greenserve.debug.dump_on_signal(signal.SIGUSR2)  # and then, in a shell: kill -USR2 PID
     """
-    interrupt.set_handler(signal.SIGUSR1 if signum is None else signum, _dump_handler)
+    signals.set_handler(signal.SIGUSR1 if signum is None else signum, _dump_handler)
 
 
 def _dump_handler(signum: int, frame: FrameType | None) -> None:
-    idle.write(dump())
+    report.write(dump())
 
 
-interrupt.ignore_for_deadlocks(_dump_handler)
+signals.ignore_for_deadlocks(_dump_handler)
 
 
 class BlockingWatcher:
@@ -99,7 +99,7 @@ class BlockingWatcher:
     def start(self) -> None:
         """Begin to watch, from an OS thread that the interpreter's exit does not wait for."""
         # Counted before it runs: the hub must never see a thread that it does not know for a bystander.
-        idle.bystanders.count += 1
+        deadlock.bystanders.count += 1
         _thread.start_new_thread(self._watch, ())
 
     def stop(self) -> None:
@@ -113,7 +113,7 @@ class BlockingWatcher:
                 self.look(monotonic())
             self._stopped.release()
         finally:
-            idle.bystanders.count -= 1
+            deadlock.bystanders.count -= 1
 
     def look(self, now: float) -> None:
         """Sample every hub once. A hub is blocked when the same greenlet has run, in the same round, for the limit."""

@@ -17,12 +17,12 @@ from greenlet import GreenletExit
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
-from greenserve.hub import idle
-from greenserve.hub import native as _thread
-from greenserve.hub.busywait import relax
-from greenserve.hub.hub import Hub, current_hub, raise_pending, running, wake
-from greenserve.hub.parking import Visitor
-from greenserve.hub.timers import Timer, Token
+from greenserve.hub.core import originals as _thread
+from greenserve.hub.core import report
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import Hub, current_hub, raise_pending, running, wake
+from greenserve.hub.core.scheduler import Visitor
+from greenserve.hub.core.timers import Timer, Token
 
 Link: TypeAlias = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]
 
@@ -261,7 +261,7 @@ class GreenThread(Generic[T]):
         except BaseException as uncaught:  # a thread's last catch: the error is kept for `wait`
             error = uncaught
             if not self.quiet and uncaught is not self._error:
-                idle.print_error(f"uncaught in green thread {self.name}, spawned at {self.birthplace}", uncaught)
+                report.print_error(f"uncaught in green thread {self.name}, spawned at {self.birthplace}", uncaught)
         self._finish(error)
         error = None  # its traceback refers to this frame,
         del self  # and we to the error
@@ -298,7 +298,7 @@ class GreenThread(Generic[T]):
             except (SystemExit, KeyboardInterrupt) as for_main:
                 self._tell_main(for_main)
             except BaseException as failed:  # one link's error must not keep the others from theirs
-                idle.print_error(f"a link of green thread {self.name} raised", failed)
+                report.print_error(f"a link of green thread {self.name} raised", failed)
 
     def _tell_main(self, error: Any) -> None:
         """Raise SystemExit or KeyboardInterrupt in main; once, although a task group raises in its owner what a child

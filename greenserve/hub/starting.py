@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
-from greenserve.hub.calls import HubCall
+from greenserve.hub.core.hub import current_hub
+from greenserve.hub.core.ready import HubCall
 from greenserve.hub.greenthread import GreenThread
-from greenserve.hub.hub import current_hub
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ from typing import Any, ParamSpec, Self, TypeVar
 from greenlet import GreenletExit, getcurrent
 
 from greenserve.errors import HubError
-from greenserve.hub import idle
+from greenserve.hub.core import report
+from greenserve.hub.core.hub import Greenlet, running, wake
+from greenserve.hub.core.wait_queue import Crowd
 from greenserve.hub.greenthread import GreenThread
-from greenserve.hub.hub import Greenlet, running, wake
-from greenserve.hub.line import Crowd
 from greenserve.hub.starting import spawn_at
 
 P = ParamSpec("P")
@@ -185,7 +185,7 @@ class TaskGroup:
             errors = [each for each in errors if each not in ends]
         if arrived is not None:
             for hidden in errors:
-                idle.print_error("a child failed in a task group that was ended from outside", hidden)
+                report.print_error("a child failed in a task group that was ended from outside", hidden)
             if arrived is error:
                 return False
             raise arrived

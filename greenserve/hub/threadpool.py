@@ -20,10 +20,10 @@ from queue import Empty, SimpleQueue
 from typing import Any, Generic, ParamSpec, TypeVar, cast
 
 from greenserve.errors import HubError
-from greenserve.hub.busywait import relax
-from greenserve.hub.hub import running, wake
-from greenserve.hub.idle import bystanders
-from greenserve.hub.timers import Token
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.deadlock import bystanders
+from greenserve.hub.core.hub import running, wake
+from greenserve.hub.core.timers import Token
 
 P = ParamSpec("P")
 T = TypeVar("T")

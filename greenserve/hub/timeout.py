@@ -14,9 +14,9 @@ from typing import Any, Self, TypeVar
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
-from greenserve.hub.busywait import relax
-from greenserve.hub.hub import Hub, running
-from greenserve.hub.timers import Token
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import Hub, running
+from greenserve.hub.core.timers import Token
 
 T = TypeVar("T")
 _UNSET: Any = object()

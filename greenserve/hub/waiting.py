@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
+from greenserve.hub.core.hub import current_hub
 from greenserve.hub.greenthread import GreenThread
-from greenserve.hub.hub import current_hub
-from greenserve.hub.queue import Empty, LightQueue
+from greenserve.hub.sync.queue import Empty, LightQueue
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ import socket
 import ssl
 
 from greenserve.green.socket import create_connection
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 from greenserve.net.tls import shake_hands
 from greenserve.net.transport import Transport, raw_socket
 

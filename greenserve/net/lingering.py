@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from greenserve.hub.hub import Descriptor, HubCall
+from greenserve.hub.core.hub import Descriptor, HubCall
 
 SECONDS = 2.0
 LIMIT = 1 << 20  # bytes thrown away at the most

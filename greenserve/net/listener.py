@@ -15,8 +15,8 @@ import socket
 from collections.abc import Callable
 from typing import TypeAlias
 
-from greenserve.hub.hub import Descriptor, Hub, HubCall
-from greenserve.hub.poller import READ
+from greenserve.hub.core.hub import Descriptor, Hub, HubCall
+from greenserve.hub.core.poller import READ
 from greenserve.net import unix_socket
 from greenserve.net.bind_errors import bind_error
 from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress

@@ -11,8 +11,8 @@ from collections import deque
 from typing import Any, Protocol
 
 from greenserve.errors import InvalidResponse
-from greenserve.hub.hub import Descriptor, HubCall, running, wake
-from greenserve.hub.timers import Token
+from greenserve.hub.core.hub import Descriptor, HubCall, running, wake
+from greenserve.hub.core.timers import Token
 
 # The open file may be made to block behind our back: by an application that finds the descriptor, by a child of its.
 MSG_DONTWAIT = _socket.MSG_DONTWAIT

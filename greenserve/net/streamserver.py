@@ -17,9 +17,9 @@ from typing import Any, Self, TypeAlias
 
 from greenserve.errors import HubError
 from greenserve.green import socket, ssl
+from greenserve.hub.core.hub import running
+from greenserve.hub.greenpool import GreenPool
 from greenserve.hub.greenthread import GreenThread, getcurrent, sleep, spawn
-from greenserve.hub.hub import running
-from greenserve.hub.pool import GreenPool
 from greenserve.net import sockets
 
 logger = logging.getLogger("greenserve.green")

@@ -12,7 +12,7 @@ import ssl
 from ssl import SSLContext
 from typing import Any
 
-from greenserve.hub.poller import READ, WRITE
+from greenserve.hub.core.poller import READ, WRITE
 from greenserve.net.send_buffer import MSG_DONTWAIT
 from greenserve.net.transport import Transport
 

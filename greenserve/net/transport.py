@@ -18,10 +18,10 @@ import struct
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from greenserve.hub.core.hub import Descriptor, Hub, HubCall
+from greenserve.hub.core.originals import get_ident
+from greenserve.hub.core.poller import READ, WRITE
 from greenserve.hub.greenthread import call_in
-from greenserve.hub.hub import Descriptor, Hub, HubCall
-from greenserve.hub.native import get_ident
-from greenserve.hub.poller import READ, WRITE
 from greenserve.net.lingering import Lingering
 from greenserve.net.send_buffer import MSG_DONTWAIT, SEND_SIZE, FileSlice, SendBuffer
 

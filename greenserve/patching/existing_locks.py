@@ -18,13 +18,13 @@ from types import BuiltinMethodType, MappingProxyType, ModuleType
 from typing import Any
 
 from greenserve.green import _thread as green_thread
-from greenserve.hub import native
-from greenserve.hub.lock import Lock
+from greenserve.hub.core.originals import RLock, allocate_lock, get_ident
+from greenserve.hub.sync.lock import Lock
 from greenserve.patching import originals
 from greenserve.patching.static_inspection import Layout, label, layout_of, module_of_class, name_of_module
 
-OriginalLock: Any = type(native.allocate_lock())
-OriginalRLock: Any = native.RLock
+OriginalLock: Any = type(allocate_lock())
+OriginalRLock: Any = RLock
 
 EXEMPT = ("greenserve", "asyncio", "multiprocessing", "importlib", "_frozen_importlib", "click")
 """Packages that hold originals on purpose: ours, those whose own loops and processes need them, and click, whose
@@ -193,7 +193,7 @@ def _successor(lock: Any, entered: dict[int, int]) -> Any:
     owner, count = (int(match[1]), int(match[2])) if match else (0, 0)
     if owner == 0 or count == 0:
         return green
-    if owner != native.get_ident():
+    if owner != get_ident():
         return None
     for _ in range(count - entered.get(id(lock), 0)):
         green.acquire()

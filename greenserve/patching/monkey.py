@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 from greenserve.patching import early_imports, existing_locks, import_patched, originals, other_hubs
 from greenserve.patching.import_hooks import adapt
 from greenserve.patching.table import TABLE, Adapter, Patch

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from greenserve.errors import ConfigurationError
-from greenserve.hub import native
+from greenserve.hub.core import originals
 from greenserve.patching.import_hooks import adapt
 
 # Module -> how the names of its functions that patch begin.
@@ -39,7 +39,7 @@ def disarm() -> None:
 
     Raises ConfigurationError when that has happened already.
     """
-    refusal = native.patched_by_another()
+    refusal = originals.patched_by_another()
     if refusal is not None:
         raise ConfigurationError(refusal)
     for name, prefix in _PATCHING.items():

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from greenserve.hub.busywait import relax
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import Hub
 from greenserve.hub.greenthread import sleep
-from greenserve.hub.hub import Hub
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ _POLLS = {
 
 
 def relax_polls(module: Any) -> None:
-    """Have the module's polled functions let other green threads run now and then (hub/busywait.py)."""
+    """Have the module's polled functions let other green threads run now and then (hub/core/busy_wait.py)."""
     for path in _POLLS[module.__name__]:
         owner, _, name = path.rpartition(".")
         holder = getattr(module, owner) if owner else module

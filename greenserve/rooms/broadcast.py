@@ -17,9 +17,9 @@ from typing import Any
 
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.hub.hub import Hub, HubCall, running, wake
-from greenserve.hub.native import get_ident
-from greenserve.hub.timers import Token
+from greenserve.hub.core.hub import Hub, HubCall, running, wake
+from greenserve.hub.core.originals import get_ident
+from greenserve.hub.core.timers import Token
 from greenserve.rooms.member import Member
 from greenserve.websocket.protocol import encode_message
 from greenserve.websocket.protocol.deflate import DeflateParameters

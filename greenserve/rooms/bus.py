@@ -17,9 +17,9 @@ import socket as _socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from greenserve.hub.core.hub import current_hub, running, wake
+from greenserve.hub.core.timers import Token
 from greenserve.hub.greenthread import GreenThread, sleep, spawn
-from greenserve.hub.hub import current_hub, running, wake
-from greenserve.hub.timers import Token
 
 logger = logging.getLogger("greenserve.rooms")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from greenserve.hub.hub import Hub
+from greenserve.hub.core.hub import Hub
 from greenserve.rooms.broadcast import Frames, Shard
 from greenserve.rooms.member import Member
 from greenserve.websocket.api import WebSocket

@@ -14,9 +14,9 @@ import logging
 from collections.abc import Callable
 from typing import Any
 
-from greenserve.hub.hub import Hub
-from greenserve.hub.native import get_ident
-from greenserve.hub.timers import Timer
+from greenserve.hub.core.hub import Hub
+from greenserve.hub.core.originals import get_ident
+from greenserve.hub.core.timers import Timer
 from greenserve.rooms.bus import Bus
 from greenserve.rooms.member import Member
 from greenserve.rooms.protocol.envelope import MAX_PAYLOAD, Envelope, MessageKind, decode, encode, encode_value

@@ -17,7 +17,7 @@ from typing import Protocol, TypeAlias
 
 from greenserve.errors import ConfigurationError
 from greenserve.http.head import RequestHead
-from greenserve.hub.logwriter import LIMIT, LogWriter
+from greenserve.hub.core.log_writer import LIMIT, LogWriter
 
 logger = logging.getLogger("greenserve.access")
 

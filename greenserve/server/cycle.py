@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
 from greenserve.http.response import error_response
-from greenserve.hub.carried import drop as drop_carried
+from greenserve.hub.core.carried import drop as drop_carried
 from greenserve.server.body import RequestBody
 from greenserve.server.hijack import ConnectionSocket
 from greenserve.server.phases import Phase

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 
-from greenserve.hub import idle
+from greenserve.hub.core import report
 
 _ROOT = "greenserve"
 
@@ -18,7 +18,7 @@ class LastResort(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line."""
         if logging.lastResort is not None and not self._has_company(logging.getLogger(record.name)):
-            idle.write(self.format(record) + "\n")
+            report.write(self.format(record) + "\n")
 
     def _has_company(self, logger: logging.Logger | None) -> bool:
         while logger is not None:

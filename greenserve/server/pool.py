@@ -14,7 +14,7 @@ from typing import Any
 
 from greenlet import GreenletExit, getcurrent
 
-from greenserve.hub.hub import Carrier, Hub, HubCall
+from greenserve.hub.core.hub import Carrier, Hub, HubCall
 
 RESERVE = 1 << 20  # bytes of address space, untouched, for the errors that the want of memory makes
 

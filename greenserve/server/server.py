@@ -13,10 +13,10 @@ from typing import Any, Self, overload
 
 from greenserve import rooms
 from greenserve.errors import HubError
-from greenserve.hub import idle
-from greenserve.hub.hub import current_hub, running, wake
-from greenserve.hub.native import start_new_thread
-from greenserve.hub.timers import Token
+from greenserve.hub.core import report
+from greenserve.hub.core.hub import current_hub, running, wake
+from greenserve.hub.core.originals import start_new_thread
+from greenserve.hub.core.timers import Token
 from greenserve.net.listener import ListeningSocket, bound_address, close_listener, open_listener
 from greenserve.net.streamserver import serve as serve_sockets
 from greenserve.net.unix_socket import Access
@@ -321,6 +321,6 @@ def serve(application: Any, *handler: Any, **options: Any) -> int | None:
 
     def announce() -> None:
         for address in server.addresses:
-            idle.write(f"greenserve: listening on {address.url}\n")  # logging is the program's to configure
+            report.write(f"greenserve: listening on {address.url}\n")  # logging is the program's to configure
 
     return server.serve_forever(announce)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from greenserve.hub import idle, interrupt
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core import report, signals
+from greenserve.hub.core.hub import current_hub
 
 FORCED = 1  # exit status: some requests were killed
 UNHEARD_SECONDS = 1.0  # after which a hub that has not noticed a signal is blocked
@@ -35,18 +35,18 @@ class SignalHandlers:
     def __enter__(self) -> None:
         try:
             for signum in (signal.SIGTERM, signal.SIGINT):
-                self._before[signum] = interrupt.set_handler(signum, self._received)
+                self._before[signum] = signals.set_handler(signum, self._received)
             for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
-                if interrupt.get_handler(signum) is signal.SIG_DFL:
-                    self._before[signum] = interrupt.set_handler(signum, self._noted)
+                if signals.get_handler(signum) is signal.SIG_DFL:
+                    self._before[signum] = signals.set_handler(signum, self._noted)
         except ValueError:  # not the main thread
             return
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._before.items():
             # Not where a request has put a handler of its own.
-            if interrupt.get_handler(signum) in (self._received, self._noted):
-                interrupt.set_handler(signum, handler if handler is not None else signal.SIG_DFL)
+            if signals.get_handler(signum) in (self._received, self._noted):
+                signals.set_handler(signum, handler if handler is not None else signal.SIG_DFL)
 
     def _noted(self, signum: int, frame: FrameType | None) -> None:
         call = self._stop if signum == signal.SIGHUP and self._has_terminal else self._note
@@ -60,7 +60,7 @@ class SignalHandlers:
         elif now - self._unheard >= UNHEARD_SECONDS:
             # The second signal kills what does not finish; here that is the hub itself, which some request blocks.
             text = f"greenserve: killed: for {now - self._unheard:.0f} s one request has blocked all others, here:\n"
-            idle.write(text + "".join(traceback.format_stack(frame)))
+            report.write(text + "".join(traceback.format_stack(frame)))
             os._exit(FORCED)
         self._hub.call_soon_threadsafe(self._heard, signum)
 

@@ -14,7 +14,7 @@ from greenlet import getcurrent
 
 from greenserve.errors import ClientDisconnected, InvalidResponse
 from greenserve.http.parser import RequestParser
-from greenserve.hub.hub import Carrier
+from greenserve.hub.core.hub import Carrier
 from greenserve.net.send_buffer import FileSlice
 from greenserve.net.transport import Transport
 

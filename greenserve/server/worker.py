@@ -18,9 +18,9 @@ from greenserve import rooms, websocket
 from greenserve.compat.websocket import upgradable
 from greenserve.http.limits import Limits
 from greenserve.http.parser import RequestParser
-from greenserve.hub.event import Flag
-from greenserve.hub.hub import Hub, running, wake
-from greenserve.hub.timers import Timer, Token
+from greenserve.hub.core.hub import Hub, running, wake
+from greenserve.hub.core.timers import Timer, Token
+from greenserve.hub.sync.event import Flag
 from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
 from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection

@@ -20,8 +20,8 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
-from greenserve.hub.hub import MARK, Hub, HubCall, stand_in
-from greenserve.hub.poller import Poller, default_poller
+from greenserve.hub.core.hub import MARK, Hub, HubCall, stand_in
+from greenserve.hub.core.poller import Poller, default_poller
 from greenserve.hub.starting import Start
 
 __all__ = ["VirtualClock", "virtual_time"]

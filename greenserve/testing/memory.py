@@ -6,7 +6,7 @@ import errno
 from typing import Any
 
 from greenserve.green import socket
-from greenserve.hub.busywait import relax
+from greenserve.hub.core.busy_wait import relax
 from greenserve.testing.stream import Stream, failure
 
 

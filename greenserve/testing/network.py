@@ -24,8 +24,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from greenserve.hub.core.hub import current_hub
 from greenserve.hub.greenthread import sleep
-from greenserve.hub.hub import current_hub
 from greenserve.testing.conditions import NAMES, Conditions
 from greenserve.testing.memory import MemorySocket
 from greenserve.testing.stream import Deliveries, Gate, Stream, failure

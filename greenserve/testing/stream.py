@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from greenserve.errors import AlreadyWaiting
-from greenserve.hub.calls import TIMED_OUT, Token
-from greenserve.hub.hub import running, wake
+from greenserve.hub.core.hub import running, wake
+from greenserve.hub.core.ready import TIMED_OUT, Token
 from greenserve.testing.conditions import Conditions
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from greenserve.hub.native import get_ident
+from greenserve.hub.core.originals import get_ident
 from greenserve.websocket.connection import CLOSE_SECONDS, Connection
 from greenserve.websocket.protocol.close import CloseCode, close_payload
 from greenserve.websocket.protocol.errors import ConnectionClosed

@@ -21,11 +21,11 @@ from collections.abc import Callable
 
 from greenlet import getcurrent
 
-from greenserve.hub.calls import call_guarded
+from greenserve.hub.core.hub import TIMED_OUT, Hub, HubCall, running, wake
+from greenserve.hub.core.originals import get_ident
+from greenserve.hub.core.ready import call_guarded
+from greenserve.hub.core.timers import Token
 from greenserve.hub.greenthread import call_in
-from greenserve.hub.hub import TIMED_OUT, Hub, HubCall, running, wake
-from greenserve.hub.native import get_ident
-from greenserve.hub.timers import Token
 from greenserve.net import lingering
 from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.net.transport import Transport

@@ -9,8 +9,8 @@ from __future__ import annotations
 import weakref
 from typing import Protocol
 
-from greenserve.hub.hub import Hub
-from greenserve.hub.timers import Timer
+from greenserve.hub.core.hub import Hub
+from greenserve.hub.core.timers import Timer
 
 MAX_SECONDS = 1.0
 MIN_SECONDS = 0.01

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from greenserve.hub.lock import Lock
+from greenserve.hub.sync.lock import Lock
 
 
 class Holder(Protocol):

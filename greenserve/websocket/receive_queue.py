@@ -11,8 +11,8 @@ import weakref
 from sys import getsizeof
 from typing import Any, Protocol
 
-from greenserve.hub.hub import TIMED_OUT, Hub, HubCall, running, wake
-from greenserve.hub.timers import Token
+from greenserve.hub.core.hub import TIMED_OUT, Hub, HubCall, running, wake
+from greenserve.hub.core.timers import Token
 from greenserve.websocket.protocol.errors import ProtocolViolation
 from greenserve.websocket.protocol.message import PackedMessage
 

@@ -10,7 +10,7 @@ import pytest
 from greenserve import rooms
 from greenserve.demo import chat
 from greenserve.demo.chat import BURST, MAX_TEXT, PACE, Allowance, cleaned, talk, visitors
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 from greenserve.testing import virtual_time
 from tests.demo.support import Clock, call
 from tests.rooms.support import FakeWebSocket

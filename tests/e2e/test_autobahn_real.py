@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from greenserve.hub.hub import Hub, use_hub
+from greenserve.hub.core.hub import Hub, use_hub
 from greenserve.websocket import ConnectionClosed, connect, handler
 from tests.server.live import serving
 

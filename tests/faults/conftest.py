@@ -22,7 +22,7 @@ def facts():
     """What the process holds: a number that grows with the requests is a leak."""
     from greenserve.server.connection import Connection
     from greenserve.server.worker import Worker
-    from greenserve.hub.idle import green_threads
+    from greenserve.hub.core.deadlock import green_threads
     gc.collect()
     objects = gc.get_objects()
     (worker,) = [each for each in objects if type(each) is Worker]

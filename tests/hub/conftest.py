@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from greenserve.hub.hub import Hub, use_hub
+from greenserve.hub.core.hub import Hub, use_hub
 from tests.hub.support import VirtualTime
 
 

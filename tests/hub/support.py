@@ -8,8 +8,8 @@ import sys
 import textwrap
 from pathlib import Path
 
-from greenserve.hub.hub import Hub
-from greenserve.hub.poller import default_poller
+from greenserve.hub.core.hub import Hub
+from greenserve.hub.core.poller import default_poller
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import greenserve
-from greenserve.hub.hub import Hub
-from greenserve.hub.lightqueue import LightQueue, ShutDown, _Offer
-from greenserve.hub.line import Line
-from greenserve.hub.lock import Lock
+from greenserve.hub.core.hub import Hub
+from greenserve.hub.core.wait_queue import WaitQueue
+from greenserve.hub.sync.light_queue import LightQueue, ShutDown, _Offer
+from greenserve.hub.sync.lock import Lock
 from tests.hub.support import VirtualTime, run
 
 
@@ -28,7 +28,7 @@ def test_a_second_look_at_the_line_of_a_taken_lock_gives_nobody_the_lock(hub: Hu
 
 
 def test_who_has_left_a_line_cannot_be_claimed_by_one_who_had_taken_it_out_already(hub: Hub):
-    line, token = Line(), [greenserve.hub.hub.running()]
+    line, token = WaitQueue(), [greenserve.hub.core.hub.running()]
     line.append(token)
     taken = line.popleft()  # another OS thread is about to claim it
     line.leave(token)
@@ -75,7 +75,7 @@ def test_a_getter_that_meets_an_offer_which_was_withdrawn_waits_for_the_next(vir
     assert getter.wait() == "item"
 
 
-class ShutAtEntry(Line):
+class ShutAtEntry(WaitQueue):
     """A queue's waiters of whom each comes just after the queue was shut down, though it had looked before."""
 
     queue: LightQueue[Any]
@@ -154,7 +154,7 @@ def test_a_closed_hub_knows_no_raw_greenlet_any_more(hub: Hub):
     greenserve.spawn(raw.switch)
     greenserve.sleep(0)
     assert list(hub.adopted) == [raw]
-    greenserve.hub.hub.use_hub(Hub())
+    greenserve.hub.core.hub.use_hub(Hub())
     assert raw.dead
     assert not list(hub.adopted)
 

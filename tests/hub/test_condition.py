@@ -6,9 +6,9 @@ import pytest
 from greenlet import GreenletExit
 
 from greenserve.hub import Timeout, sleep, spawn
-from greenserve.hub.condition import Barrier, BrokenBarrierError, Condition
-from greenserve.hub.lock import Lock
-from greenserve.hub.rlock import RLock
+from greenserve.hub.sync.condition import Barrier, BrokenBarrierError, Condition
+from greenserve.hub.sync.lock import Lock
+from greenserve.hub.sync.rlock import RLock
 
 
 def waiter(condition, log, name, timeout=None):

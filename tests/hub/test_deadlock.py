@@ -52,7 +52,7 @@ def test_a_deadlock_is_raised_in_main_and_lists_each_green_thread_and_where_it_w
         '<GreenThread stuck_one-4 (started), spawned at <string>:17>: File "<string>", line 7, in stuck_one' in report
     )
     assert "<greenlet.greenlet object at" in report
-    assert report.count("parking.py") == 1  # only where no code but ours waits
+    assert report.count("scheduler.py") == 1  # only where no code but ours waits
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,8 @@ def test_what_may_still_resume_somebody_is_no_deadlock(hope: str, cleanup: str):
     done = run(
         f"""
         import _thread, ctypes, os, signal, subprocess, sys, threading, time
-        from greenserve.hub import current_hub, idle, running, sleep, spawn, wake
+        from greenserve.hub import current_hub, running, sleep, spawn, wake
+        from greenserve.hub.core import deadlock
         hub = current_hub()
         me = running()
         token = [me]
@@ -82,7 +83,7 @@ def test_what_may_still_resume_somebody_is_no_deadlock(hope: str, cleanup: str):
             {cleanup}
         _thread.start_new_thread(helper, ())
         if "_thread" not in {hope!r}:
-            idle.bystanders.count += 1
+            deadlock.bystanders.count += 1
         print(hub.park(me, token))
         """
     )
@@ -94,11 +95,13 @@ def test_bystanders_and_our_own_signal_handlers_give_no_hope():
         """
         import _thread, signal, time
         from greenserve.errors import Deadlock
-        from greenserve.hub import idle, interrupt, running
+        from greenserve.hub import running
+        from greenserve.hub.core import deadlock
+        from greenserve.hub.core import signals
         def dump(*_): pass
         signal.signal(signal.SIGUSR1, dump)
-        interrupt.ignore_for_deadlocks(dump)
-        idle.bystanders.count += 1
+        signals.ignore_for_deadlocks(dump)
+        deadlock.bystanders.count += 1
         _thread.start_new_thread(time.sleep, (30,))
         me = running()
         try:
@@ -142,7 +145,7 @@ def test_a_stray_wake_up_does_not_cut_the_doubt_short():
         import time
         from greenserve.errors import Deadlock
         from greenserve.hub import running
-        from greenserve.hub.hub import SECONDS_OF_DOUBT
+        from greenserve.hub.core.hub import SECONDS_OF_DOUBT
         me = running()
         started = time.monotonic()
         me.hub.wakeup.wake()

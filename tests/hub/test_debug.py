@@ -11,8 +11,9 @@ import time
 
 import pytest
 
-from greenserve.hub import debug, idle, sleep, spawn
-from greenserve.hub.hub import Hub, current_hub, running
+from greenserve.hub import debug, sleep, spawn
+from greenserve.hub.core import deadlock
+from greenserve.hub.core.hub import Hub, current_hub, running
 from tests.hub.support import run
 
 
@@ -119,7 +120,7 @@ def test_threads_that_take_turns_block_nothing(hub: Hub):
 
 
 def test_the_watcher_is_an_os_thread_of_its_own_and_stops(hub: Hub):
-    before = idle.bystanders.count
+    before = deadlock.bystanders.count
     reported = threading.Event()
     texts: list[str] = []
     watcher = debug.watch_blocking(0.01, lambda text: (texts.append(text), reported.set()))
@@ -128,7 +129,7 @@ def test_the_watcher_is_an_os_thread_of_its_own_and_stops(hub: Hub):
     watcher.stop()
     assert "in test_the_watcher_is_an_os_thread_of_its_own_and_stops" in texts[0]
     end = time.monotonic() + 20
-    while idle.bystanders.count != before:
+    while deadlock.bystanders.count != before:
         assert time.monotonic() < end
         os.sched_yield()
 

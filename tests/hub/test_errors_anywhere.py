@@ -13,8 +13,8 @@ from types import FrameType
 import pytest
 
 from greenserve.hub import Event, GreenPool, Lock, Queue, sleep, spawn, use_hub
-from greenserve.hub.calls import MARK
-from greenserve.hub.hub import Carrier, Hub, running, wake
+from greenserve.hub.core.hub import Carrier, Hub, running, wake
+from greenserve.hub.core.ready import MARK
 from tests.hub.support import VirtualTime
 from tests.hub.test_signals_anywhere import LINES, Injector
 

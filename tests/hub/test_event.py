@@ -8,7 +8,7 @@ import pytest
 
 from greenserve.errors import AlreadySent
 from greenserve.hub import Timeout, sleep, spawn
-from greenserve.hub.event import AsyncResult, Event, Flag
+from greenserve.hub.sync.event import AsyncResult, Event, Flag
 from tests.hub.interrupting import everywhere, interrupted
 
 BOTH = pytest.mark.parametrize("make", [Event, AsyncResult])

@@ -48,7 +48,7 @@ def everything():
         "import gc; gc.disable(); everything()",
         "import gc; everything(); sys.settrace(lambda *_: None)",
         "threading.Thread(target=everything).start(); everything()",
-        "import logging; logging.shutdown(); everything(); del sys.modules['greenserve.hub.hub']",
+        "import logging; logging.shutdown(); everything(); del sys.modules['greenserve.hub.core.hub']",
     ],
 )
 def test_exit_with_everybody_parked(end: str):

@@ -12,7 +12,7 @@ from greenlet import GreenletExit
 
 from greenserve.errors import BlockingInHub, HubError
 from greenserve.hub import getcurrent, joinall, kill, sleep, spawn, spawn_after, spawn_after_local, use_hub
-from greenserve.hub.hub import Hub, running, wake
+from greenserve.hub.core.hub import Hub, running, wake
 from tests.hub.support import VirtualTime, run
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import pytest
 
 from greenserve.hub import Timeout, sleep, spawn, spawn_after
-from greenserve.hub.hub import Hub, running, wake
+from greenserve.hub.core.hub import Hub, running, wake
 
 
 def spawn_and_wait(hub: Hub) -> None:

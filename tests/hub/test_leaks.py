@@ -35,11 +35,11 @@ from greenserve.hub import (
     getcurrent,
     joinall,
     local,
-    native,
     sleep,
     spawn,
     spawn_after_local,
 )
+from greenserve.hub.core import originals
 from greenserve.hub.threadpool import ThreadPool
 from greenserve.testing import virtual_time
 
@@ -138,7 +138,7 @@ WITH_TIMEOUT = {
 @pytest.fixture
 def ends():
     """What never ends while it is waited for."""
-    go_on = native.allocate_lock()
+    go_on = originals.allocate_lock()
     go_on.acquire()
     rlock, busy, pool = RLock(), Queue(), TokenPool(max_size=1)
     locked = Lock()

@@ -189,7 +189,7 @@ def test_many_short_threads_leave_nothing_in_a_local(hub):
     for _ in range(100):
         spawn(work).wait()
     gc.collect()
-    from greenserve.hub.local import _key_of
+    from greenserve.hub.sync.local import _key_of
 
     assert len(_key_of(data).threads) <= 1
 

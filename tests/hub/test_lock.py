@@ -8,8 +8,8 @@ import pytest
 
 from greenserve.errors import BlockingInHub
 from greenserve.hub import GreenThread, current_hub, sleep, spawn
-from greenserve.hub.lock import BoundedSemaphore, Lock, Semaphore
-from greenserve.hub.rlock import RLock
+from greenserve.hub.sync.lock import BoundedSemaphore, Lock, Semaphore
+from greenserve.hub.sync.rlock import RLock
 from greenserve.hub.timeout import Timeout
 from greenserve.testing import virtual_time
 from tests.hub.interrupting import everywhere, interrupted

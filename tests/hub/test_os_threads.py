@@ -13,8 +13,8 @@ import greenlet
 import pytest
 
 from greenserve.hub import Timeout, sleep, spawn
-from greenserve.hub.hub import Hub, all_hubs, current_hub, running, wake
-from greenserve.hub.wakeup import Wakeup
+from greenserve.hub.core.hub import Hub, all_hubs, current_hub, running, wake
+from greenserve.hub.core.wakeup import Wakeup
 
 
 def in_os_thread(function: Callable[[], object]) -> None:

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from greenserve.hub import poller
-from greenserve.hub.poller import HANGUP, READ, WRITE, SelectPoller, default_poller
+from greenserve.hub.core import poller
+from greenserve.hub.core.poller import HANGUP, READ, WRITE, SelectPoller, default_poller
 
 
 def test_the_default_is_the_best_of_the_platform():

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from greenserve.hub import Event, Timeout, native, sleep, spawn
-from greenserve.hub.queue import (
+from greenserve.hub import Event, Timeout, sleep, spawn
+from greenserve.hub.core import originals
+from greenserve.hub.sync.queue import (
     Channel,
     Empty,
     Full,
@@ -581,7 +582,7 @@ def test_an_item_put_by_a_hook_itself_waits_for_nobody(hub, capfd):
 
 
 def test_another_os_threads_putter_is_told_too(hub):
-    inside, go_on = native.allocate_lock(), native.allocate_lock()
+    inside, go_on = originals.allocate_lock(), originals.allocate_lock()
     inside.acquire()
     go_on.acquire()
 

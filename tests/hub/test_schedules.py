@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenserve.hub import TIMED_OUT, GreenThread, Timeout, sleep, spawn, use_hub
-from greenserve.hub.hub import Hub, running, wake
+from greenserve.hub.core.hub import Hub, running, wake
 from tests.hub.support import VirtualTime
 
 THREADS = 4

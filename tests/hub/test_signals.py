@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from greenserve.hub import interrupt, sleep, spawn
-from greenserve.hub.hub import Hub, current_hub, running, use_hub, wake
+from greenserve.hub import sleep, spawn
+from greenserve.hub.core import signals
+from greenserve.hub.core.hub import Hub, current_hub, running, use_hub, wake
 from tests.hub.support import environment, program, run
 
 PRELUDE = """
@@ -246,7 +247,7 @@ def test_sigint_is_pythons_own_again_when_there_is_no_hub():
     done = run(
         """
         import os, signal
-        from greenserve.hub.hub import current_hub
+        from greenserve.hub.core.hub import current_hub
         current_hub().close()
         try:
             os.kill(os.getpid(), signal.SIGINT)
@@ -288,7 +289,7 @@ def test_a_wakeup_descriptor_of_the_programs_own_is_left_alone():
 
 
 def test_signal_handlers_of_the_programs_own_may_come():
-    assert not interrupt.may_come() or "pytest_timeout" in sys.modules
+    assert not signals.may_come() or "pytest_timeout" in sys.modules
     before = signal.signal(signal.SIGUSR1, lambda *_: None)
-    assert interrupt.may_come()
+    assert signals.may_come()
     signal.signal(signal.SIGUSR1, before)

@@ -11,9 +11,10 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-from greenserve.hub import Timeout, interrupt, sleep, spawn, use_hub
-from greenserve.hub.calls import MARK
-from greenserve.hub.hub import Hub, running, wake
+from greenserve.hub import Timeout, sleep, spawn, use_hub
+from greenserve.hub.core import signals
+from greenserve.hub.core.hub import Hub, running, wake
+from greenserve.hub.core.ready import MARK
 from tests.hub.support import VirtualTime
 
 LINES = sys.version_info[:2] == (3, 12)  # which does not report instructions to who asks for them in a trace function
@@ -30,7 +31,7 @@ class Injector:
         self._handler = handler
 
     def trace(self, frame: FrameType, event: str, argument: object) -> Any:
-        if not interrupt.__name__.startswith(frame.f_globals.get("__package__") or "?"):
+        if not signals.__name__.startswith(frame.f_globals.get("__package__") or "?"):
             return None
         frame.f_trace_opcodes = not LINES
         frame.f_trace_lines = LINES
@@ -99,7 +100,7 @@ def test_sigint_before_any_instruction_of_the_hub_loses_nobody():
         instruction = 1
         while True:
             instruction += STEP
-            injector, interrupted = scenario(instruction, interrupt.on_sigint)
+            injector, interrupted = scenario(instruction, signals.on_sigint)
             if not injector.done:
                 break
             assert interrupted == 1, f"before instruction {instruction}"

@@ -10,12 +10,12 @@ import pytest
 from greenlet import greenlet
 
 from greenserve.hub import Event, Timeout, getcurrent, running, sleep, spawn, spawn_after
-from greenserve.hub.hub import ROUNDS_BETWEEN_POLLS, Hub, use_hub
-from greenserve.hub.lightqueue import LightQueue, ShutDown, _Offer
-from greenserve.hub.line import Line
-from greenserve.hub.lock import Lock, Semaphore
-from greenserve.hub.parking import Carrier
-from greenserve.hub.queue import Channel
+from greenserve.hub.core.hub import ROUNDS_BETWEEN_POLLS, Hub, use_hub
+from greenserve.hub.core.scheduler import Carrier
+from greenserve.hub.core.wait_queue import WaitQueue
+from greenserve.hub.sync.light_queue import LightQueue, ShutDown, _Offer
+from greenserve.hub.sync.lock import Lock, Semaphore
+from greenserve.hub.sync.queue import Channel
 from tests.hub.interrupting import everywhere, interrupted
 from tests.hub.support import run
 
@@ -68,7 +68,7 @@ def test_a_lock_that_is_free_stays_free_to_the_end_of_the_release(make, hub):
 
 
 def test_a_waiter_that_has_left_cannot_be_claimed_by_one_that_had_come_across_it():
-    line, token = Line(), ["a greenlet"]
+    line, token = WaitQueue(), ["a greenlet"]
     line.append(token)
     come_across = line.popleft()
     line.leave(token)
@@ -175,7 +175,7 @@ def test_a_forked_child_unwinds_none_of_its_parents_own_greenlets():
         warnings.simplefilter("ignore")
         from greenlet import greenlet
         from greenserve.hub import Event, sleep, spawn
-        from greenserve.hub.hub import Hub, use_hub
+        from greenserve.hub.core.hub import Hub, use_hub
         def wait():
             try:
                 Event().wait()

@@ -6,10 +6,10 @@ import pytest
 
 lock_tests = pytest.importorskip("test.lock_tests", reason="this Python comes without its own tests")
 
-from greenserve.hub.condition import Barrier, Condition  # noqa: E402
-from greenserve.hub.event import Flag  # noqa: E402
-from greenserve.hub.lock import BoundedSemaphore, Lock, Semaphore  # noqa: E402
-from greenserve.hub.rlock import RLock  # noqa: E402
+from greenserve.hub.sync.condition import Barrier, Condition  # noqa: E402
+from greenserve.hub.sync.event import Flag  # noqa: E402
+from greenserve.hub.sync.lock import BoundedSemaphore, Lock, Semaphore  # noqa: E402
+from greenserve.hub.sync.rlock import RLock  # noqa: E402
 
 
 class TestLock(lock_tests.LockTests):

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from greenserve.hub import Timeout, sleep, spawn, threadpool
-from greenserve.hub.hub import current_hub, running
-from greenserve.hub.idle import bystanders
+from greenserve.hub.core.deadlock import bystanders
+from greenserve.hub.core.hub import current_hub, running
 from greenserve.hub.proxy import Proxy
 from greenserve.hub.threadpool import ThreadPool
 from tests.hub.support import run

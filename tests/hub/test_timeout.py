@@ -8,7 +8,7 @@ import pytest
 
 from greenserve.errors import HubError
 from greenserve.hub import Timeout, is_timeout, sleep, spawn, spawn_after, with_timeout
-from greenserve.hub.hub import running, wake
+from greenserve.hub.core.hub import running, wake
 from tests.hub.support import VirtualTime
 
 

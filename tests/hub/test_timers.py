@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from greenserve.hub.timers import MIN_DEAD, Timer, Timers
+from greenserve.hub.core.timers import MIN_DEAD, Timer, Timers
 
 
 class FakeHub:

@@ -13,7 +13,7 @@ from greenserve import net
 from greenserve.errors import BindError
 from greenserve.green import socket
 from greenserve.hub import resolver, sleep, spawn
-from greenserve.hub.event import Flag
+from greenserve.hub.sync.event import Flag
 from greenserve.hub.threadpool import ThreadPool
 from greenserve.net import sockets
 

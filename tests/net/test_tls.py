@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from greenserve.hub import sleep, spawn
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 from greenserve.net.send_buffer import FileSlice
 from greenserve.net.tls import shake_hands
 from greenserve.net.transport import Transport

@@ -567,7 +567,7 @@ def test_a_loop_in_an_os_thread_without_a_hub_has_the_real_selector():
     run(
         BEGIN
         + """
-        from greenserve.hub.hub import all_hubs
+        from greenserve.hub.core.hub import all_hubs
         before = len(all_hubs())
         real = greenserve.original("threading")
         result = []

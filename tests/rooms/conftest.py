@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 from greenserve.testing import VirtualClock, virtual_time
 from tests.rooms.support import FakeBroker, Process
 

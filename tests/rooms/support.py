@@ -6,7 +6,7 @@ from collections import defaultdict
 from typing import Any
 
 import greenserve
-from greenserve.hub.hub import Hub, current_hub
+from greenserve.hub.core.hub import Hub, current_hub
 from greenserve.rooms.bus import Subscriber
 from greenserve.rooms.registry import Rooms
 from greenserve.websocket.protocol.deflate import DeflateParameters

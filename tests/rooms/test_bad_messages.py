@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from greenserve.green.socket import socket as GreenSocket
-from greenserve.hub.hub import Hub, current_hub
+from greenserve.hub.core.hub import Hub, current_hub
 from greenserve.rooms import sync
 from greenserve.rooms.bus import Bus
 from greenserve.rooms.protocol.envelope import MessageKind, encode, encode_value

@@ -13,7 +13,7 @@ import pytest
 
 import greenserve
 from greenserve.errors import BlockingInHub
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 from greenserve.rooms import broadcast
 from greenserve.rooms.registry import Rooms
 from greenserve.testing import VirtualClock
@@ -289,7 +289,7 @@ def test_another_os_thread_may_join_broadcast_and_leave(rooms: Rooms) -> None:
         found.append(len(room.members))
         hub.call_soon_threadsafe(finished.set)
 
-    finished = greenserve.hub.event.Flag()
+    finished = greenserve.hub.sync.event.Flag()
     thread = threading.Thread(target=elsewhere)
     thread.start()
     assert finished.wait(10)

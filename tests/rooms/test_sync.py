@@ -10,8 +10,8 @@ import pytest
 
 import greenserve
 from greenserve.errors import ConfigurationError
-from greenserve.hub.hub import current_hub
-from greenserve.hub.native import get_ident
+from greenserve.hub.core.hub import current_hub
+from greenserve.hub.core.originals import get_ident
 from greenserve.rooms import broadcast, sync
 from greenserve.rooms.protocol.envelope import MAX_PAYLOAD, MessageKind, decode
 from greenserve.rooms.registry import Rooms

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 from tests.server.live import Client, serving
 
 

@@ -12,7 +12,7 @@ import tempfile
 import threading
 
 from greenserve import sleep, spawn
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 from tests.server.live import Client, echo, hello, serving
 
 

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 import pytest
 
 import greenserve
-from greenserve.hub.hub import Hub
+from greenserve.hub.core.hub import Hub
 from greenserve.server import pool as pool_module
 from greenserve.server import worker as worker_module
 from greenserve.server.worker import RELIEF

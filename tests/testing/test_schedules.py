@@ -11,7 +11,7 @@ import pytest
 
 import greenserve
 from greenserve import testing
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 
 SERVER = ("server", 7)
 SEEDS = 1000

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from greenserve.hub.hub import Hub
+from greenserve.hub.core.hub import Hub
 from greenserve.testing import VirtualClock, virtual_time
 
 

@@ -6,7 +6,7 @@ import socket
 from typing import Any
 
 from greenserve.green.socket import socket as GreenSocket
-from greenserve.hub.hub import current_hub
+from greenserve.hub.core.hub import current_hub
 from greenserve.net.transport import Transport
 from greenserve.websocket.api import WebSocket
 from greenserve.websocket.connection import Connection

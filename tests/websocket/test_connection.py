@@ -11,7 +11,7 @@ import weakref
 import pytest
 
 from greenserve import kill, sleep, spawn
-from greenserve.hub.hub import Hub, current_hub
+from greenserve.hub.core.hub import Hub, current_hub
 from greenserve.net import lingering
 from greenserve.net.transport import Transport
 from greenserve.websocket import ConnectionClosed

@@ -8,7 +8,7 @@ import weakref
 import pytest
 
 from greenserve import sleep
-from greenserve.hub.hub import Hub, current_hub
+from greenserve.hub.core.hub import Hub, current_hub
 from greenserve.websocket.keepalive import Keepalive, keepalive_of
 
 

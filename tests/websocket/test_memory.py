@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from greenserve import kill, sleep, spawn
-from greenserve.hub.hub import Hub
+from greenserve.hub.core.hub import Hub
 from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.websocket import ConnectionClosed, accept
 from greenserve.websocket.connection import SMALL, UNSENT_LIMIT

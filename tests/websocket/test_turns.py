@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from greenserve import sleep, spawn
-from greenserve.hub.hub import Hub, current_hub
+from greenserve.hub.core.hub import Hub, current_hub
 from greenserve.net import lingering
 from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.websocket import ConnectionClosed

@@ -18,11 +18,11 @@ from typing import Any
 
 from greenlet import getcurrent
 
-from greenserve.hub import native
-from greenserve.hub.carried import ASYNCGEN_HOOKS, RUNNING_LOOP, note
+from greenserve.hub.core import originals
+from greenserve.hub.core.carried import ASYNCGEN_HOOKS, RUNNING_LOOP, note
+from greenserve.hub.core.hub import hub_here
 from greenserve.hub.greenthread import sleep
-from greenserve.hub.hub import hub_here
-from greenserve.hub.local import local
+from greenserve.hub.sync.local import local
 
 NAMES = ("EpollSelector", "KqueueSelector")  # the selectors that are a descriptor themselves
 
@@ -76,8 +76,8 @@ def threading_for_loops(original: Any) -> dict[str, Any]:
 
     def current_thread() -> Any:
         """As `threading.current_thread`."""
-        if _in_os_threads_own_code() and native.get_ident() in original._active:
-            return original._active[native.get_ident()]
+        if _in_os_threads_own_code() and originals.get_ident() in original._active:
+            return original._active[originals.get_ident()]
         return sys.modules["threading"].current_thread()
 
     return {"current_thread": current_thread}
@@ -109,7 +109,7 @@ class _PolicyLocal:
     """The loop that `set_event_loop` has given to a thread: an OS thread's own code, or a green thread."""
 
     def __init__(self) -> None:
-        self._of_os_threads, self._of_green_threads = native._local(), local()
+        self._of_os_threads, self._of_green_threads = originals._local(), local()
 
     def _here(self) -> Any:
         return self._of_os_threads if _in_os_threads_own_code() else self._of_green_threads

@@ -12,9 +12,9 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
-from greenserve.hub.busywait import relax
-from greenserve.hub.hub import hub_here
-from greenserve.hub.rlock import RLock
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import hub_here
+from greenserve.hub.sync.rlock import RLock
 from greenserve.patching.polling import poll_until_answered, relax_polls
 
 _RECURSIVE_MUTEX = 0  # the kind of an RLock, as _multiprocessing.SemLock has it

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from greenserve.hub.hub import running
+from greenserve.hub.core.hub import running
 
 
 def set_wait_callback(extensions: Any) -> None:

@@ -16,20 +16,20 @@ from typing import Any, ClassVar
 
 from greenlet import getcurrent
 
-from greenserve.hub.calls import Throw
-from greenserve.hub.parking import Carrier, Loop, Parking
+from greenserve.hub.core.ready import Throw
+from greenserve.hub.core.scheduler import Carrier, Loop, Scheduler
 
-_PACKAGE = __name__.rpartition(".")[0] + "."
+_PACKAGE = __name__.rpartition(".core.")[0] + "."
 
 set_handler = signal.signal
 """The interpreter's own, also where `signal` is patched: for handlers that are right in any greenlet."""
 get_handler = signal.getsignal
 
 _harmless: set[Any] = {signal.default_int_handler}
-_hub: list[Parking] = []  # the main OS thread's; at most one
+_hub: list[Scheduler] = []  # the main OS thread's; at most one
 
 
-def claim(hub: Parking) -> None:
+def claim(hub: Scheduler) -> None:
     """Make signals wake `hub`, and SIGINT its main's, where no other handler is set. Does nothing outside the main OS
     thread.
     """
@@ -39,7 +39,7 @@ def claim(hub: Parking) -> None:
             set_handler(signal.SIGINT, on_sigint)
 
 
-def release(hub: Parking) -> None:
+def release(hub: Scheduler) -> None:
     """`hub` is closed."""
     if hub in _hub:
         _hub.clear()
@@ -120,7 +120,7 @@ def _in_hub(frame: FrameType | None) -> bool:
     return in_code or isinstance(getcurrent(), Loop)
 
 
-def _stands_for_main(hub: Parking) -> bool:
+def _stands_for_main(hub: Scheduler) -> bool:
     """Whether main runs, or a raw greenlet that it has switched to: then none of the hub's is among its ancestors."""
     greenlet: Any = getcurrent()
     while greenlet is not None and greenlet is not hub.main:
@@ -130,7 +130,7 @@ def _stands_for_main(hub: Parking) -> bool:
     return True
 
 
-def _on_its_way(hub: Parking) -> bool:
+def _on_its_way(hub: Scheduler) -> bool:
     if any(isinstance(error, KeyboardInterrupt) for error in hub.main.pending or ()):
         return True
     return any(isinstance(item, Throw) and item.concerns(hub.main, KeyboardInterrupt) for item in list(hub.ready))

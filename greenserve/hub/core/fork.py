@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from greenlet import getcurrent
 
-from greenserve.hub import idle, logwriter
-from greenserve.hub.parking import Carrier
+from greenserve.hub.core import log_writer, report
+from greenserve.hub.core.scheduler import Carrier
 
 _frozen: list[Any] = []
 
@@ -55,9 +55,9 @@ def leave(error: BaseException) -> NoReturn:
     """End the process as the interpreter would, but for `atexit` and the like, which are the parent's."""
     code: Any = getattr(error, "code", None) if isinstance(error, SystemExit) else 1
     if not isinstance(error, SystemExit):
-        idle.print_error("the forked child ends by", error)
+        report.print_error("the forked child ends by", error)
     elif code is not None and not isinstance(code, int):
-        idle.write(f"{code}\n")
+        report.write(f"{code}\n")
         code = 1
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
@@ -65,5 +65,5 @@ def leave(error: BaseException) -> NoReturn:
                 stream.flush()
             except (OSError, ValueError):  # closed
                 pass
-    logwriter.flush_all()
+    log_writer.flush_all()
     os._exit(0 if code is None else code & 0xFF)

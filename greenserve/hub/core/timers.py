@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from greenlet import greenlet
 
-from greenserve.hub.calls import TIMED_OUT, Call, Token, call_guarded
+from greenserve.hub.core.ready import TIMED_OUT, Call, Token, call_guarded
 
 __all__ = ["Timer", "Timers", "Token"]
 

@@ -3,7 +3,7 @@ rlock.py.
 
 Strategy: a permit is an entry of the list `_free`, taken by list.pop and put back by append, both atomic. A
 release gives the permit straight to the first waiter, so a later one cannot overtake it, and the lock
-stays taken in between. A waiter that was killed or timed out is skipped. line.py has the laws.
+stays taken in between. A waiter that was killed or timed out is skipped. wait_queue.py has the laws.
 
 The signatures and the errors are those of `threading`, so that these classes can stand in its place.
 """
@@ -15,10 +15,10 @@ from itertools import repeat
 from operator import length_hint
 from types import TracebackType
 
-from greenserve.hub.busywait import relax
-from greenserve.hub.hub import TIMED_OUT, running
-from greenserve.hub.line import Line
-from greenserve.hub.timers import Token
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import TIMED_OUT, running
+from greenserve.hub.core.timers import Token
+from greenserve.hub.core.wait_queue import WaitQueue
 
 FIRST_PERMITS = 16  # that many at most are made at once, the others when they are first asked for
 
@@ -30,7 +30,7 @@ class _Gate:
 
     def __init__(self, permits: int) -> None:
         self._free: list[bool] = [True] * permits
-        self._lines: list[Line] = []  # empty until a thread has had to wait: a line takes 700 bytes
+        self._lines: list[WaitQueue] = []  # empty until a thread has had to wait: a line takes 700 bytes
 
     def _take(self) -> bool:
         """Take a free permit. Returns False when there is none."""
@@ -48,7 +48,7 @@ class _Gate:
         greenlet = running()
         lines = self._lines
         if not lines:
-            lines.append(Line())  # two OS threads may both append one, and both go on with the first
+            lines.append(WaitQueue())  # two OS threads may both append one, and both go on with the first
         line = lines[0]
         token: Token = [greenlet]
         line.append(token)
@@ -56,7 +56,7 @@ class _Gate:
             self._give(line)
         return line.park(greenlet, token, timeout) is not TIMED_OUT
 
-    def _give(self, line: Line) -> None:
+    def _give(self, line: WaitQueue) -> None:
         """Give a permit to the first waiter; put it down when there is none."""
         while not line.wake_first(True):
             self._free.append(True)

@@ -16,8 +16,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from greenserve.hub import native as _thread
-from greenserve.hub.parking import Parking
+from greenserve.hub.core import originals as _thread
+from greenserve.hub.core.scheduler import Scheduler
 
 SECONDS = 0.1  # for all to come to their hub; one that computes, or is blocked elsewhere, does not come
 SECONDS_TO_LEAVE = 5.0  # for an OS thread that ends to run the `finally` blocks of its green threads
@@ -47,7 +47,7 @@ def begin_afresh() -> None:
     _leaving.clear()
 
 
-def rest(hubs: Iterable[Parking]) -> None:
+def rest(hubs: Iterable[Scheduler]) -> None:
     """Stop these hubs, but not the running OS thread's, for good."""
     _begun.append(_thread.get_ident())
     for done in list(_leaving):
@@ -58,7 +58,7 @@ def rest(hubs: Iterable[Parking]) -> None:
         arrival.acquire(timeout=max(0, deadline - monotonic()))
 
 
-def _come_to_rest(hub: Parking) -> Any:
+def _come_to_rest(hub: Scheduler) -> Any:
     """Ask a hub to stop; the lock that is returned is released when it has come so far."""
     arrival = _thread.allocate_lock()
     arrival.acquire()

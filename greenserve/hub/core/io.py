@@ -20,9 +20,9 @@ from typing import Any
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import AlreadyWaiting
-from greenserve.hub.calls import TIMED_OUT, HubCall, Throw, Token, call_guarded, wake
-from greenserve.hub.parking import Greenlet, Parking, adopt
-from greenserve.hub.poller import READ, WRITE, Poller
+from greenserve.hub.core.poller import READ, WRITE, Poller
+from greenserve.hub.core.ready import TIMED_OUT, HubCall, Throw, Token, call_guarded, wake
+from greenserve.hub.core.scheduler import Greenlet, Scheduler, adopt
 
 SECONDS_BETWEEN_LOOKS = 1.0  # at waited-for descriptors, half a microsecond each;
 LOOKS_PER_SECOND = 10_000  # the more there are, the rarer: under 1 % of the time in any case
@@ -54,7 +54,7 @@ class Descriptor:
         self.stranger = False  # registered by us for a number that was named, whatever its owner
 
 
-class Descriptors(Parking):
+class Descriptors(Scheduler):
     """A hub's descriptors, and waiting for them."""
 
     __slots__ = ("_edges", "_hangup", "_looked", "_looked_round", "_readable", "_writable", "descriptors", "poller")

@@ -8,7 +8,7 @@ started from another greenlet it would lie on top of that one's C stack, and a h
 it.
 
 Invariants.
-* A parked greenlet is resumed by the claimer of its token (calls.py). Spurious switches
+* A parked greenlet is resumed by the claimer of its token (ready.py). Spurious switches
   (a raw greenlet finishing into its parent) are ignored: `park` loops until its token is claimed.
 * An exception for a greenlet that is not parked, or is claimed already, waits in `pending` until its next park, lest it
   destroy what the greenlet was handed.
@@ -29,11 +29,11 @@ import greenlet as _greenlet
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import BlockingInHub, HubError
-from greenserve.hub import idle
-from greenserve.hub import native as _thread
-from greenserve.hub.calls import MARK, TIMED_OUT, Call, Throw, Token
-from greenserve.hub.timers import Timer, Timers
-from greenserve.hub.wakeup import Wakeup
+from greenserve.hub.core import originals as _thread
+from greenserve.hub.core import report
+from greenserve.hub.core.ready import MARK, TIMED_OUT, Call, Throw, Token
+from greenserve.hub.core.timers import Timer, Timers
+from greenserve.hub.core.wakeup import Wakeup
 
 MAX_IDLE_CARRIERS = 256  # parked for reuse; about 5 KiB each. A new greenlet costs ten times as much as a reused one
 
@@ -63,7 +63,7 @@ class Greenlet(_greenlet.greenlet):
 
     # Not __slots__: a thread's root greenlet is made by the greenlet library, and is given the same names as
     # attributes.
-    hub: Parking
+    hub: Scheduler
     job: Any  # the Job in progress; of the root greenlet: None
     token: Token  # the claim of the present (or last) park
     outcome: Any  # what the claimer handed over
@@ -81,7 +81,7 @@ class Carrier(Greenlet):
 
     __slots__ = ("hub", "job", "outcome", "pending", "thread", "token")
 
-    def __init__(self, hub: Parking) -> None:
+    def __init__(self, hub: Scheduler) -> None:
         super().__init__(None, hub.loop)
         self.hub = hub
         self.job = None
@@ -121,7 +121,7 @@ class Carrier(Greenlet):
 class Visitor(_greenlet.greenlet):
     """Runs signal handlers while main is parked: to the program it is main, to the hub a greenlet of its own."""
 
-    def __init__(self, hub: Parking) -> None:
+    def __init__(self, hub: Scheduler) -> None:
         super().__init__(hub.run_interruptions, hub.main)
         self.hub = hub
         self.job = hub.main.job or hub.main  # whom its locks belong to
@@ -140,7 +140,7 @@ class Loop(_greenlet.greenlet):
     """The hub's own greenlet. It has no `hub` to park in, and says so."""
 
     @property
-    def hub(self) -> Parking:
+    def hub(self) -> Scheduler:
         """Always an error."""
         raise BlockingInHub(
             "a blocking call was made in the hub's own greenlet (a callback of call_soon, call_later or on_readable), "
@@ -148,7 +148,7 @@ class Loop(_greenlet.greenlet):
         )
 
 
-class Parking:
+class Scheduler:
     """What the hub is to the greenlets that park in it. `main` is its OS thread's root greenlet."""
 
     # Slots, which a hub's many attributes need: from the thirty-first on, CPython looks them all up in a dict.
@@ -417,11 +417,11 @@ class Parking:
         try:
             job.fail(error)
         except BaseException as failed:  # the carrier must go on
-            idle.print_error(f"uncaught in {type(job).__name__}.fail", failed)
+            report.print_error(f"uncaught in {type(job).__name__}.fail", failed)
         if isinstance(error, SystemExit | KeyboardInterrupt):
             self.throw_into_main(error)
         elif not isinstance(error, _greenlet.GreenletExit):
-            idle.print_error(f"uncaught in {job!r}", error)
+            report.print_error(f"uncaught in {job!r}", error)
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
         """Call in the hub's greenlet, in this round. The callback must not block. This hub's thread only."""
@@ -452,7 +452,7 @@ def raise_pending(greenlet: Greenlet) -> None:
         raise pending.pop(0)  # so that our frame, which will be in its traceback, does not hold it: a circle
 
 
-def adopt(greenlet: Any, hub: Parking) -> None:
+def adopt(greenlet: Any, hub: Scheduler) -> None:
     """Give a greenlet that is not a carrier (a thread's root, or a user's own) what parking needs."""
     greenlet.hub = hub
     greenlet.job = None

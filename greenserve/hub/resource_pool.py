@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from greenserve.hub.lock import Semaphore
+from greenserve.hub.sync.lock import Semaphore
 
 T = TypeVar("T")
 

@@ -10,11 +10,11 @@ from types import TracebackType
 from typing import Any, Protocol
 
 from greenserve.errors import HubError
-from greenserve.hub.busywait import relax
-from greenserve.hub.hub import TIMED_OUT, Greenlet, running
-from greenserve.hub.line import Line
-from greenserve.hub.rlock import RLock
-from greenserve.hub.timers import Token
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import TIMED_OUT, Greenlet, running
+from greenserve.hub.core.timers import Token
+from greenserve.hub.core.wait_queue import WaitQueue
+from greenserve.hub.sync.rlock import RLock
 
 __all__ = ["Barrier", "BrokenBarrierError", "Condition"]
 
@@ -55,7 +55,7 @@ class Condition:
 
     def __init__(self, lock: Any = None) -> None:
         self._lock: Any = RLock() if lock is None else lock
-        self._line = Line()
+        self._line = WaitQueue()
         self.acquire: Callable[..., bool] = self._lock.acquire
         self.release: Callable[[], None] = self._lock.release
 
@@ -152,7 +152,7 @@ class Condition:
 
     def _at_fork_reinit(self) -> None:
         self._lock._at_fork_reinit()
-        self._line = Line()
+        self._line = WaitQueue()
 
     def __repr__(self) -> str:
         return f"<greenserve.{type(self).__qualname__} of {self._lock!r}, {len(self._line)} waiting>"

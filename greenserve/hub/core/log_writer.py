@@ -23,7 +23,7 @@ from os import close, fstat, write  # captured: patching must not give these gre
 from select import POLLOUT, poll
 from time import monotonic, sleep
 
-from greenserve.hub.native import RLock, allocate_lock, start_new_thread
+from greenserve.hub.core.originals import RLock, allocate_lock, start_new_thread
 
 LIMIT = 8 << 20  # bytes: at 40,000 lines a second a reader may pause for two seconds and lose nothing
 GATHER_SECONDS = 0.01  # a hundred writes a second at the most; what dies with a killed process is no older

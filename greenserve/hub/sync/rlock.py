@@ -20,10 +20,10 @@ from typing import Any
 
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.hub.busywait import relax
-from greenserve.hub.hub import TIMED_OUT, Greenlet, running, wake
-from greenserve.hub.lock import check_timeout
-from greenserve.hub.timers import Token
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import TIMED_OUT, Greenlet, running, wake
+from greenserve.hub.core.timers import Token
+from greenserve.hub.sync.lock import check_timeout
 
 HOLD = 0  # the key of the owner's list
 

@@ -27,8 +27,8 @@ from typing import Any
 import greenlet as _greenlet
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.hub import native as _thread
-from greenserve.hub.parking import Carrier, Loop
+from greenserve.hub.core import originals as _thread
+from greenserve.hub.core.scheduler import Carrier, Loop
 
 
 @dataclass(eq=False, slots=True)

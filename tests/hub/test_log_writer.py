@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from greenserve.hub import logwriter
-from greenserve.hub.logwriter import LogWriter
+from greenserve.hub.core import log_writer
+from greenserve.hub.core.log_writer import LogWriter
 from tests.hub.support import run
 from tests.waiting import until_blocking
 
@@ -127,8 +127,8 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch):
     disk = Disk(1 << 30)
-    monkeypatch.setattr(logwriter, "write", disk.write)
-    monkeypatch.setattr(logwriter, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(log_writer, "write", disk.write)
+    monkeypatch.setattr(log_writer, "RETRY_SECONDS", 0.01)
     return disk
 
 
@@ -201,7 +201,7 @@ def test_a_full_disk_costs_what_the_limit_does_not_hold(disk, tmp_path):
 
 @pytest.mark.parametrize("loss", ["renamed", "removed", "directory removed"])
 def test_a_file_that_is_gone_is_made_again(tmp_path, monkeypatch, loss):
-    monkeypatch.setattr(logwriter, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(log_writer, "RETRY_SECONDS", 0.01)
     directory = tmp_path / "logs"
     directory.mkdir()
     path = directory / "log"
@@ -250,7 +250,7 @@ def test_a_forked_child_writes_only_what_is_its_own():
     done = run(
         """
         import os
-        from greenserve.hub.logwriter import standard_error
+        from greenserve.hub.core.log_writer import standard_error
         standard_error.put(b"parent\\n")
         pid = os.fork()
         if not pid:
@@ -265,7 +265,7 @@ def test_a_forked_child_writes_only_what_is_its_own():
 
 def test_the_end_of_the_process_writes_what_waits():
     done = run("""
-        from greenserve.hub.logwriter import standard_error
+        from greenserve.hub.core.log_writer import standard_error
         for number in range(1000):
             standard_error.put(b"%d\\n" % number)
     """)
@@ -277,7 +277,7 @@ def test_a_writer_at_work_gives_no_hope_to_who_waits_for_ever():
     done = run("""
         import os, greenserve
         from greenserve.errors import Deadlock
-        from greenserve.hub.logwriter import LogWriter
+        from greenserve.hub.core.log_writer import LogWriter
         reader, end = os.pipe()
         LogWriter(end).put(b"x" * 100_000)
         try:
@@ -316,7 +316,7 @@ def test_a_dying_green_threads_traceback_waits_for_nobody():
 
 
 def test_a_fifo_whose_reader_goes_and_comes_again(tmp_path, monkeypatch):
-    monkeypatch.setattr(logwriter, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(log_writer, "RETRY_SECONDS", 0.01)
     path = tmp_path / "fifo"
     os.mkfifo(path)
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)

@@ -1,6 +1,6 @@
 """The hub: what runs next, and what the others wait for. One for each OS thread that blocks, made at its first wait.
 
-Strategy. parking.py has the ready queue, and parked greenlets; descriptors.py what is waited for with the poller. Here
+Strategy. scheduler.py has the ready queue, and parked greenlets; io.py what is waited for with the poller. Here
 is the loop that runs between two rounds (timers, then the poller, in which it sleeps when nothing is ready), and a
 hub's life: made for an OS thread, closed with it, begun afresh in a forked child.
 """
@@ -22,14 +22,14 @@ import greenlet as _greenlet
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
-from greenserve.hub import fork, idle, interrupt, parking, rest
-from greenserve.hub import native as _thread
-from greenserve.hub.calls import MARK, TIMED_OUT, Call, HubCall, Throw, wake
-from greenserve.hub.descriptors import Descriptor, Descriptors, Watch
-from greenserve.hub.parking import Carrier, Job, adopt, raise_pending
-from greenserve.hub.poller import Poller, default_poller
-from greenserve.hub.timers import Timer, Token
-from greenserve.hub.wakeup import Wakeup
+from greenserve.hub.core import deadlock, fork, scheduler, shutdown, signals
+from greenserve.hub.core import originals as _thread
+from greenserve.hub.core.io import Descriptor, Descriptors, Watch
+from greenserve.hub.core.poller import Poller, default_poller
+from greenserve.hub.core.ready import MARK, TIMED_OUT, Call, HubCall, Throw, wake
+from greenserve.hub.core.scheduler import Carrier, Job, adopt, raise_pending
+from greenserve.hub.core.timers import Timer, Token
+from greenserve.hub.core.wakeup import Wakeup
 
 __all__ = [
     "MARK",
@@ -64,7 +64,7 @@ MAX_SLEEP = 86400.0  # seconds at a time: pollers refuse what does not fit into 
 MAX_EXITS = 100  # how many GreenletExits a green thread may swallow when its hub is closed
 
 
-class Greenlet(parking.Greenlet):
+class Greenlet(scheduler.Greenlet):
     """What `running` returns: a greenlet that the hub can park. For type checkers; nothing is made of this class."""
 
     hub: Hub
@@ -164,7 +164,7 @@ class Hub(Descriptors):
         timeout: float | None = 0.0
         if not self.ready:
             timeout = self._sleep_time()
-            if timeout is None and idle.nothing_can_happen(self):
+            if timeout is None and deadlock.nothing_can_happen(self):
                 timeout = self._doubt()
         # Another OS thread appends to `ready` and then looks at `sleeping`; we set it and then look at `ready`.
         self.sleeping = True
@@ -177,7 +177,7 @@ class Hub(Descriptors):
         if events:
             self.dispatch(events)
         now = self.clock()
-        if timeout == 0.0 and now >= self._sharing_time and _thread._count() > idle.bystanders.count:
+        if timeout == 0.0 and now >= self._sharing_time and _thread._count() > deadlock.bystanders.count:
             now = self._let_os_threads_run()
         self.poll_time = now + SECONDS_BETWEEN_POLLS
         self.poll_round = self.rounds + ROUNDS_BETWEEN_POLLS
@@ -208,8 +208,8 @@ class Hub(Descriptors):
             return self._doubt_ends - now
         if self.heir is not None:
             self.heir.leave_if_done()
-        if self.main.token and not interrupt.may_come() and not idle.foreign_threads():
-            self.throw_into_main(idle.deadlock(self))
+        if self.main.token and not signals.may_come() and not deadlock.foreign_threads():
+            self.throw_into_main(deadlock.deadlock(self))
         return None
 
     def _sleep_time(self) -> float | None:
@@ -254,7 +254,7 @@ class Hub(Descriptors):
         self.abandon()
         self.wakeup = Wakeup()
         self._use(type(self.poller)())
-        interrupt.claim(self)
+        signals.claim(self)
 
     def abandon(self) -> None:
         """In a forked child: give back the descriptors that it shares with the parent."""
@@ -279,7 +279,7 @@ class Hub(Descriptors):
             self.loop.throw()
         self.closed = True
         self.sleeping = False
-        interrupt.release(self)
+        signals.release(self)
         self.poller.close()
         self.wakeup.close(lock=ours)  # a forked child has lost the OS threads, and perhaps with one of them the lock
 
@@ -358,7 +358,7 @@ def use_hub(hub: Hub) -> Hub:
         before.hub.close()
     _threads.holder = _Holder(hub)
     adopt(hub.main, hub)
-    interrupt.claim(hub)
+    signals.claim(hub)
     with _all_hubs_lock:
         _all_hubs.add(hub)
     return hub
@@ -387,7 +387,7 @@ def stand_in(hub: Hub) -> Iterator[Hub]:
             _threads.holder = before
             adopt(main, before.hub)
             main.pending = pending
-            interrupt.claim(before.hub)
+            signals.claim(before.hub)
         else:
             del main.hub  # or main would go on to park in the one that is closed
 
@@ -412,7 +412,7 @@ class _Holder:
 
     def __del__(self, finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
         if not finalizing():
-            with rest.leaving():
+            with shutdown.leaving():
                 self.hub.close()
 
 
@@ -426,8 +426,8 @@ _threads = _Threads()
 def _after_fork_in_child() -> None:
     global _all_hubs_lock  # noqa: PLW0603 - see there
     _all_hubs_lock = _thread.RLock()
-    idle.bystanders.count = 0
-    rest.begin_afresh()
+    deadlock.bystanders.count = 0
+    shutdown.begin_afresh()
     holder: _Holder | None = getattr(_threads, "holder", None)
     for hub in list(_all_hubs):
         if (holder is None or hub is not holder.hub) and not hub.closed:
@@ -440,7 +440,7 @@ def _after_fork_in_child() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
-atexit.register(lambda: rest.rest(all_hubs()))
+atexit.register(lambda: shutdown.rest(all_hubs()))
 
 if sys.implementation.name != "cpython":
     raise ImportError("greenserve needs CPython, because greenlet does")

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from greenlet import getcurrent as _getcurrent
 
+from greenserve.hub.core.scheduler import Loop
 from greenserve.hub.greenthread import getcurrent
-from greenserve.hub.parking import Loop
 
 
 class _Key:

@@ -1,4 +1,4 @@
-"""Queue, LifoQueue, PriorityQueue, SimpleQueue and Channel. lightqueue.py tells how they work.
+"""Queue, LifoQueue, PriorityQueue, SimpleQueue and Channel. light_queue.py tells how they work.
 
 maxsize is as in Eventlet: None is without limit, and 0 a rendezvous, in which put waits for a get. (In the standard
 library 0 is without limit.)
@@ -12,10 +12,10 @@ from itertools import repeat
 from operator import length_hint
 from typing import TypeVar
 
-from greenserve.hub.busywait import relax
-from greenserve.hub.hub import TIMED_OUT, running, wake
-from greenserve.hub.lightqueue import ATOMIC_HOOKS, TRANSPARENT_HOOKS, Empty, Full, LightQueue, ShutDown
-from greenserve.hub.line import Crowd
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import TIMED_OUT, running, wake
+from greenserve.hub.core.wait_queue import Crowd
+from greenserve.hub.sync.light_queue import ATOMIC_HOOKS, TRANSPARENT_HOOKS, Empty, Full, LightQueue, ShutDown
 
 __all__ = [
     "Channel",

@@ -5,13 +5,13 @@ then lets the first waiting putter store its own. A putter leaves its item in th
 that makes room stores it, and an item never has to wait until its putter has run. Room is counted by permits, which is
 exact however many OS threads put.
 
-Invariants: those of line.py. So a getter that is killed after it was given an item still returns it (the kill comes at
-its next wait), one that was killed before is skipped, and no item is lost or comes twice. Between an item's end of
-waiting and its receiver's claim there is only `_match`, which claims the receiver first: no item is ever put back,
-so none changes its place.
+Invariants: those of wait_queue.py. So a getter that is killed after it was given an item still returns it (the kill
+comes at its next wait), one that was killed before is skipped, and no item is lost or comes twice. Between an item's
+end of waiting and its receiver's claim there is only `_match`, which claims the receiver first: no item is ever put
+back, so none changes its place.
 
-Subclasses may override the standard library's hooks, _init, _put, _get and _qsize: then hooked.py sees to it that one
-at a time is in them.
+Subclasses may override the standard library's hooks, _init, _put, _get and _qsize: then hooked_store.py sees to it that
+one at a time is in them.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from typing import Any, Generic, Self, TypeVar, cast
 
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.hub.busywait import relax
-from greenserve.hub.hooked import HookedStore, NoItem
-from greenserve.hub.hub import TIMED_OUT, Greenlet, running
-from greenserve.hub.line import AGAIN, Line, resume
-from greenserve.hub.lock import Semaphore
-from greenserve.hub.timers import Token
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import TIMED_OUT, Greenlet, running
+from greenserve.hub.core.timers import Token
+from greenserve.hub.core.wait_queue import AGAIN, WaitQueue, resume
+from greenserve.hub.sync.hooked_store import HookedStore, NoItem
+from greenserve.hub.sync.lock import Semaphore
 
 if sys.version_info >= (3, 13):
     from queue import ShutDown
@@ -84,7 +84,7 @@ class LightQueue(Generic[T]):
     def __init__(self, maxsize: int | None = None) -> None:
         self.maxsize = None if maxsize is None or maxsize < 0 else maxsize
         self._state = _OPEN
-        self._getters = Line()
+        self._getters = WaitQueue()
         self._putters: collections.deque[_Offer] = collections.deque()
         self._room = None if self.maxsize is None else Semaphore(self.maxsize)
         self._debt: list[bool] = []  # room to be given up, after `resize` to less than there was

@@ -8,13 +8,13 @@ from types import FrameType
 from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from greenserve.errors import HubError
-from greenserve.hub.busywait import relax
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import current_hub, running, wake
+from greenserve.hub.core.wait_queue import Crowd
 from greenserve.hub.greenthread import GreenThread, getcurrent
-from greenserve.hub.hub import current_hub, running, wake
-from greenserve.hub.line import Crowd
-from greenserve.hub.lock import Semaphore
-from greenserve.hub.queue import LightQueue
 from greenserve.hub.starting import spawn_at
+from greenserve.hub.sync.lock import Semaphore
+from greenserve.hub.sync.queue import LightQueue
 
 P = ParamSpec("P")
 T = TypeVar("T")

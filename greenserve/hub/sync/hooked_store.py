@@ -22,13 +22,13 @@ from typing import Any, Protocol
 
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.hub import idle
-from greenserve.hub.busywait import may_switch
-from greenserve.hub.hub import TIMED_OUT, Greenlet, running
-from greenserve.hub.line import AGAIN, Line, fail, resume
-from greenserve.hub.native import allocate_lock
-from greenserve.hub.parking import Loop
-from greenserve.hub.timers import Token
+from greenserve.hub.core import report
+from greenserve.hub.core.busy_wait import may_switch
+from greenserve.hub.core.hub import TIMED_OUT, Greenlet, running
+from greenserve.hub.core.originals import allocate_lock
+from greenserve.hub.core.scheduler import Loop
+from greenserve.hub.core.timers import Token
+from greenserve.hub.core.wait_queue import AGAIN, WaitQueue, fail, resume
 
 
 class Hooks(Protocol):
@@ -64,13 +64,15 @@ class HookedStore:
 
     __slots__ = ("_askers", "_cell", "_getters", "_hooks", "_inbox", "_inside", "_made_room", "_refused")
 
-    def __init__(self, hooks: Hooks, getters: Line, made_room: Callable[[], None], refused: Callable[[], None]) -> None:
+    def __init__(
+        self, hooks: Hooks, getters: WaitQueue, made_room: Callable[[], None], refused: Callable[[], None]
+    ) -> None:
         self._hooks = hooks
         self._getters = getters
         self._made_room = made_room
         self._refused = refused
         self._inbox: collections.deque[_Wish] = collections.deque()
-        self._askers = Line()
+        self._askers = WaitQueue()
         self._cell = allocate_lock()
         self._inside: Any = None  # the greenlet that has the cell
 
@@ -149,7 +151,7 @@ class HookedStore:
             putter = None
         if putter is None:
             if error is not None:
-                idle.print_error(f"an item that was put could not be stored in {self._hooks!r}", error)
+                report.print_error(f"an item that was put could not be stored in {self._hooks!r}", error)
         elif error is None:
             resume(putter)
         else:
@@ -214,7 +216,7 @@ class HookedStore:
         except Exception:
             return True  # the getter is to be told
 
-    def _give(self, line: Line, otherwise: Any) -> None:
+    def _give(self, line: WaitQueue, otherwise: Any) -> None:
         """Give an item to the first in the line, or what the hook raises. When there is none, it gets `otherwise`."""
         receiver = line.claim_first()
         if receiver is None:

@@ -10,9 +10,9 @@ from greenlet import GreenletExit
 
 from greenserve.errors import HubError
 from greenserve.hub import Timeout, getcurrent, sleep, spawn
-from greenserve.hub.pool import GreenPile, GreenPool
-from greenserve.hub.pools import Pool, TokenPool
-from greenserve.hub.queue import Queue
+from greenserve.hub.greenpool import GreenPile, GreenPool
+from greenserve.hub.resource_pool import Pool, TokenPool
+from greenserve.hub.sync.queue import Queue
 from greenserve.testing import virtual_time
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from greenserve.hub import idle
+from greenserve.hub.core import report
 
 Token: TypeAlias = list[Any]
 """A one-shot claim: [greenlet], emptied by its resumer. In the timers' heap also [something with `expire`]."""
@@ -107,7 +107,7 @@ def call_guarded(callback: Callable[..., object], args: tuple[Any, ...]) -> None
     try:
         callback(*args)
     except Exception as error:  # the callback's last catch
-        idle.print_error(f"the hub's callback {callback!r} raised", error)
+        report.print_error(f"the hub's callback {callback!r} raised", error)
 
 
 def wake(token: Token, outcome: Any = None) -> bool:

@@ -7,15 +7,15 @@ import time
 import pytest
 
 from greenserve.hub import sleep, spawn
-from greenserve.hub.busywait import relax
-from greenserve.hub.condition import Barrier, Condition
-from greenserve.hub.event import AsyncResult, Event, Flag
-from greenserve.hub.lightqueue import Empty, Full
-from greenserve.hub.lock import BoundedSemaphore, Lock, Semaphore
-from greenserve.hub.pool import GreenPool
-from greenserve.hub.pools import TokenPool
-from greenserve.hub.queue import Channel, LifoQueue, LightQueue, PriorityQueue, Queue, SimpleQueue
-from greenserve.hub.rlock import RLock
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.greenpool import GreenPool
+from greenserve.hub.resource_pool import TokenPool
+from greenserve.hub.sync.condition import Barrier, Condition
+from greenserve.hub.sync.event import AsyncResult, Event, Flag
+from greenserve.hub.sync.light_queue import Empty, Full
+from greenserve.hub.sync.lock import BoundedSemaphore, Lock, Semaphore
+from greenserve.hub.sync.queue import Channel, LifoQueue, LightQueue, PriorityQueue, Queue, SimpleQueue
+from greenserve.hub.sync.rlock import RLock
 from greenserve.hub.threadpool import ThreadPool
 from greenserve.hub.timeout import Timeout
 from tests.hub.interrupting import everywhere, interrupted

@@ -1,4 +1,4 @@
-"""Waiters: a `Line`, of which one at a time is served, and a `Crowd`, which is woken all at once.
+"""Waiters: a `WaitQueue`, of which one at a time is served, and a `Crowd`, which is woken all at once.
 
 Strategy. What green threads and OS threads share is kept in things of which each single operation is atomic:
 deque.append and popleft, list.pop, dict.setdefault, next() on an iterator written in C. There is no mutex, so
@@ -19,8 +19,8 @@ import collections
 import contextlib
 from typing import Any
 
-from greenserve.hub.hub import TIMED_OUT, Greenlet, Throw, wake
-from greenserve.hub.timers import Token
+from greenserve.hub.core.hub import TIMED_OUT, Greenlet, Throw, wake
+from greenserve.hub.core.timers import Token
 
 AGAIN: Any = type("Again", (), {"__repr__": lambda _: "AGAIN"})()
 """The outcome of a waiter that was claimed for something which another had taken by then: it looks again, first in
@@ -45,7 +45,7 @@ def fail(greenlet: Greenlet, error: BaseException) -> None:
         hub.wakeup.wake()
 
 
-class Line(collections.deque[Token]):
+class WaitQueue(collections.deque[Token]):
     """Waiters in the order of their coming."""
 
     __slots__ = ()

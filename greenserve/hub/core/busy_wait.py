@@ -18,17 +18,17 @@ from typing import Any
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
-from greenserve.hub import interrupt
-from greenserve.hub.hub import hub_here, running
-from greenserve.hub.parking import Parking
+from greenserve.hub.core import signals
+from greenserve.hub.core.hub import hub_here, running
+from greenserve.hub.core.scheduler import Scheduler
 
-_HUB = __name__.rpartition(".")[0] + "."
+_HUB = __name__.rpartition(".core.")[0] + "."
 _PACKAGE = _HUB.partition(".")[0] + "."
 _OPERATIONS = (_HUB, _PACKAGE + "green.", _PACKAGE + "patching.")  # the modules whose functions call `relax`
 _CALLERS = frozenset({"GreenThread.run", "GreenThread._finish", "Call.run", "run_dag.<locals>.run"})
 """The hub's functions that call the user's, as function(*args, **kwargs). Elsewhere in them switching is not safe."""
 _CALLERS_OF_CALLERS = frozenset({"Carrier.run", "ThreadPool._work"})
-_SIGNAL_HANDLERS = Parking.run_interruptions.__code__
+_SIGNAL_HANDLERS = Scheduler.run_interruptions.__code__
 _CALL = dis.opmap["CALL_FUNCTION_EX"]
 
 
@@ -74,7 +74,7 @@ def may_switch(frame: FrameType | None) -> bool:
 
 def _is_calling(frame: FrameType, callee: str) -> bool:
     code = frame.f_code
-    if frame.f_globals is vars(interrupt):  # calls a signal handler
+    if frame.f_globals is vars(signals):  # calls a signal handler
         return True
     if code.co_qualname in _CALLERS:
         return code.co_code[frame.f_lasti] == _CALL

@@ -13,7 +13,7 @@ import pytest
 
 from greenserve.errors import HubError
 from greenserve.hub import TIMED_OUT, Timeout, sleep, spawn, use_hub
-from greenserve.hub.hub import Hub, current_hub, running, wake
+from greenserve.hub.core.hub import Hub, current_hub, running, wake
 from tests.hub.support import VirtualTime
 
 

@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from greenserve.errors import AlreadySent
-from greenserve.hub.busywait import relax
+from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.hub import TIMED_OUT, running, wake
+from greenserve.hub.core.wait_queue import Crowd
 from greenserve.hub.greenthread import GreenThread, error_of
-from greenserve.hub.hub import TIMED_OUT, running, wake
-from greenserve.hub.line import Crowd
 
 T = TypeVar("T")
 

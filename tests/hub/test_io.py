@@ -12,9 +12,10 @@ from collections.abc import Iterator
 import pytest
 
 from greenserve.errors import AlreadyWaiting
-from greenserve.hub import Timeout, poller, sleep, spawn, use_hub
-from greenserve.hub.hub import Hub, HubCall
-from greenserve.hub.poller import READ, SelectPoller
+from greenserve.hub import Timeout, sleep, spawn, use_hub
+from greenserve.hub.core import poller
+from greenserve.hub.core.hub import Hub, HubCall
+from greenserve.hub.core.poller import READ, SelectPoller
 from tests.hub.support import VirtualTime
 
 POLLERS = [getattr(poller, name) for name in ("EpollPoller", "KqueuePoller", "SelectPoller") if hasattr(poller, name)]

@@ -6,17 +6,15 @@ Looked at only when the hub is about to sleep for ever, or has caught an error: 
 from __future__ import annotations
 
 import os
-import sys
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from types import FrameType
 from typing import Any, Protocol
 
 from greenserve.errors import Deadlock
-from greenserve.hub import logwriter
-from greenserve.hub import native as _thread
+from greenserve.hub.core import log_writer
+from greenserve.hub.core import originals as _thread
 
-_PACKAGE = __name__.rpartition(".")[0] + "."
+_PACKAGE = __name__.rpartition(".core.")[0] + "."
 
 
 class Inspectable(Protocol):
@@ -56,7 +54,7 @@ def nothing_can_happen(hub: Inspectable) -> bool:
     A descriptor with a waiter, an operation in an OS thread, or another OS thread at all (it may own what is waited
     for) may still do it.
     """
-    if hub.external or _thread._count() > bystanders.count + logwriter.threads():
+    if hub.external or _thread._count() > bystanders.count + log_writer.threads():
         return False
     return not any(d.reader is not None or d.writer is not None for d in hub.descriptors.values())
 
@@ -112,31 +110,3 @@ def _outwards(frame: FrameType | None) -> Iterator[FrameType]:
 def in_hub(frame: FrameType) -> bool:
     """Whether it is one of our own frames."""
     return str(frame.f_globals.get("__name__", "")).startswith(_PACKAGE)
-
-
-def print_error(what: str, error: BaseException) -> None:
-    """One traceback on standard error, in one write, so that those of several OS threads do not mix."""
-    try:
-        text = "".join(traceback.format_exception(error))
-    except Exception as unprintable:  # e.g. the recursion limit, or an error's own method
-        text = f"{type(error).__name__} (its traceback cannot be shown: {type(unprintable).__name__})\n"
-    write(f"greenserve: {what}\n{text}")
-
-
-def write(text: str) -> None:
-    """On standard error; if that is gone or fails, nowhere: a report that cannot be written must do no harm.
-
-    It waits for no reader. What a program has put in the place of `sys.stderr` may lack `flush`, or raise anything.
-    """
-    stream: Any = sys.stderr
-    real: Any = sys.__stderr__
-    try:
-        if stream is None:
-            return
-        if stream is real:
-            logwriter.standard_error.put_at_once(text.encode(real.encoding, "backslashreplace"))
-        else:
-            stream.write(text)
-            stream.flush()
-    except BaseException:  # noqa: S110 - there is nowhere to report it
-        pass
