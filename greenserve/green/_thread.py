@@ -273,8 +273,7 @@ def _after_fork_in_child() -> None:
             handle._start_afresh()
 
 
-if hasattr(_os, "register_at_fork"):
-    _os.register_at_fork(after_in_child=_after_fork_in_child)
+_os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _make_thread_handle(ident: int) -> _ThreadHandle:

@@ -29,15 +29,14 @@ from greenserve.patching.rebind import complete
 
 _read = _original.read
 _write = _original.write
-_readv: Any = getattr(_original, "readv", None)
+_readv = _original.readv
 _system = _original.system
-_lockf: Any = getattr(_original, "lockf", None)
+_lockf = _original.lockf
 _waitpid = _original.waitpid
-_wait4: Any = getattr(_original, "wait4", None)
+_wait4 = _original.wait4
 _waitid: Any = getattr(_original, "waitid", None)
 _pidfd_open: Any = getattr(_original, "pidfd_open", None)
-_poll: Any = getattr(_select, "poll", None)
-_PIPE_BUF = getattr(_select, "PIPE_BUF", 512)
+_poll = _select.poll
 
 # Of their own, for one waits until a child has ended, however soon its caller has left. As many as there are different
 # questions: any child, one of a group, and where there is no pidfd a certain one.
@@ -173,7 +172,7 @@ def write(fd: int, data: Any, /) -> int:
             try:
                 _await(fd, _select.POLLOUT)
                 # What POLLOUT promises of a pipe is room for PIPE_BUF bytes (POSIX); a longer write would block.
-                written += _write(fd, rest[written : written + _PIPE_BUF])
+                written += _write(fd, rest[written : written + _select.PIPE_BUF])
             except OSError:
                 if written:
                     return written
@@ -215,19 +214,15 @@ def _await(fd: int, events: int) -> None:
                 _original.close(own)
 
 
-if _poll is None:  # no way to ask beforehand: these stay as they are
-    read, write = _original.read, _original.write
-
 # -- locks on files
 
-if _lockf is not None:
 
-    def lockf(fd: int, command: int, length: int, /) -> None:
-        """As `os.lockf`; only the calling green thread waits."""
-        if command in (_original.F_LOCK, _original.F_TLOCK):
-            _lock_file(_lockf, fd, command, _original.F_TLOCK, length)
-        else:
-            _lockf(fd, command, length)
+def lockf(fd: int, command: int, length: int, /) -> None:
+    """As `os.lockf`; only the calling green thread waits."""
+    if command in (_original.F_LOCK, _original.F_TLOCK):
+        _lock_file(_lockf, fd, command, _original.F_TLOCK, length)
+    else:
+        _lockf(fd, command, length)
 
 
 __getattr__ = complete(globals(), _original)

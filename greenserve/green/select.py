@@ -26,13 +26,13 @@ from greenserve.patching.rebind import complete
 _T = TypeVar("_T")
 
 _select: Any = _original.select
-_poll: Any = getattr(_original, "poll", None)
+_poll = _original.poll
 _epoll: Any = getattr(_original, "epoll", None)
 _MAX_MILLISECONDS = 2**31 - 1  # poll(2) takes an int
 _FD_SETSIZE = 1024  # select(2) takes no descriptor from here on
 _SLICE = 0.5  # seconds: how long an OS thread may go on waiting for a caller that has left
-_READ = getattr(_original, "POLLIN", 1) | getattr(_original, "POLLPRI", 2)
-_WRITE = getattr(_original, "POLLOUT", 4)
+_READ = _original.POLLIN | _original.POLLPRI
+_WRITE = _original.POLLOUT
 
 
 def select(
@@ -74,7 +74,7 @@ def _look(lists: Any, seconds: float) -> Any:
         return _select(*lists, seconds)
     except ValueError:  # also of a closed object, whose descriptor is -1
         masks = _masks(lists)
-        if _poll is None or min(masks) < 0 or max(masks) < _FD_SETSIZE:
+        if min(masks) < 0 or max(masks) < _FD_SETSIZE:
             raise
     return _look_by_poll(lists, seconds)
 
@@ -82,7 +82,7 @@ def _look(lists: Any, seconds: float) -> Any:
 def _masks(lists: Any) -> dict[int, int]:
     """What is asked of each descriptor, as poll has it."""
     masks: dict[int, int] = {}
-    for things, mask in zip(lists, (_READ & ~2, _WRITE, _READ & 2), strict=True):
+    for things, mask in zip(lists, (_original.POLLIN, _WRITE, _original.POLLPRI), strict=True):
         for fd in map(_fileno, things):
             masks[fd] = masks.get(fd, 0) | mask
     return masks
@@ -174,50 +174,48 @@ def _in_os_thread(now: Callable[[float], _T | None], deadline: float | None) -> 
             return found
 
 
-if _poll is not None:
+class poll:
+    """As `select.poll()`."""
 
-    class poll:
-        """As `select.poll()`."""
+    def __init__(self) -> None:
+        self._poll = _poll()
+        self._masks: dict[int, int] = {}
+        self._polling = False
 
-        def __init__(self) -> None:
-            self._poll = _poll()
-            self._masks: dict[int, int] = {}
+    def register(self, fd: Any, eventmask: int = _READ | _WRITE, /) -> None:
+        """Watch fd for the events in the mask."""
+        self._poll.register(fd, eventmask)
+        self._masks[_fileno(fd)] = eventmask
+
+    def modify(self, fd: Any, eventmask: int, /) -> None:
+        """Change the mask. Raises OSError ENOENT for one that is not registered."""
+        self._poll.modify(fd, eventmask)
+        self._masks[_fileno(fd)] = eventmask
+
+    def unregister(self, fd: Any, /) -> None:
+        """Watch no more. Raises KeyError for one that is not registered."""
+        self._poll.unregister(fd)
+        self._masks.pop(_fileno(fd), None)
+
+    def poll(self, timeout: Any = None, /) -> list[tuple[int, int]]:
+        """[(fd, events)], after at most `timeout` milliseconds; None or a negative number: any time."""
+        inner = self._poll
+        if timeout is not None and not isinstance(timeout, int | float) and not hasattr(timeout, "__index__"):
+            raise TypeError("timeout must be an integer or None")
+        if timeout is not None and timeout > _MAX_MILLISECONDS:
+            raise OverflowError("timeout is too large")
+        if self._polling:
+            raise RuntimeError("concurrent poll() invocation")
+        self._polling = True
+        try:
+            found = _until(
+                lambda seconds: inner.poll(_math.ceil(seconds * 1000)) or None,
+                lambda: self._masks,
+                _deadline(None if timeout is None else timeout / 1000),
+            )
+        finally:
             self._polling = False
-
-        def register(self, fd: Any, eventmask: int = _READ | _WRITE, /) -> None:
-            """Watch fd for the events in the mask."""
-            self._poll.register(fd, eventmask)
-            self._masks[_fileno(fd)] = eventmask
-
-        def modify(self, fd: Any, eventmask: int, /) -> None:
-            """Change the mask. Raises OSError ENOENT for one that is not registered."""
-            self._poll.modify(fd, eventmask)
-            self._masks[_fileno(fd)] = eventmask
-
-        def unregister(self, fd: Any, /) -> None:
-            """Watch no more. Raises KeyError for one that is not registered."""
-            self._poll.unregister(fd)
-            self._masks.pop(_fileno(fd), None)
-
-        def poll(self, timeout: Any = None, /) -> list[tuple[int, int]]:
-            """[(fd, events)], after at most `timeout` milliseconds; None or a negative number: any time."""
-            inner = self._poll
-            if timeout is not None and not isinstance(timeout, int | float) and not hasattr(timeout, "__index__"):
-                raise TypeError("timeout must be an integer or None")
-            if timeout is not None and timeout > _MAX_MILLISECONDS:
-                raise OverflowError("timeout is too large")
-            if self._polling:
-                raise RuntimeError("concurrent poll() invocation")
-            self._polling = True
-            try:
-                found = _until(
-                    lambda seconds: inner.poll(_math.ceil(seconds * 1000)) or None,
-                    lambda: self._masks,
-                    _deadline(None if timeout is None else timeout / 1000),
-                )
-            finally:
-                self._polling = False
-            return found or []
+        return found or []
 
 
 if _epoll is not None:

@@ -16,16 +16,13 @@ class SelectSelector(_original.SelectSelector):
         return _select.select(r, w, [], timeout)
 
 
-DefaultSelector: Any = SelectSelector
+class PollSelector(_original.PollSelector):
+    """On the green `select.poll`."""
 
-if hasattr(_original, "PollSelector"):
+    _selector_cls = _select.poll
 
-    class PollSelector(_original.PollSelector):
-        """On the green `select.poll`."""
 
-        _selector_cls = _select.poll
-
-    DefaultSelector = PollSelector
+DefaultSelector: Any = PollSelector
 
 if hasattr(_original, "EpollSelector"):
 

@@ -17,7 +17,7 @@ from greenserve.hub.core.hub import hub_here as _hub_here
 from greenserve.patching.polling import poll_until_answered as _poll_until_answered
 from greenserve.patching.rebind import complete
 
-_original_pause: Any = getattr(_original, "pause", None)
+_original_pause = _original.pause
 _sigtimedwait: Any = getattr(_original, "sigtimedwait", None)
 _sigwaitinfo: Any = getattr(_original, "sigwaitinfo", None)
 

@@ -88,5 +88,5 @@ def _is_settled(module: str) -> bool:
     return module in _SOURCES or module in originals.replaced or originals.keeps(module)
 
 
-_SOURCES = frozenset({"posix", "nt", "_socket", "_ssl", "_queue", "_thread", "select"})
+_SOURCES = frozenset({"posix", "_socket", "_ssl", "_queue", "_thread", "select"})
 """Where the originals come from."""
