@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import greenserve
+from greenserve.patching.table import TABLE, Patch
 
 PACKAGE = Path(greenserve.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
@@ -269,9 +270,10 @@ def test_an_import_inside_a_function_says_why(module: Path) -> None:
                     assert re.search(r"# noqa: PLC0415 - \w", lines[node.lineno - 1]), f"line {node.lineno}"
 
 
-def test_green_holds_twins_of_standard_modules_and_nothing_else() -> None:
-    names = {module.stem for module in MODULES if module.parts[0] == "green"}
-    assert names - {"__init__"} <= sys.stdlib_module_names
+def test_green_holds_twins_of_standard_modules_and_nothing_else_and_each_is_in_the_table_of_patches() -> None:
+    names = {module.stem for module in MODULES if module.parts[0] == "green"} - {"__init__"}
+    assert names <= sys.stdlib_module_names
+    assert names == {row.module for rows in TABLE.values() for row in rows if isinstance(row, Patch)}
 
 
 def test_the_public_names_are_those_that_somebody_wrote_down() -> None:

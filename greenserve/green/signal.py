@@ -12,7 +12,7 @@ import contextlib
 import signal as _original
 from typing import Any
 
-from greenserve.hub.core import signals as _interrupt
+from greenserve.hub.core import signals as _signals
 from greenserve.hub.core.hub import hub_here as _hub_here
 from greenserve.patching.polling import poll_until_answered as _poll_until_answered
 from greenserve.patching.rebind import complete
@@ -24,33 +24,33 @@ _sigwaitinfo: Any = getattr(_original, "sigwaitinfo", None)
 
 def getsignal(signalnum: int, /) -> Any:
     """As `signal.getsignal`."""
-    return _as_set(_interrupt.get_handler(signalnum))
+    return _as_set(_signals.get_handler(signalnum))
 
 
 def signal(signalnum: int, handler: Any, /) -> Any:
     """As `signal.signal`. The handler is called in main: also while another green thread runs, or all are waiting."""
-    if handler is _original.default_int_handler and signalnum == _original.SIGINT and _interrupt.claimed():
-        handler = _interrupt.on_sigint
+    if handler is _original.default_int_handler and signalnum == _original.SIGINT and _signals.claimed():
+        handler = _signals.on_sigint
     elif callable(handler):
-        handler = _interrupt.MainHandler(handler)
-    return _as_set(_interrupt.set_handler(signalnum, handler))
+        handler = _signals.MainHandler(handler)
+    return _as_set(_signals.set_handler(signalnum, handler))
 
 
 def move_handlers_to_main(_: object = None) -> None:
     """Have the handlers that were set before the patch called in main too."""
     for signalnum in _original.valid_signals():
-        handler = _interrupt.get_handler(signalnum)
-        if callable(handler) and not _interrupt.is_anywhere_right(handler):
+        handler = _signals.get_handler(signalnum)
+        if callable(handler) and not _signals.is_anywhere_right(handler):
             with contextlib.suppress(ValueError):  # not in the main OS thread
-                _interrupt.set_handler(signalnum, _interrupt.MainHandler(handler))
+                _signals.set_handler(signalnum, _signals.MainHandler(handler))
 
 
 def set_wakeup_fd(fd: int, /, *, warn_on_full_buffer: bool = True) -> int:
     """As `signal.set_wakeup_fd`; the hub's is not told of, and one that is taken back is the hub's again."""
     previous = _original.set_wakeup_fd(fd, warn_on_full_buffer=warn_on_full_buffer)
-    ours = _interrupt.is_wakeup_fd(previous)
+    ours = _signals.is_wakeup_fd(previous)
     if fd == -1:
-        _interrupt.watch_again()
+        _signals.watch_again()
     return -1 if ours else previous
 
 
@@ -58,7 +58,7 @@ def in_main_alone(function: Any) -> Any:
     """`function` that raises ValueError in a green thread, as those of `signal` do in any thread but the main one."""
 
     def checked(*args: Any, **kwargs: Any) -> Any:
-        if _interrupt.is_in_green_thread():
+        if _signals.is_in_green_thread():
             raise ValueError("signal only works in main thread of the main interpreter")
         return function(*args, **kwargs)
 
@@ -67,12 +67,12 @@ def in_main_alone(function: Any) -> Any:
 
 def pause() -> None:
     """As `signal.pause`: wait until a handler has been called. Only the calling green thread waits."""
-    before = _interrupt.MainHandler.calls
+    before = _signals.MainHandler.calls
     hub = _hub_here()
     if hub is None:
         _original_pause()
     else:
-        _poll_until_answered(hub, lambda: True if _interrupt.MainHandler.calls != before else None)
+        _poll_until_answered(hub, lambda: True if _signals.MainHandler.calls != before else None)
 
 
 if hasattr(_original, "sigtimedwait"):
@@ -105,9 +105,9 @@ if hasattr(_original, "sigtimedwait"):
 
 def _as_set(handler: Any) -> Any:
     """What the program has set, of which `handler` was made."""
-    if isinstance(handler, _interrupt.MainHandler):
+    if isinstance(handler, _signals.MainHandler):
         return handler.handler
-    return _original.default_int_handler if handler is _interrupt.on_sigint else handler
+    return _original.default_int_handler if handler is _signals.on_sigint else handler
 
 
 __getattr__ = complete(globals(), _original)
