@@ -294,8 +294,8 @@ class Connection(HubCall):
         # A peer as quick as we are never makes a sender wait.
         if hub.turn_is_over() and getcurrent() is not hub.loop:
             hub.pause(running())
-        if self.transport.buffer is not None and self._crowded:
-            self._wait_for_room()
+        while (buffer := self.transport.buffer) is not None and self._crowded and self.stage is OPEN:
+            buffer.wait()
         protocol = self.protocol
         if protocol.deflate is None or type(message) not in _SIZED or len(message) <= LARGE:
             self._write(protocol.send(message))
@@ -342,10 +342,6 @@ class Connection(HubCall):
     def _crowded(self) -> bool:
         """Whether a sender has to wait: much has still to leave, or not so little, and of all connections too much."""
         return self.unsent > (JOINED_SIZE if self._memory.scarce else UNSENT_LIMIT)
-
-    def _wait_for_room(self) -> None:
-        while self._crowded and self.stage is OPEN:
-            self.transport.buffer.wait()  # type: ignore[union-attr]  # it is not empty
 
     def _write(self, data: bytes) -> None:
         """Send, or put behind what waits already."""
@@ -477,10 +473,8 @@ class Connection(HubCall):
         restarting: another server takes its place at once, so the peer may come again (1012); otherwise 1001.
         """
         if self.stage is OPEN:
-            if restarting:
-                self._say_close(CloseCode.SERVICE_RESTART, "the server restarts")
-            else:
-                self._say_close(CloseCode.GOING_AWAY, "the server is stopping")
+            code = CloseCode.SERVICE_RESTART if restarting else CloseCode.GOING_AWAY
+            self._say_close(code, "the server restarts" if restarting else "the server is stopping")
             if self.stage is OPEN:
                 self._enter(CLOSING)
 

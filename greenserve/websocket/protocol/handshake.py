@@ -19,8 +19,8 @@ from wsproto.events import AcceptConnection, RejectConnection, RejectData, Reque
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError, generate_accept_token
 
-from greenserve.http.grammar import FIELD_NAME, FIELD_VALUE
-from greenserve.http.grammar import METHOD as TOKEN
+from greenserve.http.grammar import FIELD_NAME as TOKEN
+from greenserve.http.grammar import FIELD_VALUE
 from greenserve.websocket.protocol.deflate import (
     MAX_WINDOW_BITS,
     DeflateParameters,
@@ -37,11 +37,9 @@ MAX_SUBPROTOCOLS: Final = 16384  # the same; some clients put a token of several
 _KEY: Final = re.compile(r"[A-Za-z0-9+/]{21}[AQgw]==")  # 16 bytes in base64; the last digit carries two bits
 # extension = token *( OWS ";" OWS token [ OWS "=" OWS ( token / quoted-string ) ] ); RFC 6455 §9.1: what is quoted must
 # be a token as well, so no comma can stand there.
+_QUOTED: Final = rf'"(?:\\?{TOKEN.pattern})++"'
 _EXTENSION: Final = re.compile(
-    rf"""{TOKEN.pattern}(?:[ \t]*+;[ \t]*+{TOKEN.pattern}
-         (?:[ \t]*+=[ \t]*+(?:{TOKEN.pattern}|"(?:\\?[!#$%&'*+\-.^_`|~0-9A-Za-z])++"))?+)*+""".replace(
-        "\n         ", ""
-    )
+    rf"{TOKEN.pattern}(?:[ \t]*+;[ \t]*+{TOKEN.pattern}(?:[ \t]*+=[ \t]*+(?:{TOKEN.pattern}|{_QUOTED}))?+)*+"
 )
 # RFC 6454 §6.2, and RFC 3986 §3.2.2 for the host
 _ORIGIN: Final = re.compile(
@@ -162,7 +160,7 @@ def check_origin(request: UpgradeRequest, allowed: Sequence[str], scheme: str) -
 
 
 def parse_origin(origin: str) -> tuple[str, str, int | None] | str:
-    """Scheme, host and port of an origin, comparable (RFC 6454 §4); what is none ("null") stays as it is."""
+    """Scheme, host and port of an origin, comparable (RFC 6454 §4); what is not one ("null") stays as it is."""
     match = _ORIGIN.fullmatch(origin)
     if match is None:
         return origin
@@ -211,7 +209,7 @@ def accept_upgrade(
     if answer:
         lines.append(f"Sec-WebSocket-Extensions: {answer}")
     for name, value in headers:
-        if not FIELD_NAME.fullmatch(name) or not FIELD_VALUE.fullmatch(value):
+        if not TOKEN.fullmatch(name) or not FIELD_VALUE.fullmatch(value):
             raise ValueError(f"the header {name!r} has an invalid name or value")
         lines.append(f"{str.__str__(name)}: {str.__str__(value)}")  # the text, whatever a subclass of str looks like
     return Agreement(subprotocol, agreed, "\r\n".join([*lines, "", ""]).encode("latin-1"))
@@ -260,7 +258,7 @@ class ClientHandshake:
             ) from error
 
     def receive(self, data: bytes) -> None:
-        """Take what the server sends, b"" at its end. Raises HandshakeFailed when that is no answer at all."""
+        """Take what the server sends, b"" at its end. Raises HandshakeFailed when that is not an answer at all."""
         self.early += data
         while self.outcome is None:
             # wsproto is given whole heads alone: what comes behind a 101 it would keep, and a head has our own bound.

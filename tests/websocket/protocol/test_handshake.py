@@ -119,6 +119,38 @@ def test_an_invalid_request_is_rejected_with_an_http_response(status, changes):
     assert refused.status_line.startswith(f"{status} ")
 
 
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["foo"], ("foo",)),
+        (["foo, bar;a;b=1"], ("foo", "bar;a;b=1")),
+        (["foo", " bar ; a = 1 "], ("foo", "bar ; a = 1")),
+        ([", ,foo,, bar,"], ("foo", "bar")),
+        ([""], ()),
+        (['foo; a="1"; b="x\\y"'], ('foo; a="1"; b="x\\y"',)),
+        (['foo; a="b\\,c"'], None),
+        (['foo; a="b c"'], None),
+        (['foo; a=""'], None),
+        (['foo; a="1'], None),
+        (["foo;"], None),
+        (["foo; =1"], None),
+        (["foo; a="], None),
+        (["foo; a=1 2"], None),
+        (["foo=1"], None),
+        (["foo bar"], None),
+        (["foo; a=b=c"], None),
+        (["; a"], None),
+        (["fo\x00o"], None),
+        (["föö"], None),
+    ],
+)
+def test_extensions_are_read_by_their_grammar(values, expected):
+    if expected is None:
+        assert rejection(sec_websocket_extensions=values).status == 400
+    else:
+        assert request(sec_websocket_extensions=values).extensions == expected
+
+
 def test_a_rejection_names_what_would_be_accepted():
     assert ("Sec-WebSocket-Version", "13") in rejection(sec_websocket_version="8").headers
     assert ("Upgrade", "websocket") in rejection(upgrade=None).headers
