@@ -339,12 +339,13 @@ class Connection(PoolJob):
             elif event is CLOSED:
                 self.close()
                 return
-            if event is NEED_DATA or parser.idle:
+            idle = parser.idle
+            if event is NEED_DATA or idle:
                 # What has become readable while we were not parked is an event that was missed: ask again.
                 told = stream.drained and asked == hub.rounds
                 data = None if told else stream.receive(HEAD_READ)
                 if data is None:
-                    self._park()
+                    self._park(idle)
                     return
                 parser.receive_data(data)
                 asked = hub.rounds
@@ -353,9 +354,9 @@ class Connection(PoolJob):
         self._ask_first = False
         hub.ready.append(self)  # others first; `switch` brings us back
 
-    def _park(self) -> None:
+    def _park(self, idle: bool) -> None:
         worker = self.worker
-        if not self.stream.parser.idle:
+        if not idle:
             # The first bytes of a head: from here its time counts, and further bytes do not prolong it.
             self._enter(_HEAD, worker.hub.clock() + worker.header_timeout if self.deadline == NEVER else self.deadline)
         elif worker.draining:

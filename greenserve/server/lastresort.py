@@ -1,6 +1,6 @@
 """Where the server's log lines go in a program that configures no logging.
 
-To standard error, warnings and worse, as `logging.lastResort` has it; but nobody waits for whoever reads there.
+To standard error, warnings and worse, as `logging.lastResort` has it; but no thread waits for the reader there.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
 
 class WorkerState(Enum):
-    """Where a worker is in its life."""
+    """How far a worker's life has come."""
 
     SERVING = "serving"
     DRAINING = "draining"
