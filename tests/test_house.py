@@ -270,6 +270,22 @@ def test_an_import_inside_a_function_says_why(module: Path) -> None:
                     assert re.search(r"# noqa: PLC0415 - \w", lines[node.lineno - 1]), f"line {node.lineno}"
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if module.parts[:2] != ("hub", "core")], ids=str)
+def test_the_scheduler_alone_touches_the_ready_queue(module: Path) -> None:
+    """All else makes something ready by its `make_ready`, by `wake` and `resume`, and looks at how much there is."""
+    for node in ast.walk(tree(module)):
+        if isinstance(node, ast.Attribute | ast.Subscript) and ast.unparse(node.value).endswith("hub.ready"):
+            raise AssertionError(f"line {node.lineno}")
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "hub"], ids=str)
+def test_core_imports_nothing_above_it_and_sync_only_green_threads(module: Path) -> None:
+    below = {"core": ("core",), "sync": ("core", "sync", "greenthread")}.get(module.parts[1])
+    for name in imports(tree(module), module):
+        if below is not None and name.startswith("greenserve.hub."):
+            assert name.split(".")[2] in below, name
+
+
 def test_green_holds_twins_of_standard_modules_and_nothing_else_and_each_is_in_the_table_of_patches() -> None:
     names = {module.stem for module in MODULES if module.parts[0] == "green"} - {"__init__"}
     assert names <= sys.stdlib_module_names

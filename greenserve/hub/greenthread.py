@@ -313,7 +313,7 @@ class GreenThread(Generic[T]):
         carrier = self.hub.take_carrier(self)
         carrier.thread = self
         self._carrier = carrier
-        self.hub.ready.append(carrier)
+        self.hub.make_ready(carrier)
 
 
 class AdoptedThread(GreenThread[None]):
@@ -360,7 +360,7 @@ def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenT
     carrier.gr_context = copy_context()
     carrier.thread = thread
     thread._carrier = carrier
-    hub.ready.append(carrier)
+    hub.make_ready(carrier)
     if hub.sleeping:  # we are in a signal handler
         hub.wakeup.wake()
     return thread

@@ -72,9 +72,9 @@ def spawn_at(
         carrier.gr_context = copy_context()
         carrier.thread = thread
         thread._carrier = carrier
-        hub.ready.append(carrier)
+        hub.make_ready(carrier)
     else:
-        hub.ready.append(Start(thread, copy_context()))
+        hub.make_ready(Start(thread, copy_context()))
     if hub.sleeping:  # we are in a signal handler
         hub.wakeup.wake()
     return thread

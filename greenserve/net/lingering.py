@@ -64,6 +64,6 @@ class Lingering(HubCall):
                 break
             self.left -= len(data)
             if hub.turn_is_over():
-                hub.ready.append(self)  # others first
+                hub.make_ready(self)  # others first
                 return False
         return True

@@ -165,7 +165,7 @@ class Listener(HubCall):
             except OSError as error:
                 if not self._survives(error):
                     return
-        self._hub.ready.append(self)
+        self._hub.make_ready(self)
 
     def accept_rest(self) -> None:
         """Before the end: for the clients in the kernel's queue the connection is open, their requests may be there."""

@@ -171,7 +171,7 @@ class SendBuffer(HubCall):
                 transport.on_writable(self)
                 return
             if self._pieces and hub.turn_is_over():
-                hub.ready.append(self)  # others first
+                hub.make_ready(self)  # others first
                 return
 
     def _send_first(self, sock: Any) -> None:

@@ -179,7 +179,7 @@ class Transport:
         buffer = self.buffer = SendBuffer(self, self.owner.low_water)
         buffer.put(piece)
         hub = self.descriptor.hub
-        hub.ready.append(buffer)
+        hub.make_ready(buffer)
         if hub.sleeping:  # this is another OS thread
             hub.wakeup.wake()
 

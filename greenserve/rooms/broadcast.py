@@ -133,7 +133,7 @@ class Shard(HubCall):
     def _schedule(self) -> None:
         if not self._scheduled and self._waiting:
             self._scheduled = True
-            self.hub.ready.append(self)
+            self.hub.make_ready(self)
 
     def switch(self) -> None:
         """One slice of the first message."""

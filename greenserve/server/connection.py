@@ -352,7 +352,7 @@ class Connection(PoolJob):
             if hub.turn_is_over():
                 break
         self._ask_first = False
-        hub.ready.append(self)  # others first; `switch` brings us back
+        hub.make_ready(self)  # others first; `switch` brings us back
 
     def _park(self, idle: bool) -> None:
         worker = self.worker
@@ -414,7 +414,7 @@ class Connection(PoolJob):
         if progress is Progress.WAITING:
             self.stream.on_readable(self)
         elif progress is Progress.TURN_OVER:
-            self.worker.hub.ready.append(self)
+            self.worker.hub.make_ready(self)
         return progress is Progress.ENDED
 
     def _answer(self, request: RequestHead) -> bool:

@@ -58,11 +58,10 @@ class PoolJob(HubCall):
 class RequestPool:
     """The jobs with a green thread, and those that wait for one. Also the job that the hub's carriers see."""
 
-    __slots__ = ("_hub", "_most", "_ready", "_reserve", "_size", "busy", "detached", "waiting")
+    __slots__ = ("_hub", "_most", "_reserve", "_size", "busy", "detached", "waiting")
 
     def __init__(self, hub: Hub, size: int) -> None:
         self._hub = hub
-        self._ready = hub.ready
         self._most = self._size = size
         self._reserve: mmap.mmap | None = _make_reserve()
         self.busy = 0  # how many green threads there are
@@ -144,9 +143,5 @@ class RequestPool:
     def _next(self) -> PoolJob | None:
         if self.waiting:
             return self.waiting.popleft()
-        ready = self._ready
-        if ready and isinstance(ready[0], PoolJob):
-            job: PoolJob = ready.popleft()
-            if job.begin():
-                return job
-        return None
+        job = self._hub.take_first(PoolJob)
+        return job if job is not None and job.begin() else None

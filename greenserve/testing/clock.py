@@ -133,6 +133,6 @@ def virtual_time(seed: int | None = None, start: float = 0.0) -> Iterator[Virtua
     poller = _JumpingPoller(clock)
     hub = poller.hub = Hub(clock=clock, poller=poller)
     if seed is not None:
-        hub.ready = _ShuffledReady(random.Random(seed))  # noqa: S311 - an order, not a secret
+        hub.take_turns(_ShuffledReady(random.Random(seed)))  # noqa: S311 - an order, not a secret
     with stand_in(hub):
         yield clock

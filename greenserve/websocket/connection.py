@@ -167,7 +167,7 @@ class Connection(HubCall):
         if transport.drained:
             transport.on_readable(self)
         else:
-            self.hub.ready.append(self)  # after the others
+            self.hub.make_ready(self)  # after the others
 
     def _deliver(self) -> bool:
         """Hand on what the protocol has; returns whether to read on."""

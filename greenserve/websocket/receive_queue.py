@@ -200,7 +200,7 @@ class _Line(HubCall):
     def add(self, queue: ReceiveQueue, owner: Owner) -> None:
         """Put `queue` in line."""
         if not self._queues:
-            owner.hub.ready.append(self)
+            owner.hub.make_ready(self)
         self._queues[queue] = owner
 
     def switch(self) -> None:
@@ -214,7 +214,7 @@ class _Line(HubCall):
                     return
                 queue, owner = next(iter(self._queues.items()))
             if hub.turn_is_over():
-                hub.ready.append(self)
+                hub.make_ready(self)
                 return
 
 

@@ -23,6 +23,7 @@ class Peer:
         self.socket = self.owner = self
         self.descriptor = SimpleNamespace(hub=self)
         self.ready = deque()
+        self.make_ready = self.ready.append
         self.room = 0
         self.pieces, self.told = [], []
         self.over = False  # each turn, at once

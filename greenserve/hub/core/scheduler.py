@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import collections
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import greenlet as _greenlet
 from greenlet import getcurrent as _getcurrent
@@ -36,6 +36,9 @@ from greenserve.hub.core.timers import Timer, Timers
 from greenserve.hub.core.wakeup import Wakeup
 
 MAX_IDLE_CARRIERS = 256  # parked for reuse; about 5 KiB each. A new greenlet costs ten times as much as a reused one
+
+
+T = TypeVar("T")
 
 
 class Job(Protocol):
@@ -161,6 +164,7 @@ class Scheduler:
         "interruptions",
         "loop",
         "main",
+        "make_ready",
         "max_idle_carriers",
         "network",
         "poll_round",
@@ -175,7 +179,7 @@ class Scheduler:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.ready: collections.deque[Any] = collections.deque([MARK])
+        self.take_turns(collections.deque([MARK]))
         self.timers = Timers()
         self.carriers: set[Carrier] = set()
         self.idle_carriers: list[Carrier] = []
@@ -192,6 +196,12 @@ class Scheduler:
         self.wakeup = Wakeup()
         self.main: Any = _root_greenlet()
         self.loop = Loop(self._run, self.main)
+
+    def take_turns(self, ready: collections.deque[Any]) -> None:
+        """Run what is ready in the order of `ready`, which holds a MARK."""
+        self.ready = ready
+        # The way in from outside, for this hub's thread: a `HubCall`, or a greenlet that is started and was claimed.
+        self.make_ready: Callable[[Any], None] = ready.append
 
     def _run(self) -> None:
         raise NotImplementedError
@@ -411,6 +421,13 @@ class Scheduler:
             carrier = Carrier(self)
         carrier.job = job
         return carrier
+
+    def take_first(self, kind: type[T]) -> T | None:
+        """Take what is first in the ready queue if it is of a `kind` of HubCall: the caller does what it would do."""
+        ready = self.ready
+        if ready and isinstance(ready[0], kind):
+            return ready.popleft()  # type: ignore[no-any-return]  # what we have just looked at
+        return None
 
     def escaped(self, job: Any, error: BaseException) -> None:
         """An error has come up through a job's `run`, which catches all there is to catch."""

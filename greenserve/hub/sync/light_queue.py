@@ -139,7 +139,7 @@ class LightQueue(Generic[T]):
             else:
                 greenlet.outcome = item  # `resume`, without a call's cost
                 hub = greenlet.hub
-                hub.ready.append(greenlet)
+                hub.make_ready(greenlet)
                 if hub.sleeping:
                     hub.wakeup.wake()
                 return
