@@ -1,4 +1,4 @@
-"""Green `sys`: what asynchronous frameworks set for their OS thread belongs to the green thread (hub/carried.py)."""
+"""Green `sys`: what asynchronous frameworks set for an OS thread is the green thread's (hub/core/carried.py)."""
 
 from __future__ import annotations
 

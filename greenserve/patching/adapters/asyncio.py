@@ -1,8 +1,8 @@
 """asyncio's event loops beside green threads: one that has nothing to do parks its green thread, and blocks no other.
 
 Strategy: asyncio keeps the originals, and so its own selector; only the wait for that selector's descriptor (epoll's,
-kqueue's) is the hub's, in an OS thread that has one. What asyncio keeps for each OS thread belongs to the
-green thread: which loop is running (hub/carried.py), which loop is the thread's by `set_event_loop`, and whether the
+kqueue's) is the hub's, in an OS thread that has one. What asyncio keeps for each OS thread belongs to the green
+thread: which loop is running (hub/core/carried.py), which loop is the thread's by `set_event_loop`, and whether the
 thread is the main thread.
 """
 
