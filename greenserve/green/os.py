@@ -1,7 +1,7 @@
 """Green `os`: waiting for children, and reading and writing pipes.
 
 Strategy: a child is awaited by its pidfd, which becomes readable when it ends; where there is none, by an OS thread
-that looks without reaping. A descriptor's flags are never changed, for it may be shared with other processes: before
+that looks without reaping. A descriptor's flags are never changed, since it may be shared with other processes: before
 a read or a write that could block we wait until it would not, and write no more at a time than a pipe takes at once.
 Files never block in this sense.
 """

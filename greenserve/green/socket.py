@@ -155,7 +155,7 @@ class socket(_original.socket):
     # -- reading and writing: the system call first, so that what need not wait costs no more than the original socket's
 
     def _must_not_wait(self, flags: int = 0) -> bool:
-        """Whether a call that has got EAGAIN is to raise it; then others run now and then, for it may be in a loop."""
+        """Whether a call that has got EAGAIN is to raise it; then others run now and then: it may be in a loop."""
         if self._timeout == 0.0 or flags & _DONTWAIT:
             _relax()
             return True

@@ -47,7 +47,7 @@ class TaskGroup:
     """A block whose end waits for all green threads that were spawned in it.
 
     When a child fails, or the block does, the others are killed, and when all have ended the errors are raised as
-    one ExceptionGroup (a BaseExceptionGroup when one is no Exception). A kill or a Timeout that arrives in the
+    one ExceptionGroup (a BaseExceptionGroup when one is not an Exception). A kill or a Timeout that arrives in the
     block kills the children, waits for them, and goes on as it is; an exception that kill or Timeout was told to
     raise instead counts, in the block, as the block's own. A child that was killed by other code has not
     failed. A child's SystemExit or KeyboardInterrupt ends the group too, and is raised as it is.

@@ -1,7 +1,7 @@
 """The access log: one line for each request, combined or JSON.
 
-Lines are written by an OS thread (hub/logwriter.py): neither a full disk nor a reader that is stuck holds up a request.
-What could not be written is counted, and said in the server's own log.
+Lines are written by an OS thread (hub/core/log_writer.py): neither a full disk nor a reader that is stuck holds up a
+request. What could not be written is counted, and said in the server's own log.
 """
 
 from __future__ import annotations

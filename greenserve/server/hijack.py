@@ -1,7 +1,7 @@
 """Giving a connection to the application: WSGI has no word for it, so libraries take the socket from the environ.
 
-`ConnectionSocket` is what they find there, in every request: a stand-in for the connection's socket. Asking it who the
-peer is, or setting a timeout, changes nothing; its first I/O takes the connection away from HTTP (that, not the
+`ConnectionSocket` is what they find there, in every request: a stand-in for the connection's socket. Asking it for its
+peer, or setting a timeout, changes nothing; its first I/O takes the connection away from HTTP (that, not the
 environ, is how it is noticed: middleware copies environs). From then on it is a green socket, which first gives the
 bytes that came with the request, and works in other OS threads too.
 """
@@ -133,7 +133,7 @@ class ConnectionSocket:
         return sock.makefile(*args, **kwargs)
 
     def __getattr__(self, name: str) -> Any:
-        """What is no I/O: some applications ask it to notice that the client has gone."""
+        """What is not I/O: some applications ask it to notice that the client has gone."""
         if name not in _QUESTIONS:
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
         return getattr(self._connection.stream.socket if self._socket is None else self._socket, name)

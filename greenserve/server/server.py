@@ -174,7 +174,7 @@ class Server:
     def stop(self, grace: float | None = None) -> None:
         """Stop gracefully, in any thread, and wait for the end. grace: seconds, instead of `graceful_timeout`.
 
-        Called by a request of the server itself it only begins the end, for it would wait for itself.
+        Called by a request of the server itself it only begins the end, since it would wait for itself.
         """
         worker = self._worker
         if worker is None:

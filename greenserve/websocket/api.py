@@ -84,7 +84,7 @@ class WebSocket:
         return self._connection.received.receive(self._connection, timeout)
 
     def receive_json(self, timeout: float | None = None) -> Any:
-        """The next message, parsed. Raises as `receive` does, and ValueError when it is no JSON."""
+        """The next message, parsed. Raises as `receive` does, and ValueError when it is not JSON."""
         return json.loads(self._connection.received.receive(self._connection, timeout))
 
     def send(self, message: str | bytes) -> None:

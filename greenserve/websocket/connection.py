@@ -262,7 +262,9 @@ class Connection(HubCall):
 
     def give_up(self) -> None:
         """All connections together hold more than they may, and this one the most."""
-        logger.warning("a WebSocket was closed with 1013, for it held the most of all, and all more than ws_max_memory")
+        logger.warning(
+            "a WebSocket was closed with 1013: all together held more than ws_max_memory, and this one held the most"
+        )
         self.received.clear()
         self.fail(CloseCode.TRY_AGAIN_LATER, "the server is short of memory")
 
@@ -588,7 +590,7 @@ class Connection(HubCall):
         if not interval:
             return
         if self._waits >= interval + self._ping_timeout:
-            if self.paused and self.unsent <= UNSENT_LIMIT:  # it is we who do not listen
+            if self.paused and self.unsent <= UNSENT_LIMIT:  # we are the side that does not listen
                 self._waits = 0.0
             else:
                 self._lost()

@@ -1,8 +1,8 @@
 """What the WebSockets of one server hold together of what their peers have sent, and which gives way if it is too much.
 
 Strategy. Each connection says how much it holds when that changes. A peer decides for how long: it may begin a message
-and never end it, and an application may be slow to receive. So when all together hold more than the limit, waiting is
-no help: the connection that holds the most is given up. What is sent waits in its sender instead (see connection.py).
+and never end it, and an application may be slow to receive. So when all together hold more than the limit, waiting does
+not help: the connection that holds the most is given up. What is sent waits in its sender instead (see connection.py).
 
 Invariant: for the hub's thread alone.
 """

@@ -83,7 +83,7 @@ class ReceiveQueue:
         self.size = 0
 
     def end(self, owner: Owner) -> None:
-        """No message will come any more: receivers for whom there is none are told so."""
+        """No message will come any more: receivers that will get none are told so."""
         self.ended = True
         self.serve(owner)
 

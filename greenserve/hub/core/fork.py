@@ -52,7 +52,7 @@ class Heir:
 
 
 def leave(error: BaseException) -> NoReturn:
-    """End the process as the interpreter would, but for `atexit` and the like, which are the parent's."""
+    """End the process as the interpreter would, except for `atexit` and the like, which are the parent's."""
     code: Any = getattr(error, "code", None) if isinstance(error, SystemExit) else 1
     if not isinstance(error, SystemExit):
         report.print_error("the forked child ends by", error)

@@ -123,7 +123,7 @@ class LogWriter:
                 self._close_descriptor()
 
     def give_up(self) -> None:
-        """Drop what waits, but for the line that is being written."""
+        """Drop what waits, except the line that is being written."""
         with self._lock:
             left = [self._chunk[self._written :], *self._pieces]
             lines = b"".join(left).count(b"\n")

@@ -127,7 +127,7 @@ class Visitor(_greenlet.greenlet):
     def __init__(self, hub: Scheduler) -> None:
         super().__init__(hub.run_interruptions, hub.main)
         self.hub = hub
-        self.job = hub.main.job or hub.main  # whom its locks belong to
+        self.job = hub.main.job or hub.main  # the owner of its locks
         self.token: Token = []
         self.outcome: Any = None
         self.pending: list[BaseException] | None = None
@@ -322,7 +322,7 @@ class Scheduler:
         return None
 
     def _last_resort(self) -> Any:
-        """Whom to switch to when the first in `ready` is no started greenlet: the hub, which deals with it."""
+        """What to switch to when the first in `ready` is not a started greenlet: the hub, which deals with it."""
         if not self.closed:
             return self.loop
         if _getcurrent() is self.main:

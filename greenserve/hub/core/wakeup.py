@@ -4,8 +4,8 @@ A pipe, not an eventfd: `signal.set_wakeup_fd` writes single bytes, which an eve
 between the interpreter's last look and the system call can be noticed only through a descriptor (PEP 475 resumes the
 call).
 
-Invariant: nothing is written once the pipe is closed, for its number may be another file's by then. Hence the lock; and
-it is reentrant, because a signal handler may come while its own OS thread holds it.
+Invariant: nothing is written once the pipe is closed, because its number may be another file's by then. Hence the
+lock; and it is reentrant, because a signal handler may come while its own OS thread holds it.
 """
 
 from __future__ import annotations

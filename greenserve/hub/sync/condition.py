@@ -35,8 +35,8 @@ class Condition:
     lock: an RLock of its own unless one is given.
 
     A waiter leaves `wait` with the lock, whatever happens. A kill or a Timeout that meets it after it was
-    notified, while it waits for the lock, is raised at its next wait: so a notification is never lost with the one
-    who got it.
+    notified, while it waits for the lock, is raised at its next wait: so a notification is never lost with the
+    waiter that got it.
 
     >>> condition, basket = greenserve.Condition(), []
     >>> def take():

@@ -52,7 +52,7 @@ class Event(Generic[T]):
     def __init__(self) -> None:
         self._outcomes: list[
             _Outcome
-        ] = []  # the first counts: append and look, and of two senders one knows that he was late
+        ] = []  # the first counts: append and look, and of two senders one learns that it was late
         self._crowd = Crowd()
 
     def send(self, result: T | None = None, exc: Any = None) -> None:

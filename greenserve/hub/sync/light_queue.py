@@ -455,7 +455,7 @@ class LightQueue(Generic[T]):
         return len(self._putters)
 
     def resize(self, size: int | None) -> None:
-        """Change `maxsize`. Items beyond a smaller one stay; putters for whom there is room now go on.
+        """Change `maxsize`. Items beyond a smaller one stay; putters that have room now go on.
 
         Between a number and None it is exact only while no other OS thread puts or gets.
         """

@@ -28,7 +28,7 @@ from greenserve.hub.sync.lock import check_timeout
 HOLD = 0  # the key of the owner's list
 
 
-THE_LAST = "who runs while the interpreter ends"  # finalisers, when the greenlet library has closed already
+THE_LAST = "the thread that runs while the interpreter ends"  # finalisers, when the greenlet library has closed already
 
 
 class _Place:

@@ -171,8 +171,8 @@ def parse_origin(origin: str) -> tuple[str, str, int | None] | str:
 def external_scheme(scheme: str, forwarded: str) -> str:
     """The scheme in which the client sees the server. scheme: the connection's; forwarded: X-Forwarded-Proto, or "".
 
-    Behind a proxy that ends TLS we see http where the page says https. Any client may send that field, but for a page
-    in a browser, and these alone are what an Origin tells about.
+    Behind a proxy that ends TLS we see http where the page says https. Any client may send that field, except a page
+    in a browser, and pages alone are what an Origin tells about.
     """
     nearest = forwarded.partition(",")[0].strip().lower()  # the first proxy's word: the client has spoken to that one
     return _FORWARDED.get(nearest, scheme)
