@@ -302,7 +302,7 @@ class Connection(PoolJob):
         """Serve what has come, then park or close: a green thread's whole job."""
         try:
             # A body at this point was taken in, for a request that its application has not seen.
-            if self.body is None or self.request is None or self._answer(self.request):
+            if self.body is None or self.request is None or self._handle(self.request):
                 self._serve()
         except ProtocolError as error:
             self._refuse(error)
@@ -382,7 +382,7 @@ class Connection(PoolJob):
         self.request = request
         self.deadline = NEVER
         self.keep_alive = request.keep_alive and not worker.each_is_last
-        if request.content_length or request.chunked:
+        if (request.content_length or request.chunked) and self.body is None:  # else it was taken in
             self.body = RequestBody(self.stream, request)
             if request.chunked and worker.spools is not None:
                 self.body.begin_taking_in(worker.spools)
@@ -390,7 +390,22 @@ class Connection(PoolJob):
                 if not self._take_in():
                     return False
                 self._enter(_RUN)
-        return self._answer(request)
+        body = self.body
+        cycle = self.cycle = RequestCycle(self, request)
+        cycle.serve(body)
+        if body is not None:
+            body.close()
+            if self.stream.descriptor.reader is not None:  # a green thread of the application's waits for it
+                self.close()
+            elif body.state is _ENDED:
+                self.body = None
+        if self.stream.buffer is not None:
+            self._enter(_FLUSH)
+            return False
+        self.cycle = None
+        if self.keep_alive and self.body is None:  # so it is not closed
+            return True
+        return self._complete()
 
     def _take_in(self) -> bool:
         """Store what has come of a chunked body. Returns whether that was all; if not, parks, or ends."""
@@ -416,25 +431,6 @@ class Connection(PoolJob):
         elif progress is Progress.TURN_OVER:
             self.worker.hub.make_ready(self)
         return progress is Progress.ENDED
-
-    def _answer(self, request: RequestHead) -> bool:
-        """Call the application, and answer. Returns whether another request may follow now on this connection."""
-        body = self.body
-        cycle = self.cycle = RequestCycle(self, request)
-        cycle.serve(body)
-        if body is not None:
-            body.close()
-            if self.stream.descriptor.reader is not None:  # a green thread of the application's waits for it
-                self.close()
-            elif body.state is _ENDED:
-                self.body = None
-        if self.stream.buffer is not None:
-            self._enter(_FLUSH)
-            return False
-        self.cycle = None
-        if self.keep_alive and self.body is None:  # so it is not closed
-            return True
-        return self._complete()
 
     def _complete(self) -> bool:
         """The response has left. Returns whether another request may follow now on this connection."""
