@@ -167,7 +167,7 @@ class Connection(HubCall):
         if transport.drained:
             transport.on_readable(self)
         else:
-            self.hub.make_ready(self)  # after the others
+            self.hub.make_ready(self)  # after what is ready already
 
     def _deliver(self) -> bool:
         """Hand on what the protocol has; returns whether to read on."""
@@ -307,7 +307,7 @@ class Connection(HubCall):
             raise self.error()
 
     def _encoded(self, message: str | bytes) -> bytes:
-        """The frame of a large message: compressing a megabyte takes ten milliseconds, so others run meanwhile.
+        """The frame of a large message: compressing a megabyte takes ten milliseconds; other threads run meanwhile.
 
         One is compressed after the other: a hundred at once would each take their step before anything else runs.
         """
@@ -329,7 +329,7 @@ class Connection(HubCall):
     def post(self, frame: bytes) -> bool:
         """Send a ready-made frame without ever waiting: False, and the peer given up, when it takes nothing.
 
-        For broadcasts: a member that does not read must not delay the others, nor fill the memory. The hub's thread
+        For broadcasts: a member that does not read must not delay other members, nor fill the memory. The hub's thread
         only.
         """
         if self.stage is not OPEN:

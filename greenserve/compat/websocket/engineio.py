@@ -1,4 +1,4 @@
-"""python-engineio, and with it Socket.IO: it runs on OS threads here, and chooses others without being asked."""
+"""python-engineio, and with it Socket.IO: its async_mode must be "threading" here, and is often chosen otherwise."""
 
 from __future__ import annotations
 

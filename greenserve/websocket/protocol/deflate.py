@@ -1,7 +1,7 @@
 """permessage-deflate (RFC 7692): its negotiation, and the two zlib contexts of a connection, made when first needed.
 
 Compression can be turned into a weapon: a kilobyte may inflate to a megabyte. So inflating stops AT the limit (zlib's
-max_length), not when memory has run out, and goes in small steps, between which others run.
+max_length), not when memory has run out, and goes in small steps, between which other green threads run.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ _PARAMETER: Final = re.compile(
 
 
 class PerMessageDeflate(Extension):
-    """One negotiation (RFC 7692 §7.1) in a handshake of wsproto's. agreed: its outcome, None as long as there is none.
+    """One negotiation (RFC 7692 §7.1) in a handshake of wsproto's. agreed: its outcome, None before that.
 
     wsproto's own PerMessageDeflate takes unknown and repeated parameters, and fails on a value that is not a number.
     Here an offer that cannot be accepted as it stands is declined, never bent: the next one is tried, and without any
@@ -161,7 +161,7 @@ def _format(parameters: DeflateParameters, asked: Collection[str]) -> str:
     return "; ".join(parts)
 
 
-@lru_cache(maxsize=64)  # a browser makes the same offers with every WebSocket, and few programs others
+@lru_cache(maxsize=64)  # browsers and libraries make the same few offers again and again
 def accept_offers(offers: tuple[str, ...], wanted: DeflateParameters) -> tuple[DeflateParameters | None, str]:
     """As a server, what is agreed of the extensions that a client offers, and the answer's field value; (None, "")."""
     deflate = PerMessageDeflate(wanted)

@@ -147,7 +147,7 @@ class Protocol:
         self._mask = role is Role.CLIENT
         self._max_message = _UNLIMITED if limits.max_message is None else limits.max_message
         self._max_frame = _UNLIMITED if limits.max_frame is None else limits.max_frame
-        self.deflate = deflate  # what was agreed on compression; None: that there is none
+        self.deflate = deflate  # the compression that was agreed on; None for no compression
         # Most connections never see a compressed message, and never pay for one.
         self._encoder: Encoder | None = None
         self._inflater: Inflater | None = None
@@ -201,7 +201,7 @@ class Protocol:
             return message
 
     def step(self) -> Event | PackedMessage | Literal[More.MORE] | None:
-        """`next_event` in steps that take well under a millisecond, for a caller that has others to serve.
+        """`next_event` in steps that take well under a millisecond, for a caller that serves other connections as well.
 
         MORE: go on, now or later. A PackedMessage is the caller's to unpack, and to report with `fail` when it cannot
         be. The rest as of `next_event`.
