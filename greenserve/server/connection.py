@@ -98,7 +98,7 @@ class Connection(PoolJob):
 
     @property
     def request_line(self) -> str:
-        """The request in progress, or the last one, for messages."""
+        """The request in progress, for messages."""
         request = self.request
         return f"{request.method} {request.target} HTTP/{request.http_version}" if request else "no request"
 
@@ -367,6 +367,7 @@ class Connection(PoolJob):
         else:
             self.phase = _IDLE  # as in `begin`
             self.deadline = worker.now + worker.keepalive_timeout
+            self.request = None  # half of what an idle connection would weigh
         self.stream.on_readable(self)
 
     def refuse(self) -> None:
