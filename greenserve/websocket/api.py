@@ -147,7 +147,7 @@ class WebSocket:
     ) -> None:
         """Close; with 1011 after an error of ours, with 1001 when we are killed.
 
-        A client waits for the server's answer, for its program may end next; a server does not need to wait.
+        A client waits for the server's answer, because its program may end next; a server does not wait.
         """
         if error is None or isinstance(error, ConnectionClosed):
             code = CloseCode.NORMAL
