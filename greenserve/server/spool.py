@@ -65,9 +65,10 @@ class Spool:
                 if self.size <= IN_MEMORY and budget.in_memory + len(data) <= ALL_IN_MEMORY:
                     budget.in_memory += memory.write(data)
                     return
+                held = memory.getvalue()  # not `getbuffer`: interpreters have crashed when they collect its views
                 self._file = TemporaryFile()  # noqa: SIM115 - `close` does
-                budget.in_memory -= len(memory.getbuffer())
-                self._file.write(memory.getbuffer())
+                budget.in_memory -= len(held)
+                self._file.write(held)
             self._file.write(data)
 
     def complete(self) -> None:
@@ -85,7 +86,7 @@ class Spool:
         self.size = 0
         file, self._file = self._file, BytesIO()
         if isinstance(file, BytesIO):
-            self._budget.in_memory -= len(file.getbuffer())
+            self._budget.in_memory -= len(file.getvalue())
         with contextlib.suppress(OSError):  # what was not written yet no longer matters
             file.close()
 
