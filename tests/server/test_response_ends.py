@@ -12,6 +12,7 @@ import pytest
 
 import greenserve
 from greenserve.server.accesslog import CallLog
+from greenserve.server.stream import Stream
 from tests.server.live import Client, hello, serving
 
 SIZE = 3_000_000  # far more than the sockets' buffers hold
@@ -229,3 +230,23 @@ def test_a_connection_ends_for_its_client_though_a_forked_child_has_it_too():
         os.close(writer)
         os.close(reader)
         os.wait()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+        (b"GET / HTTP/1.1\r\nHost:", 408),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", 408),
+        (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n", 413),
+        (b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 200),
+    ],
+)
+def test_answers_of_all_kinds_arrive_though_the_client_takes_nothing_at_once(sent, status, monkeypatch):
+    monkeypatch.setattr(Stream, "write", lambda stream, data: stream.put(data))  # nothing has left
+    limits = {"header_timeout": 0.05, "body_timeout": 0.05, "buffer_chunked": 4}
+    with serving(hello, **limits) as server, Client(server) as client:
+        client.send(sent)
+        assert client.response()[0] == status
+        if status != 200:
+            assert client.at_end()
