@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import REPOSITORY, require_program
 from tests.e2e.server_process import ServerProcess
 from tests.faults.conftest import Faulty
-from tests.faults.raw import Raw
+from tests.faults.raw import Raw, settled
 from tests.wire import get, post
 
 
@@ -56,6 +56,7 @@ def test_sigterm_under_wrk_ends_in_order(faulty: Faulty) -> None:
     load = subprocess.Popen(
         [require_program("wrk"), "-t1", "-c50", "-d3s", server.url + "/"], stdout=subprocess.PIPE, text=True
     )
+    settled(server, lambda found: found["connections"] >= 50)  # wrk has begun
     connection = faulty.raw(server)
     for _ in range(200):
         connection.send(get())
