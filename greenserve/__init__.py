@@ -10,6 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from greenserve.compat import former_names as _former_names  # noqa: F401 - whose finder is to be there
 from greenserve.hub import (
     AsyncResult,
     Barrier,

@@ -34,6 +34,7 @@ class Report:
 
 
 report = Report()
+real_locks = existing_locks.original_locks  # its former name
 
 
 class LatePatchWarning(RuntimeWarning):

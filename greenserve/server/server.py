@@ -74,6 +74,11 @@ class Server:
         self.access_log: AccessLog | None = None  # in the place of the one that the settings name
 
     @property
+    def _service(self) -> Worker | None:
+        """The worker's former name, for programs whose tests look at its connections."""
+        return self._worker
+
+    @property
     def addresses(self) -> list[Address]:
         """Where it listens, with the port that the system chose for port 0. Empty before `listen`."""
         return [address for _, address in self._sockets]

@@ -11,7 +11,9 @@ from greenserve.wsgi.environ import EnvironTemplate
 from greenserve.wsgi.file_wrapper import FileWrapper
 from greenserve.wsgi.gateway import Gateway
 
-__all__ = ["EnvironTemplate", "FileWrapper", "Gateway", "server"]
+__all__ = ["EnvironTemplate", "Exchange", "FileWrapper", "Gateway", "server"]
+
+Exchange = Gateway  # its former name
 
 if TYPE_CHECKING:
     from greenserve.compat.eventlet import server

@@ -160,6 +160,9 @@ class BodyReader:
         return piece
 
 
+Input = BodyReader  # its former name
+
+
 class _NoBody:
     """The source of a request that has no body."""
 
