@@ -55,7 +55,7 @@ class Spool:
         """Add `data`. Raises ContentTooLarge; NoRoom where another time it would not be."""
         budget = self._budget
         if self.size + len(data) > budget.each:
-            raise ContentTooLarge(f"a chunked body is taken in up to {budget.each} bytes")
+            raise ContentTooLarge(f"a chunked body is buffered up to {budget.each} bytes")
         if budget.held + len(data) > budget.total:
             raise NoRoom("the server holds as many bytes of chunked bodies as it may")
         self.size += len(data)
