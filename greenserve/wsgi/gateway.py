@@ -1,9 +1,8 @@
 """Between a connection and the application, for one request: calls the application as PEP 3333 says.
 
-No socket here: the connection is a narrow Protocol. Invariant: the head leaves with the first piece of the body, in one
-send; before that everything can still be replaced (start_response with exc_info, an error page), afterwards nothing.
-`ResponseState` says where the response is; how its body is framed, and that it is what the head promises, is the body
-writer's (http/body_writer.py).
+No socket here. Invariant: the head leaves with the first piece of the body, in one send; before that everything can
+still be replaced (start_response with exc_info, an error page), afterwards nothing. `ResponseState` says where the
+response is; how its body is framed, and that it is what the head promises, is the body writer's (http/body_writer.py).
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from enum import Enum
 from types import TracebackType
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 from greenserve.errors import InvalidResponse
 from greenserve.http.body_writer import BodyWriter, LengthWriter
@@ -40,61 +39,22 @@ class ResponseState(Enum):
 _NOTHING, _HEAD_KNOWN, _BODY, _DONE = ResponseState
 
 
-class Dated(Protocol):
-    """Knows the time as messages carry it."""
-
-    date: bytes  # the Date field's value of this second (RFC 9110 §6.6.1); the same object while the second lasts
-
-
-class Stream(Protocol):
-    """Takes the response to the client. Raises ClientDisconnected."""
-
-    def send(self, data: bytes) -> None:
-        """Send all of `data`, and let others run from time to time."""
-
-    def finish(self, data: bytes) -> None:
-        """Send the end of a response; what the client does not take at once may go out later."""
-
-    def finish_large(self, head: bytes, body: bytes) -> None:
-        """`finish` a whole response whose body is not worth a copy."""
-
-    def finish_file(self, fd: int, offset: int, count: int) -> None:
-        """`finish` with `count` bytes of the regular file `fd` from `offset`; the file may be closed afterwards."""
-
-    def give_way(self) -> None:
-        """Let others run when this turn is over."""
-
-
-class Connection(Protocol):
-    """What a gateway needs of the client's connection."""
-
-    keep_alive: bool  # whether another request may follow; cleared when the response makes that impossible
-
-    @property
-    def worker(self) -> Dated:
-        """The server."""
-
-    @property
-    def stream(self) -> Stream:
-        """Its bytes."""
-
-    def settle_body(self) -> bool:
-        """The response begins: say whether what the application leaves of the request's body can be skipped, so that
-        the connection can be kept.
-        """
-
-
 class Gateway:
-    """Takes one request to the application, and its response back."""
+    """Takes one request to the application, and its response back.
+
+    connection: has `keep_alive`, which is cleared when the response makes that impossible; `settle_body()`, which says
+    whether what the application leaves of the request's body can be skipped, so that the connection can be kept;
+    `worker.date`, the value for Date, the same object while the second lasts; and a `stream` with `send`, `finish`,
+    `finish_large`, `finish_file` and `give_way` (server/stream.py), which raise ClientDisconnected.
+    """
 
     __slots__ = ("_checked", "_writer", "connection", "request", "sent", "state", "status")
 
     _checked: CheckedHeaders  # what start_response was given
     status: str
 
-    def __init__(self, connection: Connection, request: RequestHead) -> None:
-        # Any: the server's cycle, which is made of this, needs more of it.
-        self.connection: Any = connection
+    def __init__(self, connection: Any, request: RequestHead) -> None:
+        self.connection = connection
         self.request = request
         self.state = _NOTHING
         self.sent = 0  # bytes of body
