@@ -32,7 +32,7 @@ from greenserve.hub.core.originals import start_new_thread as _start_os_thread
 from greenserve.hub.core.scheduler import Loop as _Loop
 from greenserve.hub.core.scheduler import Visitor as _Visitor
 from greenserve.hub.greenthread import GreenThread as _GreenThread
-from greenserve.hub.greenthread import spawn as _spawn
+from greenserve.hub.spawning import spawn as _spawn
 from greenserve.hub.sync.event import Flag as _Flag
 from greenserve.hub.sync.local import local as _green_local
 from greenserve.hub.sync.lock import Lock

@@ -11,18 +11,9 @@ hub.py is the kernel: tokens, parking, the loop. All that green threads wait for
 from greenserve.hub.core.hub import TIMED_OUT, Hub, current_hub, running, use_hub, wake
 from greenserve.hub.dag import run_dag
 from greenserve.hub.greenpool import GreenPile, GreenPool
-from greenserve.hub.greenthread import (
-    GreenThread,
-    get_ident,
-    getcurrent,
-    kill,
-    sleep,
-    spawn,
-    spawn_after,
-    spawn_after_local,
-    spawn_n,
-)
+from greenserve.hub.greenthread import GreenThread, get_ident, getcurrent, kill, sleep
 from greenserve.hub.resource_pool import Pool, TokenPool
+from greenserve.hub.spawning import spawn, spawn_after, spawn_after_local, spawn_n
 from greenserve.hub.sync.condition import Barrier, BrokenBarrierError, Condition
 from greenserve.hub.sync.event import AsyncResult, Event, Flag
 from greenserve.hub.sync.local import local

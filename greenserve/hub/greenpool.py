@@ -12,7 +12,7 @@ from greenserve.hub.core.busy_wait import relax
 from greenserve.hub.core.hub import current_hub, running, wake
 from greenserve.hub.core.wait_queue import Crowd
 from greenserve.hub.greenthread import GreenThread, getcurrent
-from greenserve.hub.starting import spawn_at
+from greenserve.hub.spawning import spawn_at
 from greenserve.hub.sync.lock import Semaphore
 from greenserve.hub.sync.queue import LightQueue
 

@@ -7,9 +7,7 @@ is not a greenlet itself, and its end frees everything that it used at once.
 from __future__ import annotations
 
 import itertools
-import sys
 from collections.abc import Callable
-from contextvars import copy_context
 from enum import Enum
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
@@ -20,7 +18,7 @@ from greenserve.errors import HubError
 from greenserve.hub.core import originals as _thread
 from greenserve.hub.core import report
 from greenserve.hub.core.busy_wait import relax
-from greenserve.hub.core.hub import Hub, current_hub, raise_pending, running, wake
+from greenserve.hub.core.hub import Hub, raise_pending, running, wake
 from greenserve.hub.core.scheduler import Visitor
 from greenserve.hub.core.timers import Timer, Token
 
@@ -334,104 +332,6 @@ class AdoptedThread(GreenThread[None]):
 
 def _adopted() -> None:
     """The function of a thread that was not spawned."""
-
-
-def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
-    """Run `function(*args, **kwargs)` in a new green thread, soon: when the caller waits for something.
-
-    It inherits a copy of the caller's contextvars. Returns the `GreenThread`.
-
-    >>> greenserve.spawn(pow, 2, 10).wait()
-    1024
-    """
-    greenlet: Any = _getcurrent()
-    try:
-        hub = greenlet.hub
-    except (AttributeError, HubError):
-        hub = current_hub()
-    thread = GreenThread(hub, function, args, kwargs)
-    try:
-        caller = sys._getframe(1)
-    except ValueError:  # an OS thread, or an atexit call, of spawn itself
-        pass
-    else:
-        thread._birth = (caller.f_code, caller.f_lasti)
-    carrier = hub.take_carrier(thread)
-    carrier.gr_context = copy_context()
-    carrier.thread = thread
-    thread._carrier = carrier
-    hub.make_ready(carrier)
-    if hub.sleeping:  # we are in a signal handler
-        hub.wakeup.wake()
-    return thread
-
-
-spawn_n = spawn
-
-
-def call_in(hub: Hub, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call in a green thread of another OS thread's hub, and wait for the end. Returns and raises what it does."""
-    thread = GreenThread(hub, function, args, kwargs)
-    thread.quiet = True
-    hub.call_soon_threadsafe(thread._start)
-    here = running().hub
-    here.external += 1  # until that thread has begun, nothing shows that it will wake us
-    try:
-        return thread.wait()
-    except BaseException:
-        thread.kill()  # ours was killed, or timed out
-        raise
-    finally:
-        here.external -= 1
-
-
-def spawn_after(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
-    """Like `spawn`, after `seconds`. `cancel` on what is returned forgets it.
-
-    >>> thread = greenserve.spawn_after(60, print, "a minute later")
-    >>> thread.cancel()
-    >>> thread.dead
-    True
-    """
-    return _spawn_later(seconds, function, args, kwargs)
-
-
-def spawn_after_local(seconds: float, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
-    """Like `spawn_after`, but forgotten when the green thread that calls this has ended before.
-
-    >>> def request():
-    ...     greenserve.spawn_after_local(60, print, "the request takes long")
-    ...     return "done"
-    >>> greenserve.spawn(request).wait()  # whose end forgets the message
-    'done'
-    """
-    thread = _spawn_later(seconds, function, args, kwargs)
-    caller = getcurrent()
-
-    def cancel(_: object) -> None:
-        thread.cancel()
-
-    caller.link(cancel)
-    thread.link(lambda _: caller.unlink(cancel))
-    return thread
-
-
-def _spawn_later(
-    seconds: float, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> GreenThread[T]:
-    hub = current_hub()
-    thread = GreenThread(hub, function, args, kwargs)
-    caller = sys._getframe(1).f_back
-    if caller is not None:
-        thread._birth = (caller.f_code, caller.f_lasti)
-    context = copy_context()
-
-    def start() -> None:
-        thread._start()
-        thread._carrier.gr_context = context
-
-    thread._timer = hub.call_later(seconds, start)
-    return thread
 
 
 def sleep(seconds: float = 0) -> None:

@@ -22,7 +22,7 @@ from greenserve.hub.core import report
 from greenserve.hub.core.hub import Greenlet, running, wake
 from greenserve.hub.core.wait_queue import Crowd
 from greenserve.hub.greenthread import GreenThread
-from greenserve.hub.starting import spawn_at
+from greenserve.hub.spawning import spawn_at
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 from greenserve.errors import BindError
 from greenserve.green import socket, ssl
 from greenserve.hub.core.hub import running
-from greenserve.hub.greenthread import GreenThread, spawn
+from greenserve.hub.greenthread import GreenThread
+from greenserve.hub.spawning import spawn
 from greenserve.hub.sync.queue import Empty, SimpleQueue
 from greenserve.hub.timeout import Timeout
 from greenserve.net import unix_socket

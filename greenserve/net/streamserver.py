@@ -19,7 +19,8 @@ from greenserve.errors import HubError
 from greenserve.green import socket, ssl
 from greenserve.hub.core.hub import running
 from greenserve.hub.greenpool import GreenPool
-from greenserve.hub.greenthread import GreenThread, getcurrent, sleep, spawn
+from greenserve.hub.greenthread import GreenThread, getcurrent, sleep
+from greenserve.hub.spawning import spawn
 from greenserve.net import sockets
 
 logger = logging.getLogger("greenserve.green")

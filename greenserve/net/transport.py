@@ -21,7 +21,7 @@ from typing import Any, Protocol
 from greenserve.hub.core.hub import Descriptor, Hub, HubCall
 from greenserve.hub.core.originals import get_ident
 from greenserve.hub.core.poller import READ, WRITE
-from greenserve.hub.greenthread import call_in
+from greenserve.hub.spawning import call_in
 from greenserve.net.lingering import Lingering
 from greenserve.net.send_buffer import MSG_DONTWAIT, SEND_SIZE, FileSlice, SendBuffer
 

@@ -19,7 +19,8 @@ from typing import Any, Protocol
 
 from greenserve.hub.core.hub import current_hub, running, wake
 from greenserve.hub.core.timers import Token
-from greenserve.hub.greenthread import GreenThread, sleep, spawn
+from greenserve.hub.greenthread import GreenThread, sleep
+from greenserve.hub.spawning import spawn
 
 logger = logging.getLogger("greenserve.rooms")
 

@@ -22,7 +22,8 @@ import redis.retry
 
 from greenserve.errors import ConfigurationError
 from greenserve.green import ssl as green_ssl
-from greenserve.hub.greenthread import GreenThread, spawn
+from greenserve.hub.greenthread import GreenThread
+from greenserve.hub.spawning import spawn
 from greenserve.net.sockets import connect
 from greenserve.patching.rebind import rebind
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox, ReconnectingBus, logger, shut

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from greenserve.errors import ConfigurationError
 from greenserve.hub.core.hub import Hub
 from greenserve.hub.core.originals import RLock
-from greenserve.hub.greenthread import spawn
+from greenserve.hub.spawning import spawn
 from greenserve.rooms.bus import Bus
 from greenserve.rooms.member import Member
 from greenserve.rooms.protocol.envelope import ORIGIN_SIZE

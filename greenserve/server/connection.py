@@ -23,7 +23,7 @@ from greenserve.http.head import RequestHead
 from greenserve.http.parser import CLOSED, NEED_DATA, RequestParser
 from greenserve.http.response import error_response
 from greenserve.hub.core.originals import get_ident
-from greenserve.hub.greenthread import call_in
+from greenserve.hub.spawning import call_in
 from greenserve.net import lingering
 from greenserve.net.transport import Transport, raw_socket
 from greenserve.server.body import BodyState, Progress, RequestBody

@@ -22,7 +22,7 @@ from typing import Any
 
 from greenserve.hub.core.hub import MARK, Hub, HubCall, stand_in
 from greenserve.hub.core.poller import Poller, default_poller
-from greenserve.hub.starting import Start
+from greenserve.hub.spawning import Start
 
 __all__ = ["VirtualClock", "virtual_time"]
 

@@ -25,7 +25,7 @@ from greenserve.hub.core.hub import TIMED_OUT, Hub, HubCall, running, wake
 from greenserve.hub.core.originals import get_ident
 from greenserve.hub.core.ready import call_guarded
 from greenserve.hub.core.timers import Token
-from greenserve.hub.greenthread import call_in
+from greenserve.hub.spawning import call_in
 from greenserve.net import lingering
 from greenserve.net.send_buffer import JOINED_SIZE
 from greenserve.net.transport import Transport

@@ -10,7 +10,7 @@ import pytest
 from greenserve.hub import Timeout, sleep, spawn
 from greenserve.hub.core.hub import current_hub
 from greenserve.hub.core.ready import Call
-from greenserve.hub.greenthread import call_in
+from greenserve.hub.spawning import call_in
 from greenserve.net import lingering
 from greenserve.net.send_buffer import FileSlice
 from greenserve.net.transport import Transport

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Self
 
 from greenserve.green.socket import socket as GreenSocket
-from greenserve.hub.greenthread import GreenThread, sleep, spawn
+from greenserve.hub.greenthread import GreenThread, sleep
+from greenserve.hub.spawning import spawn
 from greenserve.net import unix_socket
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox, shut
 from greenserve.rooms.protocol.framing import Op, Parser, frame

@@ -12,7 +12,8 @@ import stat
 from pathlib import Path
 
 from greenserve.green.socket import socket as GreenSocket
-from greenserve.hub.greenthread import GreenThread, sleep, spawn
+from greenserve.hub.greenthread import GreenThread, sleep
+from greenserve.hub.spawning import spawn
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox, ReconnectingBus, Subscriber, shut
 from greenserve.rooms.protocol.framing import Op, Parser, frame
 from greenserve.rooms.unix.broker import READ_SIZE, Broker
