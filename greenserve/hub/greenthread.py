@@ -352,7 +352,8 @@ def sleep(seconds: float = 0) -> None:
         hub.pause(greenlet)
         return
     token: Token = [greenlet]
-    hub.timers.add(hub.clock() + seconds, token)
+    clock = hub.clock
+    hub.timers.add(clock() + seconds, token)
     try:
         hub.park(greenlet, token)
     except BaseException:

@@ -48,7 +48,8 @@ def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenT
     carrier.gr_context = copy_context()
     carrier.thread = thread
     thread._carrier = carrier
-    hub.make_ready(carrier)
+    make_ready = hub.make_ready
+    make_ready(carrier)
     if hub.sleeping:  # we are in a signal handler
         hub.wakeup.wake()
     return thread

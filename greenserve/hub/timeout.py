@@ -64,7 +64,8 @@ class Timeout(BaseException):
         except AttributeError:
             hub = running().hub  # which has adopted it
         token: Token = [self]
-        hub.timers.add(hub.clock() + seconds, token)
+        clock = hub.clock
+        hub.timers.add(clock() + seconds, token)
         self._token = token  # emptied when it fires
         self._job = greenlet.job
         self._error = None

@@ -44,7 +44,8 @@ class Stream(Transport):
         except OSError as error:
             raise gone(error) from None
         hub = self.worker.hub
-        if hub.clock() >= hub.poll_time:  # asked for every piece: so without the two calls
+        clock = hub.clock
+        if clock() >= hub.poll_time:  # asked for every piece: so without the two calls
             self.give_way()
 
     def finish(self, data: bytes) -> None:

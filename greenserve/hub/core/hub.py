@@ -152,7 +152,8 @@ class Hub(Descriptors):
         self.rounds += 1
         ready = self.ready
         heap = self.timers.heap
-        now = self.clock()
+        clock = self.clock
+        now = clock()
         if now >= self.poll_time or self.rounds >= self.poll_round or not (ready or (heap and heap[0][0] <= now)):
             now = self._poll()
         ready.append(MARK)  # before the timers' callbacks, which may switch to a green thread

@@ -115,10 +115,12 @@ class Carrier(Greenlet):
                         if hub.closed:
                             raise
                         hub.throw_into_main(error)
-        finally:
-            hub.carriers.discard(self)
+        except BaseException:
             if self in idle_carriers:  # a signal handler has ended it
                 idle_carriers.remove(self)
+            raise
+        finally:
+            hub.carriers.discard(self)
 
 
 class Visitor(_greenlet.greenlet):
@@ -154,7 +156,8 @@ class Loop(_greenlet.greenlet):
 class Scheduler:
     """What the hub is to the greenlets that park in it. `main` is its OS thread's root greenlet."""
 
-    # Slots, which a hub's many attributes need: from the thirty-first on, CPython looks them all up in a dict.
+    # Slots, which a hub's many attributes need: from the thirty-first on, CPython looks them all up in a dict. Where it
+    # counts, one that is called is taken out first: `self.clock()` would look for a method before.
     __slots__ = (
         "carriers",
         "clock",
@@ -283,7 +286,8 @@ class Scheduler:
         A loop over what a peer has sent asks this now and then (it costs one look at the clock), and then gives way:
         by `give_way` in a green thread, by making itself ready again in a callback of the hub's.
         """
-        return self.clock() >= self.poll_time
+        clock = self.clock
+        return clock() >= self.poll_time
 
     def give_way(self, greenlet: Greenlet) -> None:
         """`pause` if the running green thread has held the hub for as long as one turn may last."""
@@ -313,7 +317,8 @@ class Scheduler:
         """
         ready = self.ready
         if first is MARK and self.rounds < self.poll_round and len(ready) > 1:
-            now = self.clock()
+            clock = self.clock
+            now = clock()
             heap = self.timers.heap
             if now < self.poll_time and not (heap and heap[0][0] <= now):
                 self.rounds += 1

@@ -139,7 +139,8 @@ class LightQueue(Generic[T]):
             else:
                 greenlet.outcome = item  # `resume`, without a call's cost
                 hub = greenlet.hub
-                hub.make_ready(greenlet)
+                make_ready = hub.make_ready
+                make_ready(greenlet)
                 if hub.sleeping:
                     hub.wakeup.wake()
                 return
