@@ -39,7 +39,7 @@ def test_what_somebody_says_reaches_the_room_with_the_name() -> None:
         with room.joined(listener):  # type: ignore[arg-type]
             talk(talker, room, "Ada")
         said = [json.loads(text) for text in [listener.texts[0]]]
-        assert len(listener.link.frames) == 2
+        assert len(listener.connection.frames) == 2
         assert said == [{"id": talker.sent[0]["you"], "name": "Ada", "text": "hello"}]
         assert room.members == []
 
