@@ -298,7 +298,7 @@ def test_a_shortage_of_descriptors_closes_what_is_idle_is_said_once_and_survived
                 while True:
                     held.append(os.dup(0))
             for sock in waiting:
-                sock.settimeout(10)
+                sock.settimeout(30)
                 sock.connect((server.address.host, server.address.port))
                 sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             # The idle one makes room for the first, each that is done for the next.
