@@ -13,8 +13,8 @@ from greenserve.hub.core.hub import current_hub, running, wake
 from greenserve.hub.core.wait_queue import Crowd
 from greenserve.hub.greenthread import GreenThread, getcurrent
 from greenserve.hub.spawning import spawn_at
-from greenserve.hub.sync.lock import Semaphore
 from greenserve.hub.sync.queue import LightQueue
+from greenserve.hub.sync.room import Room
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,8 +41,7 @@ class GreenPool:
         if size < 0:
             raise ValueError("a pool's size cannot be negative")
         self.size = size
-        self._room = Semaphore(size)
-        self._debt: list[bool] = []  # room to be given up, after `resize` to less than was in use
+        self._room = Room(size)
         self._threads: set[GreenThread[Any]] = set()
         self._feeders: set[GreenThread[Any]] = set()  # of imaps that were called by our own threads
         self._waiters = Crowd()
@@ -54,7 +53,7 @@ class GreenPool:
         try:
             thread = spawn_at(sys._getframe(1), function, args, kwargs)
         except BaseException:
-            self._make_room()
+            self._room.give_back()
             raise
         self._threads.add(thread)
         thread.link(self._ended)
@@ -73,23 +72,13 @@ class GreenPool:
 
     def _ended(self, thread: GreenThread[Any]) -> None:
         self._threads.discard(thread)
-        self._make_room()
+        self._room.give_back()
         if self._waiters and self._is_empty():
             self._waiters.wake_all()
 
-    def _make_room(self) -> None:
-        if self._debt:
-            try:
-                self._debt.pop()
-            except IndexError:
-                pass
-            else:
-                return
-        self._room.release()
-
     def _is_empty(self) -> bool:
         """Whether no thread runs, and none that has got room is about to be spawned."""
-        return self._room._balance() >= self.size and not self._debt
+        return self._room._balance() >= self.size and not self._room.in_debt
 
     def waitall(self) -> None:
         """Wait until all green threads of the pool have ended. Raises HubError when one of them calls it."""
@@ -108,11 +97,7 @@ class GreenPool:
         if size < 0:
             raise ValueError("a pool's size cannot be negative")
         before, self.size = self.size, size
-        for _ in range(size - before):
-            self._make_room()
-        for _ in range(before - size):
-            if not self._room._take():
-                self._debt.append(True)
+        self._room.resize(size - before)
         if self._is_empty():
             self._waiters.wake_all()
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
-from greenserve.hub.sync.lock import Semaphore
+from greenserve.hub.sync.room import Room
 
 T = TypeVar("T")
 
@@ -48,8 +48,7 @@ class Pool(Generic[T]):
         self._create = create
         self._check = check
         self._dispose = dispose
-        self._room = Semaphore(max_size)  # a permit for each item that may be out
-        self._debt: list[bool] = []  # permits to be given up, after `resize` to less than were out
+        self._room = Room(max_size)  # a permit for each item that may be out
         self._out: dict[int, T] = {}
         self.free_items: collections.deque[T] = collections.deque()
         for _ in range(min_size):
@@ -68,7 +67,7 @@ class Pool(Generic[T]):
         try:
             item = self._idle_or_new()
         except BaseException:
-            self._make_room()
+            self._room.give_back()
             raise
         self._out[id(item)] = item
         return item
@@ -100,14 +99,9 @@ class Pool(Generic[T]):
     def put(self, item: T) -> None:
         """Give an item back: to the first waiter, if there is one."""
         self._out.pop(id(item), None)
-        if self._debt:
-            try:
-                self._debt.pop()
-            except IndexError:
-                pass
-            else:
-                self._drop(item)
-                return
+        if self._room.pay_debt():
+            self._drop(item)
+            return
         # Before the permit: the thread that gets that finds the item.
         self.free_items.append(item)
         self._room.release()
@@ -116,21 +110,11 @@ class Pool(Generic[T]):
         """Give back the place of an item that is broken: a new one will be made when it is needed."""
         self._out.pop(id(item), None)
         self._drop(item)
-        self._make_room()
+        self._room.give_back()
 
     def _drop(self, item: T) -> None:
         if self._dispose is not None:
             self._dispose(item)
-
-    def _make_room(self) -> None:
-        if self._debt:
-            try:
-                self._debt.pop()
-            except IndexError:
-                pass
-            else:
-                return
-        self._room.release()
 
     @contextmanager
     def item(self, timeout: float | None = None) -> Iterator[T]:
@@ -147,11 +131,7 @@ class Pool(Generic[T]):
         if new_size < 0:
             raise ValueError("a pool's size cannot be negative")
         before, self.max_size = self.max_size, new_size
-        for _ in range(new_size - before):
-            self._make_room()
-        for _ in range(before - new_size):
-            if not self._room._take():
-                self._debt.append(True)
+        self._room.resize(new_size - before)
         while self.free_items and self.current_size > new_size:
             self._drop(self.free_items.popleft())
 

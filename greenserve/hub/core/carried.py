@@ -134,5 +134,4 @@ def _after_fork_in_child() -> None:
     _here.carried.begin_afresh()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=_after_fork_in_child)

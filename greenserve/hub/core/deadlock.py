@@ -1,6 +1,6 @@
-"""What the hub says when something is wrong: a deadlock, a callback's error, a green thread's.
+"""Deadlocks: whether anything can still happen, and the error that says what waits and where.
 
-Looked at only when the hub is about to sleep for ever, or has caught an error: nothing here is on a fast path.
+Looked at only when the hub is about to sleep for ever: nothing here is on a fast path.
 """
 
 from __future__ import annotations

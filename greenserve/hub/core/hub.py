@@ -438,8 +438,7 @@ def _after_fork_in_child() -> None:
         holder.hub.begin_afresh()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 atexit.register(lambda: shutdown.rest(all_hubs()))
 

@@ -278,8 +278,7 @@ def _start_all_afresh() -> None:
 
 
 atexit.register(flush_all)
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_all_afresh)
+os.register_at_fork(after_in_child=_start_all_afresh)
 
 
 def dropped_notice(lines: int, what: str) -> bytes:

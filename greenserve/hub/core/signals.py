@@ -16,10 +16,9 @@ from typing import Any, ClassVar
 
 from greenlet import getcurrent
 
+from greenserve.hub.core.deadlock import in_hub
 from greenserve.hub.core.ready import Throw
 from greenserve.hub.core.scheduler import Carrier, Loop, Scheduler
-
-_PACKAGE = __name__.rpartition(".core.")[0] + "."
 
 set_handler = signal.signal
 """The interpreter's own, also where `signal` is patched: for handlers that are right in any greenlet."""
@@ -116,8 +115,7 @@ class MainHandler:
 
 def _in_hub(frame: FrameType | None) -> bool:
     """Whether a signal has come in the middle of the hub's code, or in its greenlet, where nothing may wait."""
-    in_code = frame is not None and str(frame.f_globals.get("__name__", "")).startswith(_PACKAGE)
-    return in_code or isinstance(getcurrent(), Loop)
+    return (frame is not None and in_hub(frame)) or isinstance(getcurrent(), Loop)
 
 
 def _stands_for_main(hub: Scheduler) -> bool:
