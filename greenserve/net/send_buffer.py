@@ -85,10 +85,11 @@ class Sink(Protocol):
 class SendBuffer(HubCall):
     """Bytes and files in the order in which they were put in. Also the hub's call when the peer takes more of them.
 
-    size: bytes of memory. low: the water mark below which waiters go on; 0: when nothing is left.
+    size: bytes of memory. left: bytes that have still to leave, those of files included. low: the water mark below
+    which waiters go on; 0: when nothing is left.
     """
 
-    __slots__ = ("_backlog", "_low", "_pieces", "_transport", "_waiters", "size")
+    __slots__ = ("_backlog", "_low", "_pieces", "_transport", "_waiters", "left", "size")
 
     def __init__(self, transport: Sink, low: int) -> None:
         self._transport = transport
@@ -96,16 +97,13 @@ class SendBuffer(HubCall):
         self._pieces: deque[bytes | memoryview | FileSlice] = deque()
         self._waiters: list[Token] = []
         self._backlog: Backlog | None = None
-        self.size = 0
-
-    @property
-    def left(self) -> int:
-        """Bytes that have still to leave, those of files included."""
-        return self.size + sum(piece.left for piece in self._pieces if isinstance(piece, FileSlice))
+        self.size = self.left = 0
 
     def put(self, piece: bytes | memoryview | FileSlice) -> None:
         """Put it behind what waits."""
-        if not isinstance(piece, FileSlice):
+        if isinstance(piece, FileSlice):
+            self.left += piece.left
+        else:
             self._resize(len(piece))
         self._pieces.append(piece)
 
@@ -119,6 +117,7 @@ class SendBuffer(HubCall):
 
     def _resize(self, change: int) -> None:
         self.size += change
+        self.left += change
         if self._backlog is not None:
             self._backlog.unsent += change
 
@@ -178,7 +177,9 @@ class SendBuffer(HubCall):
         pieces = self._pieces
         piece = pieces[0]
         if isinstance(piece, FileSlice):
+            before = piece.left
             piece.send(sock)
+            self.left -= before - piece.left
             if not piece.left:
                 pieces.popleft()
                 piece.close()
@@ -198,6 +199,7 @@ class SendBuffer(HubCall):
                 piece.close()
         self._pieces.clear()
         self._resize(-self.size)
+        self.left = 0
         return self.wake_waiters(error)
 
 
