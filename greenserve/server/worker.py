@@ -52,6 +52,38 @@ class WorkerState(Enum):
 class Worker:
     """Serves one application on sockets that listen already, in the hub of the thread that calls `run`."""
 
+    # CPython 3.11 looks up the attributes of an object that has more than thirty in a dict.
+    __slots__ = (
+        "_grace",
+        "_limits",
+        "_listeners",
+        "_rooms",
+        "_stopped",
+        "_sweeper",
+        "access_log",
+        "application",
+        "body_min_rate",
+        "body_timeout",
+        "connections",
+        "date",
+        "draining",
+        "each_is_last",
+        "header_timeout",
+        "hub",
+        "keepalive_timeout",
+        "killed",
+        "now",
+        "pool",
+        "restarting",
+        "spools",
+        "state",
+        "stopping",
+        "unsent",
+        "upgradable",
+        "websocket_policy",
+        "write_timeout",
+    )
+
     def __init__(
         self, hub: Hub, application: Application, settings: Settings, access_log: AccessLog | None = None
     ) -> None:
