@@ -105,12 +105,12 @@ def wait_for_child(pid: int, deadline: float | None = None) -> None:
         except OSError:  # a kernel before 5.3
             pass
         else:
-            hub: Any = _running().hub
-            descriptor = hub.register(fd)
+            io = _running().hub.io
+            descriptor = io.register(fd)
             try:
-                hub.wait_read(descriptor, deadline)
+                io.wait_read(descriptor, deadline)
             finally:
-                hub.unregister(descriptor)
+                io.unregister(descriptor)
                 _original.close(fd)
             return
     kinds = {-1: (_original.P_ALL, 0), 0: (_original.P_PGID, _original.getpgrp())}
@@ -210,7 +210,7 @@ def _await(fd: int, events: int) -> None:
             try:
                 wait(own)
             finally:
-                hub.unregister_fd(own)
+                hub.io.unregister_fd(own)
                 _original.close(own)
 
 

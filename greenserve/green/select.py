@@ -150,16 +150,16 @@ def _until(
                 own.register(fd, mask)
             except PermissionError:  # a regular file: always ready, so `now` would have said so unless nothing is asked
                 continue
-        hub: Any = _running().hub
-        descriptor = hub.register(own.fileno())
+        io = _running().hub.io
+        descriptor = io.register(own.fileno())
         try:
             while found is None:
-                hub.wait_read(descriptor, deadline)
+                io.wait_read(descriptor, deadline)
                 found = now(0)
         except TimeoutError:
             found = now(0)
         finally:
-            hub.unregister(descriptor)
+            io.unregister(descriptor)
     return found
 
 
@@ -239,7 +239,7 @@ if _epoll is not None:
         def close(self) -> None:
             """Close the descriptor; the waiters get EBADF."""
             if not self._epoll.closed:
-                _running().hub.unregister_fd(self._epoll.fileno())
+                _running().hub.io.unregister_fd(self._epoll.fileno())
             self._epoll.close()
 
         def __enter__(self) -> epoll:

@@ -20,7 +20,7 @@ from typing import TypeVar as _TypeVar
 from greenserve.green import selectors  # noqa: F401 - for sendfile, built again over these globals
 from greenserve.hub import resolver as _resolver
 from greenserve.hub.core.busy_wait import relax as _relax
-from greenserve.hub.core.hub import Descriptor, Hub, current_hub, running
+from greenserve.hub.core.hub import Descriptor, Descriptors, current_hub, running
 from greenserve.hub.core.originals import get_ident as _get_ident
 from greenserve.hub.greenthread import sleep as _sleep
 from greenserve.patching.rebind import complete, rebind
@@ -113,30 +113,30 @@ class socket(_original.socket):
     # -- waiting
 
     def _wait_read(self, deadline: float | None) -> None:
-        hub: Any = running().hub
+        io = running().hub.io
         descriptor = self._descriptor
         # A forked child's hub, or a stranger's os.close, has forgotten registrations that we still hold.
-        if descriptor is None or descriptor.hub is not hub or hub.descriptors.get(descriptor.fd) is not descriptor:
-            descriptor = self._register(hub)
-        hub.wait_read(descriptor, deadline)
+        if descriptor is None or descriptor.io is not io or io.descriptors.get(descriptor.fd) is not descriptor:
+            descriptor = self._register(io)
+        io.wait_read(descriptor, deadline)
 
     def _wait_write(self, deadline: float | None) -> None:
-        hub: Any = running().hub
+        io = running().hub.io
         descriptor = self._descriptor
-        if descriptor is None or descriptor.hub is not hub or hub.descriptors.get(descriptor.fd) is not descriptor:
-            descriptor = self._register(hub)
-        hub.wait_write(descriptor, deadline)
+        if descriptor is None or descriptor.io is not io or io.descriptors.get(descriptor.fd) is not descriptor:
+            descriptor = self._register(io)
+        io.wait_write(descriptor, deadline)
 
-    def _register(self, hub: Hub) -> Descriptor:
-        """The registration with `hub`; the one used until now is kept for the hub that it belongs to."""
+    def _register(self, io: Descriptors) -> Descriptor:
+        """The registration with a hub; the one used until now is kept for the hub that it belongs to."""
         fd = self.fileno()
         if fd < 0:
             raise OSError(_errno.EBADF, _os.strerror(_errno.EBADF))
         others = [other for other in (self._descriptor, *(self._elsewhere or ())) if other is not None]
-        others = [other for other in others if other.hub.descriptors.get(other.fd) is other]
-        mine = next((other for other in others if other.hub is hub), None)
+        others = [other for other in others if other.io.descriptors.get(other.fd) is other]
+        mine = next((other for other in others if other.io is io), None)
         if mine is None:
-            mine = hub.register_late(fd)
+            mine = io.register_late(fd)
         else:
             others.remove(mine)
         self._descriptor = mine
@@ -340,14 +340,14 @@ class socket(_original.socket):
 
 
 def _unregister_from_its_hub(descriptor: Descriptor) -> None:
-    hub = descriptor.hub
-    if hub.thread_id == _get_ident():  # not running().hub: a callback of the hub may close a socket
-        hub.unregister(descriptor)
+    io = descriptor.io
+    if io.hub.thread_id == _get_ident():  # not running().hub: a callback of the hub may close a socket
+        io.unregister(descriptor)
         return
     # Off its poller here and now, for the number is about to be free; the waiters are its own thread's to wake.
-    if hub.descriptors.get(descriptor.fd) is descriptor:
-        hub.poller.remove(descriptor.fd)
-    hub.call_soon_threadsafe(hub.unregister, descriptor)
+    if io.descriptors.get(descriptor.fd) is descriptor:
+        io.poller.remove(descriptor.fd)
+    io.hub.call_soon_threadsafe(io.unregister, descriptor)
 
 
 __getattr__ = complete(

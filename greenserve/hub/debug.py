@@ -47,7 +47,7 @@ def dump(file: TextIO | None = None) -> str:
 def _dump_hub(hub: Hub, running: FrameType | None) -> str:
     lines = [
         f"hub of OS thread {hub.thread_id}: {'asleep' if hub.sleeping else 'awake'}, {len(hub.ready)} in the ready "
-        f"queue, {len(hub.timers)} timers, {len(hub.descriptors)} descriptors\n"
+        f"queue, {len(hub.timers)} timers, {len(hub.io.descriptors)} descriptors\n"
     ]
     found: list[tuple[str, FrameType | None]] = list(deadlock.green_threads(hub))
     for name, frame in found:

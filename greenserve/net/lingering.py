@@ -54,7 +54,7 @@ class Lingering(HubCall):
 
     def _discard(self) -> bool:
         """Returns whether it is over."""
-        source, hub = self._source, self._source.descriptor.hub
+        source, hub = self._source, self._source.descriptor.io.hub
         while self.left > 0:
             data = source.receive(READ_SIZE)
             if data is None:

@@ -150,9 +150,9 @@ class Listener(HubCall):
         self._accepted = accepted
         self._relieve = relieve  # called when descriptors have run out; says whether it has freed some
         self._said = NEVER_SAID  # when it was last said that accept fails
-        self._descriptor: Descriptor = hub.register(sock.fileno())
+        self._descriptor: Descriptor = hub.io.register(sock.fileno())
         self._descriptor.reader = self
-        hub.poller.arm(self._descriptor.fd, READ)
+        hub.io.poller.arm(self._descriptor.fd, READ)
 
     def switch(self) -> None:
         """Accept what has come."""
@@ -180,12 +180,12 @@ class Listener(HubCall):
         """Stop accepting."""
         if self._descriptor.reader is self:
             self._descriptor.reader = None
-        self._hub.unregister(self._descriptor)
+        self._hub.io.unregister(self._descriptor)
         close_listener(self._socket, self.address)
 
     def _park(self) -> None:
         self._descriptor.reader = self
-        self._hub.poller.arm(self._descriptor.fd, READ)
+        self._hub.io.poller.arm(self._descriptor.fd, READ)
 
     def _accept(self) -> None:
         """Accept one. Raises what accept(2) raises."""

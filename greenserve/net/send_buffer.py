@@ -162,7 +162,7 @@ class SendBuffer(HubCall):
             owner.on_flushed()
 
     def _send(self, transport: Sink) -> None:
-        hub = transport.descriptor.hub
+        hub = transport.descriptor.io.hub
         while self._pieces:
             try:
                 self._send_first(transport.socket)

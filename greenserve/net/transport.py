@@ -59,7 +59,7 @@ class Transport:
         self.owner: Any = owner
         self.buffer: SendBuffer | None = None
         self.drained = True
-        self.descriptor: Descriptor = hub.register(sock.fileno())
+        self.descriptor: Descriptor = hub.io.register(sock.fileno())
 
     # -- from the peer
 
@@ -85,35 +85,34 @@ class Transport:
         """Have the hub call `call.switch()`, once, when something has come."""
         descriptor = self.descriptor
         descriptor.reader = call
-        poller = descriptor.hub.poller
+        poller = descriptor.io.poller
         if not poller.edges:
             poller.arm(descriptor.fd, READ)
 
     def wait_readable(self, deadline: float | None = None) -> None:
         """Park the running green thread until something has come. Raises TimeoutError, OSError when it is closed."""
         descriptor: Any = self.descriptor
-        hub = descriptor.hub
-        if get_ident() == hub.thread_id:
-            hub.wait_read(descriptor, deadline)
+        io = descriptor.io
+        if get_ident() == io.hub.thread_id:
+            io.wait_read(descriptor, deadline)
         else:
-            call_in(hub, self._ask_again, deadline)
+            call_in(io.hub, self._ask_again, deadline)
 
     def _ask_again(self, deadline: float | None) -> None:
         """Wait for a green thread of another OS thread. What has happened since it asked had no waiter."""
-        descriptor: Any = self.descriptor
-        descriptor.hub.poller.rearm(descriptor.fd)
-        descriptor.hub.wait_read(descriptor, deadline)
+        descriptor = self.descriptor
+        descriptor.io.poller.rearm(descriptor.fd)
+        descriptor.io.wait_read(descriptor, deadline)
 
     def wait_writable(self, deadline: float | None = None) -> None:
         """Park the running green thread until the peer takes bytes again. The hub's thread only; as `wait_readable`."""
-        hub: Any = self.descriptor.hub
-        hub.wait_write(self.descriptor, deadline)
+        self.descriptor.io.wait_write(self.descriptor, deadline)
 
     def interrupt_reader(self, error: BaseException) -> None:
         """Raise `error` in the green thread that waits in `wait_readable`, if one does."""
         waiter = self.descriptor.reader
         if isinstance(waiter, list) and waiter:
-            self.descriptor.hub.throw(waiter[0], error)
+            self.descriptor.io.hub.throw(waiter[0], error)
 
     # -- to the peer
 
@@ -178,7 +177,7 @@ class Transport:
             return
         buffer = self.buffer = SendBuffer(self, self.owner.low_water)
         buffer.put(piece)
-        hub = self.descriptor.hub
+        hub = self.descriptor.io.hub
         hub.make_ready(buffer)
         if hub.sleeping:  # this is another OS thread
             hub.wakeup.wake()
@@ -187,7 +186,7 @@ class Transport:
         """Have the hub call `call.switch()`, once, when the peer takes bytes again."""
         descriptor = self.descriptor
         descriptor.writer = call
-        poller = descriptor.hub.poller
+        poller = descriptor.io.poller
         if not poller.edges:
             poller.arm(descriptor.fd, WRITE)
 
@@ -213,7 +212,7 @@ class Transport:
 
     def detach(self) -> Any:
         """Give up the socket, and return it."""
-        self.descriptor.hub.unregister(self.descriptor)
+        self.descriptor.io.unregister(self.descriptor)
         self.owner = None
         return self.socket
 
@@ -222,7 +221,7 @@ class Transport:
         sent.
         """
         self.drop(ConnectionAbortedError("the connection is closed"))
-        self.descriptor.hub.unregister(self.descriptor)
+        self.descriptor.io.unregister(self.descriptor)
         try:
             if in_order:
                 # RFC 9112 §9.6. A child that the application has forked has the socket too: closing ours tells the

@@ -80,7 +80,7 @@ class _JumpingPoller:
             return 0.0
         if hub.external:
             return PATIENCE
-        if any(d.reader is not None or d.writer is not None for d in hub.descriptors.values()):
+        if any(d.reader is not None or d.writer is not None for d in hub.io.descriptors.values()):
             return GRACE
         return 0.0
 

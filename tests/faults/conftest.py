@@ -36,7 +36,7 @@ def facts():
         "threads": len(list(green_threads(worker.hub))),
         "members": len(rooms.get("room")),
         "timers": len(worker.hub.timers.heap),
-        "descriptors": len(worker.hub.descriptors),
+        "descriptors": len(worker.hub.io.descriptors),
         "fds": len(os.listdir("/proc/self/fd")),
         "objects": len(objects),
     }

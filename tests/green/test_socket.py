@@ -49,7 +49,7 @@ def test_a_registration_outlives_a_wait(pair):
         sleep(0)
         right.send(b"x")
         reader.wait()
-    assert current_hub().descriptors[left.fileno()] is left._descriptor
+    assert current_hub().io.descriptors[left.fileno()] is left._descriptor
 
 
 def test_one_reads_while_another_writes(pair):

@@ -63,10 +63,10 @@ def fill(sock: socket.socket) -> None:
 
 def test_a_wait_ends_when_there_is_something_to_read(hub: Hub, pair):
     left, right = pair
-    descriptor = hub.register(left.fileno())
+    descriptor = hub.io.register(left.fileno())
 
     def read() -> bytes:
-        hub.wait_read(descriptor)
+        hub.io.wait_read(descriptor)
         return left.recv(10)
 
     for _ in range(3):
@@ -79,11 +79,11 @@ def test_a_wait_ends_when_there_is_something_to_read(hub: Hub, pair):
 def test_an_event_that_came_before_the_wait_is_not_needed(hub: Hub, pair):
     """Whoever waits has got EAGAIN first; the bytes that come after that are an event of their own."""
     left, right = pair
-    descriptor = hub.register(left.fileno())
+    descriptor = hub.io.register(left.fileno())
     right.send(b"early")
     sleep(0.001)
     assert left.recv(10) == b"early"
-    thread = spawn(hub.wait_read, descriptor)
+    thread = spawn(hub.io.wait_read, descriptor)
     sleep(0)
     assert not thread.dead
     right.send(b"late")
@@ -92,13 +92,13 @@ def test_an_event_that_came_before_the_wait_is_not_needed(hub: Hub, pair):
 
 def test_a_deadline_raises_timeout_error_and_the_descriptor_lives_on(hub: Hub, pair):
     left, right = pair
-    descriptor = hub.register(left.fileno())
+    descriptor = hub.io.register(left.fileno())
     fill(left)
-    for wait in (hub.wait_read, hub.wait_write):
+    for wait in (hub.io.wait_read, hub.io.wait_write):
         with pytest.raises(TimeoutError):
             wait(descriptor, hub.clock() + 0.001)
     assert hub.timers.next_deadline() is None
-    thread = spawn(hub.wait_read, descriptor, hub.clock() + 10)
+    thread = spawn(hub.io.wait_read, descriptor, hub.clock() + 10)
     sleep(0)
     right.send(b"x")
     thread.wait()
@@ -108,9 +108,9 @@ def test_a_deadline_raises_timeout_error_and_the_descriptor_lives_on(hub: Hub, p
 def test_a_reader_and_a_writer_at_once(hub: Hub, pair):
     left, right = pair
     fill(left)
-    descriptor = hub.register(left.fileno())
-    reader = spawn(hub.wait_read, descriptor)
-    writer = spawn(hub.wait_write, descriptor)
+    descriptor = hub.io.register(left.fileno())
+    reader = spawn(hub.io.wait_read, descriptor)
+    writer = spawn(hub.io.wait_write, descriptor)
     sleep(0.001)
     assert (reader.dead, writer.dead) == (False, False)
     right.send(b"x")
@@ -128,8 +128,8 @@ def test_a_reader_and_a_writer_at_once(hub: Hub, pair):
 def test_a_second_waiter_is_refused_at_once(hub: Hub, pair, side):
     left, _ = pair
     fill(left)
-    descriptor = hub.register(left.fileno())
-    wait = getattr(hub, f"wait_{side}")
+    descriptor = hub.io.register(left.fileno())
+    wait = getattr(hub.io, f"wait_{side}")
     first = spawn(wait, descriptor)
     sleep(0)
     with pytest.raises(AlreadyWaiting, match=f"already waits to {side}"):
@@ -142,10 +142,10 @@ def test_a_second_waiter_is_refused_at_once(hub: Hub, pair, side):
 
 def test_a_killed_and_a_timed_out_waiter_leave_their_place(hub: Hub, pair):
     left, _ = pair
-    descriptor = hub.register(left.fileno())
+    descriptor = hub.io.register(left.fileno())
     with Timeout(0.001, False):
-        hub.wait_read(descriptor)
-    thread = spawn(hub.wait_read, descriptor)
+        hub.io.wait_read(descriptor)
+    thread = spawn(hub.io.wait_read, descriptor)
     sleep(0)
     thread.kill()
     assert descriptor.reader is None
@@ -154,32 +154,32 @@ def test_a_killed_and_a_timed_out_waiter_leave_their_place(hub: Hub, pair):
 def test_closing_wakes_who_waits_with_ebadf_at_once(hub: Hub, pair):
     left, _ = pair
     fill(left)
-    descriptor = hub.register(left.fileno())
-    threads = [spawn(hub.wait_read, descriptor), spawn(hub.wait_write, descriptor)]
+    descriptor = hub.io.register(left.fileno())
+    threads = [spawn(hub.io.wait_read, descriptor), spawn(hub.io.wait_write, descriptor)]
     for thread in threads:
         thread.quiet = True
     sleep(0)
-    hub.unregister(descriptor)
+    hub.io.unregister(descriptor)
     left.close()
     for thread in threads:
         with pytest.raises(OSError) as error:
             thread.wait()
         assert ebadf(error)
     with pytest.raises(OSError) as error:
-        hub.wait_read(descriptor)
+        hub.io.wait_read(descriptor)
     assert ebadf(error)
 
 
 def test_a_waiter_that_was_woken_already_gets_no_ebadf_too(hub: Hub, pair):
     left, right = pair
-    descriptor = hub.register(left.fileno())
-    thread = spawn(hub.wait_read, descriptor)
+    descriptor = hub.io.register(left.fileno())
+    thread = spawn(hub.io.wait_read, descriptor)
     sleep(0)
     token = descriptor.reader
     assert isinstance(token, list)
     waiter = token.pop()
     hub.ready.append(waiter)
-    hub.unregister(descriptor)
+    hub.io.unregister(descriptor)
     thread.wait()
     right.close()
 
@@ -192,12 +192,12 @@ def test_a_raw_close_wakes_who_waits_as_soon_as_the_number_is_used_again(hub: Hu
     os.close(reader)
     other, end = os.pipe()
     assert other == reader
-    hub.register(other)
+    hub.io.register(other)
     with pytest.raises(OSError) as error:
         thread.wait()
     assert ebadf(error)
-    hub.unregister_fd(other)
-    hub.unregister_fd(other)
+    hub.io.unregister_fd(other)
+    hub.io.unregister_fd(other)
     os.close(end)
 
 
@@ -248,8 +248,8 @@ def test_a_reused_number_never_wakes_its_previous_waiter_by_its_own_events(hub: 
     os.close(reader)
     other, end = os.pipe()
     assert other == reader
-    descriptor = hub.register(other)
-    fresh = spawn(hub.wait_read, descriptor)
+    descriptor = hub.io.register(other)
+    fresh = spawn(hub.io.wait_read, descriptor)
     sleep(0)
     os.write(end, b"x")
     fresh.wait()
@@ -260,8 +260,8 @@ def test_a_reused_number_never_wakes_its_previous_waiter_by_its_own_events(hub: 
 
 def test_the_end_of_the_stream_wakes_the_reader(hub: Hub, pair):
     left, right = pair
-    descriptor = hub.register(left.fileno())
-    thread = spawn(hub.wait_read, descriptor)
+    descriptor = hub.io.register(left.fileno())
+    thread = spawn(hub.io.wait_read, descriptor)
     sleep(0)
     right.shutdown(socket.SHUT_WR)
     thread.wait()
@@ -271,8 +271,8 @@ def test_the_end_of_the_stream_wakes_the_reader(hub: Hub, pair):
 def test_a_hangup_wakes_both(hub: Hub, pair):
     left, right = pair
     fill(left)
-    descriptor = hub.register(left.fileno())
-    threads = [spawn(hub.wait_read, descriptor), spawn(hub.wait_write, descriptor)]
+    descriptor = hub.io.register(left.fileno())
+    threads = [spawn(hub.io.wait_read, descriptor), spawn(hub.io.wait_write, descriptor)]
     sleep(0)
     right.close()
     for thread in threads:
@@ -286,8 +286,8 @@ def test_an_error_wakes_both(hub: Hub):
     with client, server:
         client.setblocking(False)
         fill(client)
-        descriptor = hub.register(client.fileno())
-        threads = [spawn(hub.wait_read, descriptor), spawn(hub.wait_write, descriptor)]
+        descriptor = hub.io.register(client.fileno())
+        threads = [spawn(hub.io.wait_read, descriptor), spawn(hub.io.wait_write, descriptor)]
         sleep(0)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         server.close()  # a reset
@@ -314,7 +314,7 @@ def test_a_bad_descriptor_raises_and_never_spins_the_loop(hub: Hub, pipe):
     reader, writer = pipe
     os.close(writer)
     os.close(reader)
-    for wait in (hub.wait_readable, hub.wait_writable, hub.register):
+    for wait in (hub.wait_readable, hub.wait_writable, hub.io.register):
         with pytest.raises(OSError) as error:
             wait(reader)
         assert ebadf(error)
@@ -338,7 +338,7 @@ def test_a_descriptor_that_goes_bad_while_it_is_waited_for_never_spins_the_loop(
 
 def test_a_hung_up_descriptor_that_nobody_reads_never_spins_the_loop(hub: Hub, pair):
     left, right = pair
-    hub.register(left.fileno())
+    hub.io.register(left.fileno())
     right.send(b"x")
     right.close()
     before = hub.rounds
@@ -362,24 +362,24 @@ def test_regular_files_never_meet_the_poller(hub: Hub):
         hub.wait_readable(file.fileno())
         hub.wait_writable(file.fileno())
         with pytest.raises(PermissionError):
-            hub.register(file.fileno())
+            hub.io.register(file.fileno())
         with pytest.raises(PermissionError):
             hub.on_readable(file.fileno(), print)
-        assert file.fileno() not in hub.descriptors
+        assert file.fileno() not in hub.io.descriptors
 
 
 def test_registering_a_number_again_after_a_close_elsewhere(hub: Hub, pair):
     """The duplicate keeps the file, and with epoll the old registration, alive."""
     left, _ = pair
     fd = left.fileno()
-    hub.register(fd)
+    hub.io.register(fd)
     duplicate = os.dup(fd)
     os.close(fd)
     os.dup2(duplicate, fd)
-    hub.descriptors.clear()
-    descriptor = hub.register(fd)
+    hub.io.descriptors.clear()
+    descriptor = hub.io.register(fd)
     with pytest.raises(TimeoutError):
-        hub.wait_read(descriptor, hub.clock())
+        hub.io.wait_read(descriptor, hub.clock())
     os.close(duplicate)
 
 
@@ -391,15 +391,15 @@ def test_a_hub_call_may_wait_in_the_place_of_a_green_thread(hub: Hub, pair):
         def switch(self) -> None:
             calls.append(left.recv(10))
 
-    descriptor = hub.register(left.fileno())
+    descriptor = hub.io.register(left.fileno())
     descriptor.reader = Readable()
-    hub.poller.arm(descriptor.fd, READ)
+    hub.io.poller.arm(descriptor.fd, READ)
     right.send(b"x")
     sleep(0.001)
     assert calls == [b"x"]
     assert descriptor.reader is None
     descriptor.reader = Readable()
-    hub.unregister(descriptor)
+    hub.io.unregister(descriptor)
     assert descriptor.reader is None
 
 
@@ -420,7 +420,7 @@ def test_a_callback_is_called_as_often_as_there_is_something_to_read(hub: Hub, p
     right.send(b"?")
     sleep(0.001)
     assert (bytes(got), watch.active) == (b"hello!", False)
-    assert left.fileno() not in hub.descriptors
+    assert left.fileno() not in hub.io.descriptors
 
 
 def test_callbacks_for_both_directions(hub: Hub, pair):
@@ -436,7 +436,7 @@ def test_callbacks_for_both_directions(hub: Hub, pair):
     sleep(0.001)
     assert calls == ["write", "read"]
     sleep(0.001)
-    assert left.fileno() not in hub.descriptors
+    assert left.fileno() not in hub.io.descriptors
 
 
 def test_a_callback_that_closes_its_descriptor_ends(hub: Hub, pair):
@@ -451,7 +451,7 @@ def test_a_callback_ends_when_its_descriptor_is_unregistered(hub: Hub, pair):
     left, right = pair
     calls: list[int] = []
     watch = hub.on_readable(left.fileno(), calls.append, 1)
-    hub.unregister_fd(left.fileno())
+    hub.io.unregister_fd(left.fileno())
     right.send(b"x")
     sleep(0.001)
     assert (calls, watch.active) == ([], False)
@@ -484,10 +484,10 @@ def test_a_callback_that_raises_goes_on(hub: Hub, pair, capsys):
 
 def test_a_callback_on_anothers_registration_leaves_it_when_it_ends(hub: Hub, pair):
     left, right = pair
-    descriptor = hub.register(left.fileno())
+    descriptor = hub.io.register(left.fileno())
     watch = hub.on_readable(left.fileno(), print)
     watch.cancel()
-    assert hub.descriptors[left.fileno()] is descriptor
+    assert hub.io.descriptors[left.fileno()] is descriptor
     right.send(b"x")
     hub.wait_readable(left.fileno())
 
@@ -510,8 +510,8 @@ def test_select_refuses_a_number_that_is_too_large(pair):
 def test_the_place_of_a_waiter_that_is_killed_and_has_not_run_yet_is_free(hub: Hub, pair, side):
     left, right = pair
     fill(left)
-    descriptor = hub.register(left.fileno())
-    wait = getattr(hub, f"wait_{side}")
+    descriptor = hub.io.register(left.fileno())
+    wait = getattr(hub.io, f"wait_{side}")
     first = spawn(wait, descriptor)
     sleep(0)
     first.kill(block=False)
@@ -529,12 +529,12 @@ def test_the_place_of_a_waiter_that_is_killed_and_has_not_run_yet_is_free(hub: H
 
 def test_the_place_of_a_killed_waiter_is_free_for_whoever_kills_it(hub: Hub, pair):
     left, right = pair
-    descriptor = hub.register(left.fileno())
-    first = spawn(hub.wait_read, descriptor)
+    descriptor = hub.io.register(left.fileno())
+    first = spawn(hub.io.wait_read, descriptor)
     sleep(0)
     first.kill(block=False)
     hub.call_later(0.01, right.send, b"x")
-    hub.wait_read(descriptor)
+    hub.io.wait_read(descriptor)
     assert left.recv(1) == b"x"
 
 
@@ -549,17 +549,17 @@ def test_the_place_of_a_killed_waiter_is_free_for_a_callback(hub: Hub, pair):
     while not read:
         sleep(0.001)
     watch.cancel()
-    assert left.fileno() not in hub.descriptors
+    assert left.fileno() not in hub.io.descriptors
 
 
 def test_an_owner_that_registers_late_disturbs_nobody_who_waits_by_number(hub: Hub, pair):
     left, right = pair
     waiting = spawn(hub.wait_readable, left.fileno())
     sleep(0)
-    descriptor = hub.register_late(left.fileno())
-    assert hub.descriptors[left.fileno()] is descriptor
+    descriptor = hub.io.register_late(left.fileno())
+    assert hub.io.descriptors[left.fileno()] is descriptor
     fill(left)
-    writing = spawn(hub.wait_write, descriptor)
+    writing = spawn(hub.io.wait_write, descriptor)
     sleep(0.01)
     assert not waiting.dead
     right.send(b"x")
@@ -575,12 +575,12 @@ def test_an_owner_that_registers_late_keeps_callbacks_which_end_without_it(hub: 
     left, _ = pair
     called: list[int] = []
     watch = hub.on_writable(left.fileno(), lambda: called.append(1))
-    descriptor = hub.register_late(left.fileno())
+    descriptor = hub.io.register_late(left.fileno())
     sleep(0.01)
     assert watch.active
     assert called
     watch.cancel()
-    assert hub.descriptors[left.fileno()] is descriptor  # the owner's, not the callback's to end
+    assert hub.io.descriptors[left.fileno()] is descriptor  # the owner's, not the callback's to end
 
 
 def test_an_owner_that_registers_late_under_a_reused_number_ends_the_waits_for_the_old_file(hub: Hub, pipe):
@@ -591,8 +591,8 @@ def test_an_owner_that_registers_late_under_a_reused_number_ends_the_waits_for_t
     left, right = socket.socketpair()
     with left, right:
         os.dup2(left.fileno(), reader)
-        hub.register_late(reader)
-        if hub.poller.edges:  # select cannot tell one file from another
+        hub.io.register_late(reader)
+        if hub.io.poller.edges:  # select cannot tell one file from another
             with pytest.raises(OSError) as error:
                 waiting.wait()
             assert ebadf(error)

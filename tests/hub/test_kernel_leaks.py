@@ -88,16 +88,16 @@ def hand_over(hub: Hub) -> None:
 def wait_with_a_deadline(hub: Hub) -> None:
     left, right = socket.socketpair()
     with left, right:
-        descriptor = hub.register(left.fileno())
-        thread = spawn(hub.wait_read, descriptor, hub.clock() + 1000)
+        descriptor = hub.io.register(left.fileno())
+        thread = spawn(hub.io.wait_read, descriptor, hub.clock() + 1000)
         sleep(0)
         right.send(b"x")
         thread.wait()
         try:
-            hub.wait_read(descriptor, hub.clock())
+            hub.io.wait_read(descriptor, hub.clock())
         except TimeoutError:
             pass
-        hub.unregister(descriptor)
+        hub.io.unregister(descriptor)
 
 
 def callbacks(hub: Hub) -> None:
@@ -149,7 +149,7 @@ def measure(hub: Hub) -> tuple[int, ...]:
     counts = [sys.getrefcount(thing) for thing in (None, hub, hub.loop, hub.main)]
     sizes = [
         len(hub.ready),
-        len(hub.descriptors),
+        len(hub.io.descriptors),
         len(hub.carriers),
         len(hub.adopted),
         len(os.listdir("/proc/self/fd")),

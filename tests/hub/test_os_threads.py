@@ -55,7 +55,7 @@ def use_everything() -> None:
         sleep(0)
     hub.call_later(1000, print)
     sleep(0.001)
-    hub.unregister_fd(reader)
+    hub.io.unregister_fd(reader)
     os.close(reader)
     os.close(writer)
     spawn(print, "never begun")

@@ -148,7 +148,7 @@ def test_descriptors_have_their_turn_after_so_many_rounds_though_time_stands_sti
         spawn(hub.wait_readable, left.fileno())
         sleep(0)
         asked = []
-        wait = hub.poller.wait
+        wait = hub.io.poller.wait
         virtual.wait = lambda timeout: asked.append(hub.rounds) or wait(timeout)
         for _ in range(10 * ROUNDS_BETWEEN_POLLS):
             sleep(0)

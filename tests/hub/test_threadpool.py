@@ -363,10 +363,10 @@ def test_a_hub_that_never_sleeps_lets_os_threads_have_the_interpreter():
     hub, me = current_hub(), running()
     call = ThreadPool(1).submit(sorted, range(1000))
     polls = []
-    wait, hub.poller.wait = hub.poller.wait, lambda timeout: polls.append(timeout) or wait(timeout)
+    wait, hub.io.poller.wait = hub.io.poller.wait, lambda timeout: polls.append(timeout) or wait(timeout)
     try:
         while not call._done and len(polls) < 1000:
             hub.give_way(me)
     finally:
-        del hub.poller.wait
+        del hub.io.poller.wait
     assert call._done

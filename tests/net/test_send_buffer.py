@@ -21,7 +21,7 @@ class Peer:
 
     def __init__(self, *, low=0):
         self.socket = self.owner = self
-        self.descriptor = SimpleNamespace(hub=self)
+        self.descriptor = SimpleNamespace(io=SimpleNamespace(hub=self))
         self.ready = deque()
         self.make_ready = self.ready.append
         self.room = 0

@@ -228,12 +228,12 @@ def test_closing_wakes_a_sender_and_frees_everything(pair):
     sender = spawn(transport.buffer.wait)
     sender.quiet = True
     sleep(0)
-    before = len(current_hub().descriptors)
+    before = len(current_hub().io.descriptors)
     transport.close()
     with pytest.raises(ConnectionAbortedError):
         sender.wait()
     assert (transport.owner, transport.buffer) == (None, None)
-    assert len(current_hub().descriptors) == before - 1
+    assert len(current_hub().io.descriptors) == before - 1
 
 
 def test_a_close_out_of_order_is_a_reset():

@@ -642,5 +642,5 @@ def test_nothing_is_left_after_many_connections():
                         assert client.file.read()
             until_blocking(lambda: not worker.connections and worker.pool.detached == 0)
             gc.collect()
-            found.append((len(os.listdir("/proc/self/fd")), len(worker.hub.descriptors), worker.pool.busy))
+            found.append((len(os.listdir("/proc/self/fd")), len(worker.hub.io.descriptors), worker.pool.busy))
         assert found[1] == found[2]  # the first round may fill caches

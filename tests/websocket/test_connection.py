@@ -941,7 +941,7 @@ def test_links_leave_neither_descriptors_nor_memory_and_need_no_garbage_collecto
     gc.disable()
     request.addfinalizer(gc.enable)
     hub: Hub = current_hub()
-    before = len(hub.descriptors)
+    before = len(hub.io.descriptors)
     connections = []
     for _ in range(20):
         with Pair() as pair:
@@ -952,5 +952,5 @@ def test_links_leave_neither_descriptors_nor_memory_and_need_no_garbage_collecto
             assert pair.peer.at_end()
             connections.append(weakref.ref(pair.connection))
         del pair
-    until(lambda: len(hub.descriptors) <= before + 1)
+    until(lambda: len(hub.io.descriptors) <= before + 1)
     assert [connection() for connection in connections] == [None] * 20

@@ -6,7 +6,7 @@ Looked at only when the hub is about to sleep for ever: nothing here is on a fas
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from types import FrameType
 from typing import Any, Protocol
 
@@ -22,10 +22,7 @@ class Inspectable(Protocol):
 
     external: int
     main: Any
-
-    @property
-    def descriptors(self) -> Mapping[int, Any]:
-        """The registered descriptors."""
+    io: Any  # its `descriptors` are the registered ones
 
     @property
     def carriers(self) -> Iterable[Any]:
@@ -56,7 +53,7 @@ def nothing_can_happen(hub: Inspectable) -> bool:
     """
     if hub.external or _thread._count() > bystanders.count + log_writer.threads():
         return False
-    return not any(d.reader is not None or d.writer is not None for d in hub.descriptors.values())
+    return not any(d.reader is not None or d.writer is not None for d in hub.io.descriptors.values())
 
 
 def foreign_threads() -> bool:

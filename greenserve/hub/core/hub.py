@@ -25,9 +25,9 @@ from greenserve.errors import HubError
 from greenserve.hub.core import deadlock, fork, scheduler, shutdown, signals
 from greenserve.hub.core import originals as _thread
 from greenserve.hub.core.io import Descriptor, Descriptors, Watch
-from greenserve.hub.core.poller import Poller, default_poller
+from greenserve.hub.core.poller import READ, WRITE, Poller, default_poller
 from greenserve.hub.core.ready import MARK, TIMED_OUT, Call, HubCall, Throw, wake
-from greenserve.hub.core.scheduler import Carrier, Job, adopt, raise_pending
+from greenserve.hub.core.scheduler import Carrier, Job, Scheduler, adopt, raise_pending
 from greenserve.hub.core.timers import Timer, Token
 from greenserve.hub.core.wakeup import Wakeup
 
@@ -37,6 +37,7 @@ __all__ = [
     "Call",
     "Carrier",
     "Descriptor",
+    "Descriptors",
     "Greenlet",
     "Hub",
     "HubCall",
@@ -70,16 +71,17 @@ class Greenlet(scheduler.Greenlet):
     hub: Hub
 
 
-class Hub(Descriptors):
+class Hub(Scheduler):
     """One OS thread's scheduler. `current_hub()` gives the running thread's, which is made when it is first needed.
 
-    clock: gives monotonic seconds; poller: see poller.py. Both can be given for tests.
+    clock: gives monotonic seconds; poller: see poller.py. Both can be given for tests. io: waiting for descriptors.
     """
 
-    __slots__ = ("__weakref__", "_doubt_ends", "_doubted", "_sharing_time", "adopted", "heir")
+    __slots__ = ("__weakref__", "_doubt_ends", "_doubted", "_sharing_time", "adopted", "heir", "io")
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, poller: Poller | None = None) -> None:
-        super().__init__(clock, poller or default_poller())
+        super().__init__(clock)
+        self.io = Descriptors(self, poller or default_poller())
         self.adopted: weakref.WeakSet[Any] = weakref.WeakSet()  # the user's own greenlets that have parked here
         self._sharing_time = 0.0  # when other OS threads get the interpreter's lock next, if the hub does not sleep
         self._doubted = -1  # the last round at which nothing seemed possible any more
@@ -116,7 +118,7 @@ class Hub(Descriptors):
         """
         if MARK not in self.ready:
             self.ready.append(MARK)
-        self.report_again()
+        self.io.report_again()
         if not isinstance(error, _greenlet.GreenletExit):
             self.throw_into_main(error)
 
@@ -172,11 +174,11 @@ class Hub(Descriptors):
         if self.ready:
             timeout = 0.0
         try:
-            events = self.poller.wait(timeout)
+            events = self.io.poller.wait(timeout)
         finally:
             self.sleeping = False
         if events:
-            self.dispatch(events)
+            self.io.dispatch(events)
         now = self.clock()
         if timeout == 0.0 and now >= self._sharing_time and _thread._count() > deadlock.bystanders.count:
             now = self._let_os_threads_run()
@@ -217,13 +219,42 @@ class Hub(Descriptors):
         """Seconds until something is to be done; None: until something happens."""
         deadline = self.timers.next_deadline()
         timeout = None if deadline is None else min(max(0.0, deadline - self.clock()), MAX_SLEEP)
-        return self._look_for_closed(timeout)
+        return self.io.look_for_closed(timeout)
 
     def throw_into_main(self, error: BaseException) -> None:
         """Raise `error` in main, at once if it is parked. What a green thread does that it ends."""
         if self.heir is not None:
             self.heir.leave_if_done(error)
         self.throw(self.main, error)
+
+    # -- descriptors
+
+    def wait_readable(self, fd: int, deadline: float | None = None) -> None:
+        """Park until any descriptor, whatever its owner, is readable: now or later.
+
+        deadline: absolute seconds of the clock. Raises TimeoutError; OSError EBADF when it is closed meanwhile;
+        AlreadyWaiting. May return early; so try again, in a loop.
+        """
+        descriptor = self.io.level_triggered(fd)
+        if descriptor is not None:
+            self.io.wait_read(descriptor, deadline)
+
+    def wait_writable(self, fd: int, deadline: float | None = None) -> None:
+        """Park until any descriptor is writable: now or later. Raises as `wait_readable` does."""
+        descriptor = self.io.level_triggered(fd)
+        if descriptor is not None:
+            self.io.wait_write(descriptor, deadline)
+
+    def on_readable(self, fd: int, callback: Callable[..., object], *args: Any) -> Watch:
+        """Call, in the hub's greenlet, as often as fd is found readable; until `cancel` on what is returned.
+
+        Raises OSError (EBADF; EPERM: a regular file, which is always ready); AlreadyWaiting.
+        """
+        return self.io.watch(fd, READ, callback, args)
+
+    def on_writable(self, fd: int, callback: Callable[..., object], *args: Any) -> Watch:
+        """Call as often as fd is found writable; see `on_readable`."""
+        return self.io.watch(fd, WRITE, callback, args)
 
     # -- the end
 
@@ -235,10 +266,10 @@ class Hub(Descriptors):
         fork.freeze(self.ready, self.carriers, self.idle_carriers, self.adopted, self.timers.heap, [self.main])
         for greenlet in (self.main, *self.carriers, *self.adopted):
             greenlet.token.clear()  # they cannot be resumed, neither through an Event that the child sets
-        for descriptor in self.descriptors.values():
+        for descriptor in self.io.descriptors.values():
             descriptor.reader = descriptor.writer = None
             descriptor.hangup = True
-        self.descriptors.clear()
+        self.io.descriptors.clear()
         self.ready.clear()
         self.ready.append(MARK)
         self.timers.clear()
@@ -254,13 +285,13 @@ class Hub(Descriptors):
         self.thread_id = _thread.get_ident()
         self.abandon()
         self.wakeup = Wakeup()
-        self._use(type(self.poller)())
+        self.io.use(type(self.io.poller)())
         signals.claim(self)
 
     def abandon(self) -> None:
         """In a forked child: give back the descriptors that it shares with the parent."""
         self.sleeping = False
-        self.poller.close()
+        self.io.poller.close()
         self.wakeup.close(lock=False)
 
     def close(self) -> None:
@@ -281,7 +312,7 @@ class Hub(Descriptors):
         self.closed = True
         self.sleeping = False
         signals.release(self)
-        self.poller.close()
+        self.io.poller.close()
         self.wakeup.close(lock=ours)  # a forked child has lost the OS threads, and perhaps with one of them the lock
 
     def _end_all(self) -> None:

@@ -38,14 +38,13 @@ class Descriptor:
 
     A waiter is a token, or a `HubCall` that is made ready at the next event (with a poller that has no edges its owner
     must also `arm` it). `hangup` stays set once the peer has closed or the descriptor has failed: there will be no
-    other edge, so a waiter must look instead. It is registered as long as `hub.descriptors[fd]` is this
-    object.
+    other edge, so a waiter must look instead. It is registered as long as `io.descriptors[fd]` is this object.
     """
 
-    __slots__ = ("fd", "file", "hangup", "hub", "reader", "stranger", "writer")
+    __slots__ = ("fd", "file", "hangup", "io", "reader", "stranger", "writer")
 
-    def __init__(self, hub: Descriptors, fd: int) -> None:
-        self.hub = hub
+    def __init__(self, io: Descriptors, fd: int) -> None:
+        self.io = io
         self.fd = fd
         self.file: tuple[int, int] | None = None  # (st_dev, st_ino), once looked at
         self.reader: Token | HubCall | None = None
@@ -54,22 +53,33 @@ class Descriptor:
         self.stranger = False  # registered by us for a number that was named, whatever its owner
 
 
-class Descriptors(Scheduler):
-    """A hub's descriptors, and waiting for them."""
+class Descriptors:
+    """`hub.io`: a hub's descriptors, and waiting for them."""
 
-    __slots__ = ("_edges", "_hangup", "_looked", "_looked_round", "_readable", "_writable", "descriptors", "poller")
+    __slots__ = (
+        "_edges",
+        "_hangup",
+        "_looked",
+        "_looked_round",
+        "_readable",
+        "_writable",
+        "descriptors",
+        "hub",
+        "poller",
+    )
 
-    def __init__(self, clock: Callable[[], float], poller: Poller) -> None:
-        super().__init__(clock)
+    def __init__(self, hub: Scheduler, poller: Poller) -> None:
+        self.hub = hub
         self.descriptors: dict[int, Descriptor] = {}
         self._looked = 0.0  # when we last looked for what was closed behind our back
         self._looked_round = 0
-        self._use(poller)
+        self.use(poller)
 
-    def _use(self, poller: Poller) -> None:
+    def use(self, poller: Poller) -> None:
+        """Ask `poller` from now on. What is registered with another is not registered with it."""
         self.poller = poller
-        self.poller.add(self.wakeup.fd)
-        self.poller.arm(self.wakeup.fd, READ)
+        self.poller.add(self.hub.wakeup.fd)
+        self.poller.arm(self.hub.wakeup.fd, READ)
         self._edges = poller.edges
         self._readable, self._writable, self._hangup = poller.readable, poller.writable, poller.hangup
 
@@ -123,7 +133,7 @@ class Descriptors(Scheduler):
                     del waiter[0]
                 except IndexError:  # woken already
                     continue
-                self.ready.append(Throw(greenlet, _closed()))
+                self.hub.ready.append(Throw(greenlet, _closed()))
 
     def unregister_fd(self, fd: int) -> None:
         """`unregister` whatever is registered under a number that is about to be closed, or has been."""
@@ -139,6 +149,7 @@ class Descriptors(Scheduler):
         deadline: absolute seconds of the clock. Raises TimeoutError; OSError EBADF when it is closed meanwhile;
         AlreadyWaiting. May return early; so try again, in a loop.
         """
+        hub = self.hub
         greenlet = self._running()
         if descriptor.reader is not None and descriptor.reader != CLAIMED:
             raise _already_waiting(descriptor.fd, "read")
@@ -149,7 +160,7 @@ class Descriptors(Scheduler):
         if not self._edges:
             self.poller.arm(descriptor.fd, READ)
         try:
-            outcome = self.park(greenlet, token) if deadline is None else self.park_until(greenlet, token, deadline)
+            outcome = hub.park(greenlet, token) if deadline is None else hub.park_until(greenlet, token, deadline)
         finally:
             if descriptor.reader is token:
                 descriptor.reader = None
@@ -159,6 +170,7 @@ class Descriptors(Scheduler):
 
     def wait_write(self, descriptor: Descriptor, deadline: float | None = None) -> None:
         """Park until a registered descriptor becomes writable; see `wait_read`."""
+        hub = self.hub
         greenlet = self._running()
         if descriptor.writer is not None and descriptor.writer != CLAIMED:
             raise _already_waiting(descriptor.fd, "write")
@@ -169,7 +181,7 @@ class Descriptors(Scheduler):
         if not self._edges:
             self.poller.arm(descriptor.fd, WRITE)
         try:
-            outcome = self.park(greenlet, token) if deadline is None else self.park_until(greenlet, token, deadline)
+            outcome = hub.park(greenlet, token) if deadline is None else hub.park_until(greenlet, token, deadline)
         finally:
             if descriptor.writer is token:
                 descriptor.writer = None
@@ -177,33 +189,10 @@ class Descriptors(Scheduler):
         if outcome is TIMED_OUT:
             raise TimeoutError("timed out")
 
-    def wait_readable(self, fd: int, deadline: float | None = None) -> None:
-        """Park until any descriptor, whatever its owner, is readable: now or later. Raises as `wait_read` does."""
-        descriptor = self._level_triggered(fd)
-        if descriptor is not None:
-            self.wait_read(descriptor, deadline)
-
-    def wait_writable(self, fd: int, deadline: float | None = None) -> None:
-        """Park until any descriptor is writable: now or later. Raises as `wait_read` does."""
-        descriptor = self._level_triggered(fd)
-        if descriptor is not None:
-            self.wait_write(descriptor, deadline)
-
-    def on_readable(self, fd: int, callback: Callable[..., object], *args: Any) -> Watch:
-        """Call, in the hub's greenlet, as often as fd is found readable; until `cancel` on what is returned.
-
-        Raises OSError (EBADF; EPERM: a regular file, which is always ready); AlreadyWaiting.
-        """
-        return self._watch(fd, "reader", READ, callback, args)
-
-    def on_writable(self, fd: int, callback: Callable[..., object], *args: Any) -> Watch:
-        """Call as often as fd is found writable; see `on_readable`."""
-        return self._watch(fd, "writer", WRITE, callback, args)
-
-    def _watch(
-        self, fd: int, side: str, direction: int, callback: Callable[..., object], args: tuple[Any, ...]
-    ) -> Watch:
-        descriptor = self._level_triggered(fd)
+    def watch(self, fd: int, direction: int, callback: Callable[..., object], args: tuple[Any, ...]) -> Watch:
+        """A callback for a direction's readiness: READ or WRITE. Raises as `Hub.on_readable` does."""
+        side = "reader" if direction == READ else "writer"
+        descriptor = self.level_triggered(fd)
         if descriptor is None:
             raise PermissionError(errno.EPERM, f"descriptor {fd} is a regular file, which is always ready")
         if getattr(descriptor, side) not in (None, CLAIMED):
@@ -212,7 +201,7 @@ class Descriptors(Scheduler):
         watch.arm()
         return watch
 
-    def _level_triggered(self, fd: int) -> Descriptor | None:
+    def level_triggered(self, fd: int) -> Descriptor | None:
         """The descriptor of fd, armed to report what is ready now; None for a regular file, which always is.
 
         We cannot know whether a stranger's number still means the file that it meant the last time: rearming tells.
@@ -236,7 +225,7 @@ class Descriptors(Scheduler):
         try:
             greenlet.hub  # noqa: B018 - one attribute look-up is the cheapest question
         except AttributeError:
-            adopt(greenlet, self)
+            adopt(greenlet, self.hub)
         return greenlet  # type: ignore[no-any-return]  # a root greenlet is given a Greenlet's attributes
 
     def _refuse_closed(self, descriptor: Descriptor) -> None:
@@ -252,8 +241,8 @@ class Descriptors(Scheduler):
             for fd, bits in events:
                 descriptor = self.descriptors.get(fd)
                 if descriptor is None:
-                    if fd == self.wakeup.fd:
-                        self.wakeup.drain()
+                    if fd == self.hub.wakeup.fd:
+                        self.hub.wakeup.drain()
                     continue
                 if bits & self._hangup:
                     descriptor.hangup = True
@@ -270,8 +259,8 @@ class Descriptors(Scheduler):
         except BaseException:  # a signal handler has raised
             if type(waiter) is list:
                 wake(waiter)
-            elif waiter is not None and waiter not in self.ready:
-                self.ready.append(waiter)
+            elif waiter is not None and waiter not in self.hub.ready:
+                self.hub.ready.append(waiter)
             raise
 
     def report_again(self) -> None:
@@ -287,25 +276,26 @@ class Descriptors(Scheduler):
         if type(waiter) is list:
             wake(waiter)
         else:
-            self.ready.append(waiter)
+            self.hub.ready.append(waiter)
 
     # -- what was closed behind our back
 
-    def _look_for_closed(self, timeout: float | None) -> float | None:
+    def look_for_closed(self, timeout: float | None) -> float | None:
         """Before a sleep of `timeout` seconds: give EBADF to the waiters for what is closed, or is another file by
         now.
 
         At most once a second; where that is not over yet, the sleep is cut to that time. Returns how long to sleep.
         Nothing changes while no thread runs, so a hub that has looked sleeps on.
         """
-        if self.rounds - self._looked_round <= 1 or not self.descriptors:
-            self._looked_round = self.rounds
+        rounds = self.hub.rounds
+        if rounds - self._looked_round <= 1 or not self.descriptors:
+            self._looked_round = rounds
             return timeout
-        now = self.clock()
+        now = self.hub.clock()
         left = self._looked + SECONDS_BETWEEN_LOOKS + len(self.descriptors) / LOOKS_PER_SECOND - now
         if left > 0:
             return left if timeout is None else min(timeout, left)
-        self._looked, self._looked_round = now, self.rounds
+        self._looked, self._looked_round = now, rounds
         for descriptor in list(self.descriptors.values()):
             if isinstance(descriptor.reader, list) or isinstance(descriptor.writer, list):
                 try:
@@ -318,7 +308,7 @@ class Descriptors(Scheduler):
                     descriptor.file = file
                 elif descriptor.file != file:
                     self.unregister(descriptor)
-        return 0.0 if self.ready else timeout
+        return 0.0 if self.hub.ready else timeout
 
 
 class Watch(HubCall):
@@ -347,15 +337,15 @@ class Watch(HubCall):
             return
         if getattr(descriptor, self._side) is self:
             setattr(descriptor, self._side, None)
-            descriptor.hub.poller.disarm(descriptor.fd, self._direction)
+            descriptor.io.poller.disarm(descriptor.fd, self._direction)
         if descriptor.stranger and descriptor.reader in (None, CLAIMED) and descriptor.writer in (None, CLAIMED):
-            descriptor.hub.unregister(descriptor)
+            descriptor.io.unregister(descriptor)
 
     def arm(self) -> None:
         """Wait for the next event."""
         if self._descriptor is not None:
             setattr(self._descriptor, self._side, self)
-            self._descriptor.hub.poller.arm(self._descriptor.fd, self._direction)
+            self._descriptor.io.poller.arm(self._descriptor.fd, self._direction)
 
     def switch(self) -> None:
         """Make the call, then report again what is still ready: a callback reads as much as it likes."""
@@ -365,12 +355,12 @@ class Watch(HubCall):
         call_guarded(self._callback, self._args)
         if self._descriptor is None:
             return
-        hub = descriptor.hub
+        io = descriptor.io
         try:
             waiter = getattr(descriptor, self._side)
-            if hub.descriptors.get(descriptor.fd) is not descriptor or waiter not in (None, CLAIMED):
+            if io.descriptors.get(descriptor.fd) is not descriptor or waiter not in (None, CLAIMED):
                 raise _closed()
-            hub.poller.rearm(descriptor.fd)
+            io.poller.rearm(descriptor.fd)
         except OSError:  # closed
             self.cancel()
         else:

@@ -49,7 +49,7 @@ def parking(original: Any) -> Any:
         hub = hub_here()
         if hub is not None:
             with contextlib.suppress(ValueError):  # closed before
-                hub.unregister_fd(self.fileno())
+                hub.io.unregister_fd(self.fileno())
         original.close(self)
 
     return type(original.__name__, (original,), {"select": select, "close": close, "__doc__": original.__doc__})
