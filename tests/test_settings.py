@@ -15,6 +15,7 @@ from greenserve.errors import ConfigurationError
 from greenserve.http.limits import Limits
 from greenserve.settings import (
     OPTIONS,
+    Access,
     FdAddress,
     Settings,
     Source,
@@ -43,6 +44,8 @@ from tests.conftest import REPOSITORY
         (" 127.0.0.1:8000 ", TcpAddress("127.0.0.1", 8000)),
         ("unix:/run/app.sock", UnixAddress("/run/app.sock")),
         ("unix:app.sock", UnixAddress("app.sock")),
+        ("unix:/a?mode=660", UnixAddress("/a", Access(0o660))),
+        ("unix:/a?group=www-data&mode=0o006&user=33", UnixAddress("/a", Access(0o006, "33", "www-data"))),
         ("fd://3", FdAddress(3)),
     ],
 )
@@ -67,6 +70,17 @@ def test_an_address_is_parsed(text: str, address: object) -> None:
         ("http://127.0.0.1:8000", "not a URL"),
         ("unix:", "the path of the socket"),
         ("unix:" + "x" * 104, "at most 103 bytes"),
+        ("unix:?mode=660", "the path of the socket"),
+        ("unix:/a?", "'' is not an option of a Unix socket; known are mode, user and group"),
+        ("unix:/a?mod=660", "'mod' is not an option of a Unix socket; known are mode, user and group"),
+        ("unix:/a?mode=rw", "mode=rw is invalid: it is not a number of octal digits"),
+        ("unix:/a?mode", "mode= is invalid: it is not a number of octal digits"),
+        ("unix:/a?mode=1777", "mode=1777 is invalid: it is not from 0 to 777"),
+        ("unix:/a?mode=660&mode=600", "mode is there twice"),
+        ("unix:/a?group=", "group= is invalid: it is not a name"),
+        ("unix:/a?user=-x", "user=-x is invalid: it is not a name"),
+        ("unix:/a?user=4294967295", "no user or group has such a number"),
+        ("unix:/a?user=" + "9" * 5000, "no user or group has such a number"),
         ("fd://", "fd://3"),
         ("fd://three", "fd://3"),
         ("9" * 5000, "the port is missing"),
@@ -84,7 +98,19 @@ def test_an_address_as_text_parses_back_to_itself(port: int, host: str) -> None:
     assert parse_address(str(address)) == address
 
 
-@given(st.text(max_size=40))
+@given(
+    st.none() | st.integers(0, 0o777),
+    st.none() | st.sampled_from(["www-data", "33", "a.b"]),
+    st.none() | st.sampled_from(["adm", "0"]),
+)
+def test_a_unix_sockets_address_as_text_parses_back_to_itself(
+    mode: int | None, user: str | None, group: str | None
+) -> None:
+    address = UnixAddress("/run/app.sock", Access(mode, user, group))
+    assert parse_address(str(address)) == address
+
+
+@given(st.text(max_size=40) | st.text("unixmodegr:/?=&0467", max_size=40).map("unix:/".__add__))
 def test_any_text_is_an_address_that_round_trips_or_a_configuration_error(text: str) -> None:
     try:
         address = parse_address(text)
@@ -101,6 +127,7 @@ def test_any_text_is_an_address_that_round_trips_or_a_configuration_error(text: 
         (":8000", "http://localhost:8000"),
         ("[::]:8000", "http://localhost:8000"),
         ("unix:/a", "unix:/a"),
+        ("unix:/a?mode=660", "unix:/a"),
         ("fd://3", "fd://3"),
     ],
 )
@@ -134,6 +161,16 @@ def test_a_mode_is_octal(given_value: object, mode: int, shown: str) -> None:
 def test_a_bad_mode_is_refused(bad: object) -> None:
     with pytest.raises(ConfigurationError, match="socket_mode"):
         Settings.from_kwargs(socket_mode=bad)
+
+
+def test_the_same_unix_socket_twice_is_refused_whatever_its_permissions() -> None:
+    with pytest.raises(ConfigurationError, match="it contains unix:/a twice"):
+        Settings.from_kwargs(bind="unix:/a?mode=600,unix:/a?mode=660")
+
+
+def test_the_bus_of_rooms_takes_no_permissions() -> None:
+    with pytest.raises(ConfigurationError, match="unix: takes a path alone; only processes of the same user"):
+        Settings.from_kwargs(rooms="unix:/a?mode=660")
 
 
 @pytest.mark.parametrize(("given_value", "name"), [("www-data", "www-data"), (33, "33"), ("none", None), (None, None)])

@@ -18,10 +18,11 @@ from wsgiref.types import WSGIApplication
 
 from greenserve.cli.startup import load, prepare, without_arguments
 from greenserve.errors import LoadError
-from greenserve.net.bind_errors import who_listens
+from greenserve.net import unix_socket
+from greenserve.net.bind_errors import who_listens, who_listens_at
 from greenserve.patching import drivers, existing_locks, monkey, other_hubs
 from greenserve.patching.table import STAYS_BLOCKING, TABLE
-from greenserve.settings import OPTIONS, Resolution, TcpAddress
+from greenserve.settings import OPTIONS, Resolution, TcpAddress, UnixAddress
 from greenserve.version import VERSION
 
 _DEPENDENCIES = ("greenlet", "h11", "wsproto", "click")
@@ -118,16 +119,25 @@ def _settings(subject: Subject) -> Section:
 
 
 def _addresses(subject: Subject) -> Section:
-    lines, warnings = [], []
-    for address in subject.resolution.settings.bind:
+    settings = subject.resolution.settings
+    lines: list[Line] = []
+    warnings: list[str] = []
+    errors: list[str] = []
+    for address in settings.bind:
         holder = None
         if isinstance(address, TcpAddress) and address.port:
             holder = who_listens(address.host, address.port)
+        elif isinstance(address, UnixAddress):
+            holder = who_listens_at(address.path)
+            try:
+                unix_socket.owner(address.access.over(settings.socket_access))
+            except OSError as error:
+                errors.append(f"cannot listen on {address}: {error.strerror}")
         lines.append(Line(str(address), f"in use by {holder}" if holder else "free as far as can be told"))
         if holder:
             # Not an error: the server that runs there may be this application's own.
             warnings.append(f"{address} is in use by {holder}; greenserve cannot listen there as well")
-    return Section("addresses", tuple(lines), tuple(warnings))
+    return Section("addresses", tuple(lines), tuple(warnings), tuple(errors))
 
 
 def _environment(subject: Subject) -> Section:

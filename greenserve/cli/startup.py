@@ -30,8 +30,10 @@ _logger = logging.getLogger("greenserve.cli")
 
 
 def prepare(resolution: Resolution) -> None:
-    """Make the process ready to load an application: directory, patch, logging. Raises ConfigurationError."""
+    """Make the process ready to load an application: umask, directory, patch, logging. Raises ConfigurationError."""
     settings = resolution.settings
+    if settings.umask is not None:
+        os.umask(settings.umask)
     if settings.chdir is not None:
         try:
             os.chdir(settings.chdir)

@@ -11,6 +11,7 @@ import os
 import pwd
 import re
 import socket
+import struct
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -49,6 +50,20 @@ def who_listens(host: str, port: int) -> str | None:
     return f"a process of user {_user(found[0].uid)}" if found else None
 
 
+def who_listens_at(path: str) -> str | None:
+    """The process that listens on a Unix stream socket, as `who_listens` has it; None for none, or an unknown one."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(path)
+            pid, uid, _ = struct.unpack("iII", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        except OSError:
+            return None
+    return _describe(_PROC / str(pid)) if pid else f"a process of user {_user(uid)}"
+
+
 def bind_error(address: Address, error: OSError) -> BindError:
     """The error to raise `from error` when listening on `address` failed. Its errno is that of `error`."""
     failure = BindError(f"cannot listen on {address}: {_reason(address, error)}")
@@ -85,7 +100,7 @@ def _unix_reason(address: UnixAddress, error: OSError) -> str:
             return f"{path} is a symbolic link{'' if path.exists() else ' to nothing'}; {_OTHER_PATH}"
         if path.exists() and not path.is_socket():
             return f"{path} is a file, not a socket, and is left as it is; {_OTHER_PATH}"
-        return f"it is in use by another process; {_IN_USE}"
+        return f"it is in use by {who_listens_at(address.path) or 'another process'}; {_IN_USE}"
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.EACCES):
         must = "the directory of the socket must exist and be writable"
         if not directory.is_dir():

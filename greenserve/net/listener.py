@@ -19,7 +19,7 @@ from greenserve.hub.core.hub import Descriptor, Hub, HubCall
 from greenserve.hub.core.poller import READ
 from greenserve.net import unix_socket
 from greenserve.net.bind_errors import bind_error
-from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress
+from greenserve.settings import BY_ITSELF, Access, Address, FdAddress, TcpAddress, UnixAddress
 
 logger = logging.getLogger("greenserve.server")
 
@@ -50,8 +50,8 @@ ListeningSocket: TypeAlias = _socket.socket
 Accepted: TypeAlias = Callable[[_socket.socket, Peer], None]  # closes nothing when it raises: the listener does
 
 
-def open_listener(address: Address, backlog: int, access: unix_socket.Access = unix_socket.BY_ITSELF) -> _socket.socket:
-    """A listening, non-blocking socket. access: the permissions of a Unix socket that is made here. Raises BindError.
+def open_listener(address: Address, backlog: int, access: Access = BY_ITSELF) -> _socket.socket:
+    """A listening, non-blocking socket. access: of a Unix socket, where its address does not say it. Raises BindError.
 
     The raw C type, which patching never replaces; its owner closes it (and removes a Unix socket's path).
     """
@@ -86,10 +86,10 @@ def _tcp(address: TcpAddress, backlog: int) -> _socket.socket:
     return listener
 
 
-def _unix(address: UnixAddress, backlog: int, access: unix_socket.Access) -> _socket.socket:
+def _unix(address: UnixAddress, backlog: int, access: Access) -> _socket.socket:
     listener = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
     try:
-        listener.made = unix_socket.bind(listener, address.path, access)
+        listener.made = unix_socket.bind(listener, address.path, address.access.over(access))
         listener.listen(backlog)
         listener.setblocking(False)
     except BaseException:

@@ -12,27 +12,13 @@ import pwd
 import stat
 from _socket import AF_UNIX, SOCK_STREAM, socket
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from greenserve.settings import BY_ITSELF, Access
+
 Identity: TypeAlias = tuple[int, int, int]
 """What tells a bound path from another one of the same name: the process, the device and the inode."""
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """The permissions: connecting needs the right to write. user, group: a name or a number.
-
-    None: as it is by itself, by the umask and the process's own user and group.
-    """
-
-    mode: int | None = None
-    user: str | None = None
-    group: str | None = None
-
-
-BY_ITSELF = Access()
 
 
 def bind(sock: socket, path: str, access: Access = BY_ITSELF) -> Identity:
@@ -56,11 +42,7 @@ def bind(sock: socket, path: str, access: Access = BY_ITSELF) -> Identity:
 def _give(path: str, access: Access) -> None:
     if access.user is None and access.group is None:
         return
-    try:
-        user = -1 if access.user is None else _number(access.user, lambda name: pwd.getpwnam(name).pw_uid)
-        group = -1 if access.group is None else _number(access.group, lambda name: grp.getgrnam(name).gr_gid)
-    except KeyError as error:
-        raise OSError(errno.EINVAL, f"{error.args[0]} on this machine") from None
+    user, group = owner(access)
     try:
         os.chown(path, user, group, follow_symlinks=False)
     except PermissionError as error:
@@ -69,8 +51,23 @@ def _give(path: str, access: Access) -> None:
         ) from None
 
 
-def _number(name: str, look_up: Callable[[str], int]) -> int:
-    return int(name) if name.isascii() and name.isdigit() else look_up(name)
+def owner(access: Access) -> tuple[int, int]:
+    """The numbers of user and group, -1 for what stays. Raises OSError: a name is not known here."""
+    return (
+        _number("user", access.user, lambda name: pwd.getpwnam(name).pw_uid),
+        _number("group", access.group, lambda name: grp.getgrnam(name).gr_gid),
+    )
+
+
+def _number(what: str, name: str | None, look_up: Callable[[str], int]) -> int:
+    if name is None:
+        return -1
+    if name.isascii() and name.isdigit():
+        return int(name)
+    try:
+        return look_up(name)
+    except KeyError:
+        raise OSError(errno.EINVAL, f"this machine has no {what} {name!r}") from None
 
 
 def remove_stale(path: str | bytes) -> None:

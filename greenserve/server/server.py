@@ -19,7 +19,6 @@ from greenserve.hub.core.originals import start_new_thread
 from greenserve.hub.core.timers import Token
 from greenserve.net.listener import ListeningSocket, bound_address, close_listener, open_listener
 from greenserve.net.streamserver import serve as serve_sockets
-from greenserve.net.unix_socket import Access
 from greenserve.patching import monkey, other_hubs
 from greenserve.server import lastresort
 from greenserve.server.accesslog import AccessLog
@@ -124,9 +123,8 @@ class Server:
             return
         try:
             settings = self.settings
-            access = Access(settings.socket_mode, settings.socket_user, settings.socket_group)
             for address in settings.bind:
-                listener = open_listener(address, settings.backlog, access)
+                listener = open_listener(address, settings.backlog, settings.socket_access)
                 self._sockets.append((listener, bound_address(address, listener)))
         except BaseException:
             self._close_sockets()

@@ -5,6 +5,7 @@ The command line, the environment, the TOML file, `check` and docs/settings.md a
 
 from __future__ import annotations
 
+from greenserve.settings.access import BY_ITSELF, Access
 from greenserve.settings.addresses import (
     ADDRESS_FORMS,
     Address,
@@ -20,7 +21,9 @@ from greenserve.settings.sources import Resolution, resolve
 
 __all__ = [
     "ADDRESS_FORMS",
+    "BY_ITSELF",
     "OPTIONS",
+    "Access",
     "Address",
     "FdAddress",
     "Kind",

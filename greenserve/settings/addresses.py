@@ -8,8 +8,12 @@ import re
 from dataclasses import dataclass
 
 from greenserve.errors import ConfigurationError
+from greenserve.settings.access import BY_ITSELF, Access
 
-ADDRESS_FORMS = "HOST:PORT, [IPV6]:PORT, :PORT (every IPv4 interface), PORT (127.0.0.1), unix:PATH or fd://N"
+ADDRESS_FORMS = (
+    "HOST:PORT, [IPV6]:PORT, :PORT (every IPv4 interface), PORT (127.0.0.1), unix:PATH, "
+    "unix:PATH?mode=660&user=NAME&group=NAME (permissions and owner, each as needed) or fd://N"
+)
 
 # RFC 1123 §2.1 names, and `_`, which container networks put into theirs.
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
@@ -46,11 +50,17 @@ class TcpAddress(_Address):
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress(_Address):
-    """A Unix-domain stream socket at `path`."""
+    """A Unix-domain stream socket at `path`. access: in place of what the settings say for all sockets."""
 
     path: str
+    access: Access = BY_ITSELF
 
     def __str__(self) -> str:
+        return self.url if self.access == BY_ITSELF else f"{self.url}?{self.access}"
+
+    @property
+    def url(self) -> str:
+        """Without the access."""
         return f"unix:{self.path}"
 
 
@@ -88,12 +98,15 @@ def parse_address(text: str) -> Address:
 
 
 def _unix(text: str) -> UnixAddress:
-    path = text.removeprefix("unix:")
+    path, asked, options = text.removeprefix("unix:").partition("?")
     if not path or "\0" in path:
         raise _error(text, "the path of the socket must follow unix:")
     if len(os.fsencode(path)) > _MAX_UNIX_PATH:
         raise _error(text, f"a Unix socket's path has at most {_MAX_UNIX_PATH} bytes")
-    return UnixAddress(path)
+    try:
+        return UnixAddress(path, Access.parse(options) if asked else BY_ITSELF)
+    except ConfigurationError as error:
+        raise _error(text, str(error)) from None
 
 
 def _host(text: str, host: str) -> str:

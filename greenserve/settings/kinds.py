@@ -17,6 +17,7 @@ from typing import Any, TypeGuard
 from urllib.parse import urlsplit
 
 from greenserve.errors import ConfigurationError
+from greenserve.settings.access import check_mode, parse_mode, parse_owner
 from greenserve.settings.addresses import ADDRESS_FORMS, Address, FdAddress, TcpAddress, UnixAddress, parse_address
 from greenserve.settings.secrets import SecretUrl, conceal_url
 
@@ -119,23 +120,11 @@ def _parse_size(value: object) -> int:
 
 
 def _parse_mode(value: object) -> int:
-    if _is_int(value):
-        mode = value
-    else:
-        match = re.fullmatch(r"(?:0o)?([0-7]{1,4})", _text(value))
-        if match is None:
-            raise ConfigurationError("it is not a number of octal digits")
-        mode = int(match[1], 8)
-    if not 0 <= mode <= 0o777:  # among them most modes whose `0o` was forgotten
-        raise ConfigurationError("it is not from 0 to 777 in octal digits")
-    return mode
+    return check_mode(value) if _is_int(value) else parse_mode(_text(value))
 
 
 def _parse_name(value: object) -> str:
-    name = str(value) if _is_int(value) else _text(value)
-    if not re.fullmatch(r"[^\s:/]+", name) or name.startswith("-"):
-        raise ConfigurationError("it is not a name")
-    return name
+    return parse_owner(str(value) if _is_int(value) else _text(value))
 
 
 def _parse_switch(value: object) -> bool:
@@ -161,9 +150,10 @@ def _parse_addresses(value: object) -> tuple[Address, ...]:
         raise ConfigurationError("it contains no address")
     # Port 0 twice is two listeners on two ports; anything else twice could only fail at the second bind.
     fixed = [address for address in addresses if not (isinstance(address, TcpAddress) and address.port == 0)]
-    for address in fixed:
-        if fixed.count(address) > 1:
-            raise ConfigurationError(f"it contains {address} twice")
+    places = [address.url if isinstance(address, UnixAddress) else str(address) for address in fixed]
+    for place in places:
+        if places.count(place) > 1:
+            raise ConfigurationError(f"it contains {place} twice")
     return addresses
 
 
@@ -225,6 +215,8 @@ def _parse_rooms(value: object) -> str:
     if text.startswith("unix:"):
         if text.startswith("unix://") and "@" in text:
             raise ConfigurationError("unix: takes a path, and neither user nor password")
+        if "?" in text:
+            raise ConfigurationError("unix: takes a path alone; only processes of the same user may connect there")
         return str(parse_address(text))
     try:
         parts = urlsplit(text)

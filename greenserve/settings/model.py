@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Any, Self
 
 from greenserve.errors import ConfigurationError
+from greenserve.settings.access import Access
 from greenserve.settings.addresses import Address, TcpAddress
 from greenserve.settings.kinds import (
     ADDRESSES,
@@ -225,6 +226,18 @@ class Settings:
     chdir: str | None = _option(
         None, optional(PATH), "Change to this directory first; other relative paths start there.", in_call=False
     )
+    umask: int | None = _option(
+        None,
+        optional(MODE),
+        "The permissions that files and Unix sockets made by the server and the application do not get, such as 007; "
+        "by default the umask of the shell or the supervisor.",
+        in_call=False,
+    )
+
+    @property
+    def socket_access(self) -> Access:
+        """Of Unix sockets whose addresses do not say it."""
+        return Access(self.socket_mode, self.socket_user, self.socket_group)
 
     @classmethod
     def from_kwargs(cls, **kwargs: object) -> Self:

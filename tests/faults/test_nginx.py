@@ -38,12 +38,13 @@ http {{
 
 
 @contextmanager
-def nginx(directory: Path, port: int, configuration: str) -> Iterator[str]:
-    """Run nginx in `directory`, which it calls {directory}, until it accepts on `port`; its URL."""
+def nginx(directory: Path, port: int, configuration: str, user: str | None = None) -> Iterator[str]:
+    """Run nginx in `directory`, which it calls {directory}, until it accepts on `port`; its URL. user: as which."""
     program = require_program("nginx")
     file = directory / "nginx.conf"
     file.write_text(configuration.format(directory=directory))
-    process = subprocess.Popen([program, "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(file)])
+    command = [program, "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(file)]
+    process = subprocess.Popen(command, user=user, group=user, extra_groups=None if user is None else [])
     try:
         deadline = time.monotonic() + 10
         while True:

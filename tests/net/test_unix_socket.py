@@ -15,8 +15,8 @@ import pytest
 from greenserve import net
 from greenserve.errors import BindError
 from greenserve.net.listener import open_listener
-from greenserve.net.unix_socket import Access, bind, is_there, remove
-from greenserve.settings import FdAddress, UnixAddress
+from greenserve.net.unix_socket import bind, is_there, remove
+from greenserve.settings import Access, FdAddress, UnixAddress
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")
 
@@ -89,6 +89,14 @@ def test_what_is_no_stale_socket_is_left_as_it_is(path, there, how):
         sock.close()
 
 
+def test_a_live_socket_is_refused_and_its_process_is_named(path):
+    kept = a_socket_of_kind(SOCK_STREAM)(path)
+    with closing(kept), pytest.raises(BindError, match=rf"in use by pid {os.getpid()} \(.*choose another address"):
+        open_listener(UnixAddress(path), 1)
+    with pytest.raises(BindError, match="remove it, or name another path"):
+        open_listener(UnixAddress(__file__), 1)
+
+
 @pytest.mark.parametrize("how", ["the server", "net.listen"])
 def test_a_stale_socket_is_replaced(path, how):
     a_stale_socket(path)
@@ -118,6 +126,15 @@ def test_a_mode_holds_whatever_the_umask(path, mode, umask):
         assert os.umask(umask) == umask
     finally:
         os.umask(before)
+
+
+def test_an_addresss_own_mode_and_group_win_over_those_of_all(path):
+    address = UnixAddress(path, Access(mode=0o606, group=str(os.getegid())))
+    with closing(open_listener(address, 1, Access(mode=0o660, group="no-such-group"))):
+        there = os.stat(path)
+        assert (stat.S_IMODE(there.st_mode), there.st_gid) == (0o606, os.getegid())
+    with pytest.raises(BindError, match="no group"):
+        open_listener(UnixAddress(path, Access(mode=0o606)), 1, Access(group="no-such-group"))
 
 
 def test_without_a_mode_the_umask_decides(path):
@@ -161,8 +178,8 @@ def test_root_may_give_a_socket_to_others(path):
 @pytest.mark.parametrize(
     ("access", "words"),
     [
-        (Access(user="no-such-user"), "name not found: 'no-such-user'"),
-        (Access(group="no-such-group"), "name not found: 'no-such-group'"),
+        (Access(user="no-such-user"), "this machine has no user 'no-such-user'"),
+        (Access(group="no-such-group"), "this machine has no group 'no-such-group'"),
     ],
 )
 def test_a_name_that_is_not_known_is_named_and_leaves_nothing(path, access, words):

@@ -22,6 +22,7 @@ from greenserve.hub.spawning import spawn
 from greenserve.net import unix_socket
 from greenserve.rooms.bus import MAX_BACKLOG, Outbox, shut
 from greenserve.rooms.protocol.framing import Op, Parser, frame
+from greenserve.settings import Access
 
 logger = logging.getLogger("greenserve.rooms")
 
@@ -95,7 +96,7 @@ class Broker:
         self._socket = GreenSocket(_socket.AF_UNIX, _socket.SOCK_STREAM)
         try:
             # A process that may connect may send to every member.
-            self._made = unix_socket.bind(self._socket, self._path, unix_socket.Access(0o600))
+            self._made = unix_socket.bind(self._socket, self._path, Access(0o600))
             self._socket.listen(LISTEN_BACKLOG)
         except BaseException:
             self._socket.close()
