@@ -5,6 +5,7 @@ The files of a page and its commands share one directory, as they would a reader
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import socket
@@ -73,8 +74,9 @@ def directory(tmp_path: Path) -> Callable[[Page], Path]:
 
 
 def here(command: str, directory: Path) -> list[str]:
-    """The words of a command, with free ports and with the directory itself in the place of /run/hello."""
-    return shlex.split(re.sub(r":80\d\d\b", ":0", command).replace("/run/hello/", f"{directory}/"))
+    """The words of a command, with free ports, the directory itself in the place of /run/hello, and our own group."""
+    text = re.sub(r":80\d\d\b", ":0", command).replace("/run/hello/", f"{directory}/")
+    return shlex.split(text.replace("group=www-data", f"group={os.getegid()}"))
 
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
@@ -90,7 +92,7 @@ def test_a_command_that_serves_answers_and_stops_gracefully(directory, page: Pag
     place = directory(page)
     arguments = here(command, place)[1:]
     with ServerProcess(*arguments, bind=(), env={"GREENSERVE_BIND": "127.0.0.1:0"}, cwd=place) as server:
-        unix = re.search(r"--bind unix:(\S+)", " ".join(arguments))
+        unix = re.search(r"--bind unix:([^\s?]+)", " ".join(arguments))
         if unix:
             assert asked_over_unix(unix[1]).startswith(b"HTTP/1.1 200 ")
         else:

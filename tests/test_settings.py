@@ -212,7 +212,7 @@ def test_a_bad_size_is_refused(bad: object) -> None:
 
 @pytest.mark.parametrize("nothing", ["none", "None", None])
 def test_an_optional_value_can_be_none(nothing: object) -> None:
-    assert Settings.from_kwargs(max_body=nothing, access_log=nothing) == Settings()
+    assert Settings.from_kwargs(buffer_chunked=nothing, access_log=nothing) == Settings(buffer_chunked=None)
 
 
 @pytest.mark.parametrize("bad", ["0", "-3", "many", 0, 1.5, True, None, "1" * 5000])

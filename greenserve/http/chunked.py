@@ -96,7 +96,7 @@ class ChunkedBody:
         digits, extensions = match.groups()
         size = int(digits, 16)
         if limits.max_body is not None and self._received + size > limits.max_body:
-            raise ContentTooLarge(f"the body is larger than {limits.max_body} bytes")
+            raise ContentTooLarge(f"the body is larger than max_body, {limits.max_body} bytes")
         if self._extensions + len(extensions) > limits.max_chunk_extensions:
             raise BadRequest(f"more than {limits.max_chunk_extensions} bytes of chunk extensions")
         self._extensions += len(extensions)
@@ -149,7 +149,7 @@ class ChunkedBody:
             return at
         block = buffer[at : end - 2]
         if block.count(b"\n") > limits.max_header_count:
-            raise HeaderFieldsTooLarge(f"more than {limits.max_header_count} trailer fields")
+            raise HeaderFieldsTooLarge(f"more trailer fields than max_header_count, {limits.max_header_count}")
         if PLAIN_FIELD_LINES.fullmatch(block) is None:
             raise _broken_trailer()
         self.trailers = split_lines(block)

@@ -160,13 +160,13 @@ def _check_sizes(method: str, target: str, limits: Limits) -> None:
     if len(method) > limits.max_method:
         raise NotImplementedByServer(f"the method is longer than {limits.max_method} characters")
     if len(target) > limits.max_target:
-        raise UriTooLong(f"the request target is longer than {limits.max_target} bytes")
+        raise UriTooLong(f"the request target is longer than max_target, {limits.max_target} bytes")
 
 
 def _check_count(raw: bytes, limits: Limits) -> None:
     """Before the lines are looked at: ten thousand of them, of a few octets each, cost ten milliseconds to take in."""
     if raw.count(b"\n") - 2 > limits.max_header_count:  # without the request line and the blank line
-        raise HeaderFieldsTooLarge(f"more than {limits.max_header_count} header fields")
+        raise HeaderFieldsTooLarge(f"more header fields than max_header_count, {limits.max_header_count}")
 
 
 def _broken_request_line(text: str) -> BadRequest:
@@ -287,6 +287,6 @@ def too_large(buffer: bytes | bytearray, limits: Limits) -> ProtocolError:
     """Return the error for a head, whole or not, that starts at 0 and is over the limit: the line's, or 431."""
     line_end = buffer.find(b"\n") + 1
     if not line_end:
-        return UriTooLong(f"the request target is longer than {limits.max_target} bytes")
+        return UriTooLong(f"the request target is longer than max_target, {limits.max_target} bytes")
     check_request_line(buffer[:line_end], limits)
-    return HeaderFieldsTooLarge(f"the head is larger than {limits.max_head} bytes")
+    return HeaderFieldsTooLarge(f"the head is larger than max_head, {limits.max_head} bytes")

@@ -29,8 +29,10 @@ class Limits:
     max_method: int = 32
     # 400. RFC 9112 §2.2 asks to skip at least one CRLF before a request line; more than a few is a peer gone wrong.
     max_blank_lines: int = 8
-    # 413. None: the application decides. Counted on the decoded body, so that chunked bodies cannot pass it.
-    max_body: int | None = None
+    # 413. None: the application decides. Counted on the decoded body, so that chunked bodies cannot pass it. Forms,
+    # calls of an API, photos and scans are below; a program that takes in films knows it. Many frameworks read a body
+    # into memory: a dozen of the largest fit a small machine. Kestrel and IIS, made for the open, have 28.6 MiB.
+    max_body: int | None = 32 * 1024 * 1024
     # 400. A size of 16 hex digits and extensions, which no client is known to use.
     max_chunk_line: int = 1024
     # 400. Chunk extensions are read and dropped: without a bound over the whole body, one byte of data could cost

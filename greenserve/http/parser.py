@@ -199,7 +199,7 @@ class RequestParser:
             raise too_large(raw, limits)
         head = parse_head(raw, limits)
         if limits.max_body is not None and head.content_length > limits.max_body:
-            raise ContentTooLarge(f"the body is larger than {limits.max_body} bytes")
+            raise ContentTooLarge(f"the body is larger than max_body, {limits.max_body} bytes")
         if head.chunked:
             state = _CHUNKED
         elif head.content_length:

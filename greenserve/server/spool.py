@@ -55,9 +55,9 @@ class Spool:
         """Add `data`. Raises ContentTooLarge; NoRoom where another time it would not be."""
         budget = self._budget
         if self.size + len(data) > budget.each:
-            raise ContentTooLarge(f"a chunked body is buffered up to {budget.each} bytes")
+            raise ContentTooLarge(f"the chunked body is larger than buffer_chunked, {budget.each} bytes")
         if budget.held + len(data) > budget.total:
-            raise NoRoom("the server holds as many bytes of chunked bodies as it may")
+            raise NoRoom("the server holds as many bytes of chunked bodies as buffer_chunked_total allows")
         self.size += len(data)
         budget.held += len(data)
         with _on_disk():

@@ -162,7 +162,11 @@ class Settings:
     max_header_count: int = _option(128, count(), "The most header fields in a request.", unit="fields")
     max_target: int = _option(16384, SIZE, "The longest request target (path and query).", unit="bytes")
     max_body: int | None = _option(
-        None, optional(SIZE), "The largest request body; the application may read less.", unit="bytes"
+        32 * 1024 * 1024,
+        optional(SIZE),
+        "The largest request body; raise it for an application that takes larger uploads. The application may have a "
+        "lower limit of its own.",
+        unit="bytes",
     )
     buffer_chunked: int | None = _option(
         1024**3,

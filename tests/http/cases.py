@@ -566,7 +566,7 @@ CODINGS = [
             "5~hello~0~",
             "5~hello~0~\r",
             "5~hello~0~X: y~",
-            "FFFFFFFFFFFFFFFF~x",
+            "0000000001FFFFFF~x",
         )
     ],
 ]

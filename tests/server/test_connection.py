@@ -166,10 +166,27 @@ def test_a_wrong_chunk_is_answered_400_where_the_application_reads():
         assert client.response()[0] == 400
 
 
-def test_a_body_over_the_limit_is_answered_413():
-    with serving(echo, max_body=10) as server, Client(server) as client:
-        client.send(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n")
-        assert client.response()[0] == 413
+def test_a_body_over_the_limit_is_answered_413_which_names_the_option(caplog):
+    caplog.set_level(logging.INFO, "greenserve")
+    with serving(echo, max_body=10) as server:
+        for fields in (b"Content-Length: 11\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\nb\r\n"):
+            with Client(server) as client:
+                client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + fields)
+                status, _, text = client.response()
+                assert (status, b"max_body, 10 bytes" in text) == (413, True)
+    said = [record.getMessage() for record in caplog.records if "413" in record.getMessage()]
+    assert len(said) == 2
+    assert all(text.endswith("with 413: the body is larger than max_body, 10 bytes") for text in said)
+
+
+def test_by_default_a_body_may_have_32_mib_and_no_byte_more():
+    with serving(echo) as server:
+        for length, first in ((32 << 20, b"HTTP/1.1 100"), ((32 << 20) + 1, b"HTTP/1.1 413")):
+            with Client(server) as client:
+                client.send(
+                    b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n" % length
+                )
+                assert client.file.read(12) == first
 
 
 def test_a_megabyte_arrives_whole_at_a_slow_reader():
