@@ -22,15 +22,8 @@ from greenserve.hub.core.log_writer import LIMIT, LogWriter
 logger = logging.getLogger("greenserve.access")
 
 
-class Client(Protocol):
-    """Whose request it was."""
-
-    peer_address: str
-    request: RequestHead | None
-
-
 class Answer(Protocol):
-    """What it got."""
+    """What a client got."""
 
     @property
     def status(self) -> str:
@@ -47,15 +40,13 @@ class AccessLog:
     def __init__(self, style: str = "combined") -> None:
         self._format = FORMATS[style]
 
-    def write(self, client: Client, answer: Answer, seconds: float) -> None:
-        """Log a request that was answered."""
-        request = client.request
-        assert request is not None
-        self._write(self._format(client.peer_address, request, answer.status[:3], answer.sent, seconds))
+    def write(self, address: str, request: RequestHead, answer: Answer, seconds: float) -> None:
+        """Log a request that was answered. address: the client's."""
+        self._write(self._format(address, request, answer.status[:3], answer.sent, seconds))
 
-    def write_refusal(self, client: Client, status: int, request: RequestHead | None = None) -> None:
+    def write_refusal(self, address: str, request: RequestHead | None, status: int) -> None:
         """Log a request that no application has seen. request: None if its head was wrong: then that is not known."""
-        self._write(self._format(client.peer_address, request, str(status), 0, 0.0))
+        self._write(self._format(address, request, str(status), 0, 0.0))
 
     def check(self) -> None:
         """Called once a second."""

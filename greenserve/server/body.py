@@ -78,6 +78,11 @@ class RequestBody:
         if self.spool is not None:
             self.spool.close()
 
+    def close_unopened(self) -> None:
+        """The connection ends: if no application reads the body, it is not kept any longer."""
+        if self._file is None:
+            self.close()
+
     def read_body(self) -> bytes:
         """The next piece; b"" at the end. Raises ProtocolError (RequestTimeout when the client is too slow),
         ClientDisconnected.

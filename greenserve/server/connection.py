@@ -3,12 +3,13 @@
 Strategy. Between requests a connection is parked: this object, known to the poller, without a green thread. When bytes
 arrive its worker gives it a green thread, which reads, parses, serves each request (cycle.py), and parks the connection
 again. A head that is still incomplete parks it too, and so do a response that the client takes slowly, and a body that
-the application has not read: a slow client costs no green thread. Deadlines are numbers in the object, which the
-worker's sweep compares once a second; a timer for each would cost more than the request.
+the application has not read: a slow client costs no green thread. What ends a wait that its client does not end is in
+deadlines.py, how a connection is given away in handover.py.
 
 Invariants. `Phase` says what a connection is doing, NEXT what may follow; `close` is its one end. Readiness is
 edge-triggered: it parks only when the last receive took all that there was, and the peer has not hung up. What belongs
-to one request is in its cycle and its body, never here.
+to one request is in its cycle (cycle.py), which is here from the complete head until the response has left and the
+body is read, and never here otherwise.
 """
 
 from __future__ import annotations
@@ -18,20 +19,19 @@ from typing import Any
 
 from greenlet import GreenletExit
 
-from greenserve.errors import BadRequest, ClientDisconnected, InvalidResponse, ProtocolError, RequestTimeout
+from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
 from greenserve.http.head import RequestHead
 from greenserve.http.parser import CLOSED, NEED_DATA, RequestParser
 from greenserve.http.response import error_response
-from greenserve.hub.core.originals import get_ident
-from greenserve.hub.spawning import call_in
 from greenserve.net import lingering
 from greenserve.net.transport import Transport, raw_socket
+from greenserve.server import handover
 from greenserve.server.body import BodyState, Progress, RequestBody
 from greenserve.server.cycle import RequestCycle
 from greenserve.server.hijack import ConnectionSocket, Owner
-from greenserve.server.phases import NEXT, PATIENCE, Phase
+from greenserve.server.phases import NEXT, Phase
 from greenserve.server.pool import PoolJob
-from greenserve.server.stream import NEVER, Stream, Surrendered, gone
+from greenserve.server.stream import NEVER, Stream, gone
 from greenserve.wsgi.environ import EnvironTemplate
 
 logger = logging.getLogger("greenserve.server")
@@ -49,16 +49,13 @@ class Connection(PoolJob):
 
     __slots__ = (
         "_ask_first",
-        "body",
         "cycle",
         "deadline",
-        "keep_alive",
         "owner",
         "peer_address",
         "peer_port",
         "phase",
         "proxy",
-        "request",
         "stream",
         "template",
         "worker",
@@ -77,13 +74,10 @@ class Connection(PoolJob):
         self.owner: Owner | None = None
         self.peer_address, self.peer_port = peer
         self.template = template
-        self.request: RequestHead | None = None
-        self.cycle: RequestCycle | None = None
-        self.keep_alive = True
+        self.cycle: RequestCycle | None = None  # the request in progress
         self.phase = _HEAD
         self.deadline: float = worker.hub.clock() + worker.header_timeout  # of the phase; in RUN, for a body
         self.write_deadline = NEVER  # of the wait for the client to take bytes; then it is cut off
-        self.body: RequestBody | None = None  # of the request in progress, if it has one
         self._ask_first = True  # the socket, before the buffer
         self.stream: Any = Stream(worker, sock, self, parser)  # or what stands for it once it is given away
         self.stream.on_readable(self)
@@ -99,14 +93,17 @@ class Connection(PoolJob):
     @property
     def request_line(self) -> str:
         """The request in progress, for messages."""
-        request = self.request
-        return f"{request.method} {request.target} HTTP/{request.http_version}" if request else "no request"
+        return self.cycle.request_line if self.cycle is not None else "no request"
 
-    def settle_body(self) -> bool:
-        """The response begins: say whether what is left of the request's body can be skipped."""
-        return self.body is None or self.body.settle()
+    @property
+    def request(self) -> RequestHead:
+        """The head of the request in progress. Raises ClientDisconnected when there is none."""
+        if self.cycle is None:
+            raise ClientDisconnected("the request is over")
+        return self.cycle.request
 
-    def _enter(self, phase: Phase, deadline: float = NEVER) -> None:
+    def enter(self, phase: Phase, deadline: float = NEVER) -> None:
+        """Go on to the next phase."""
         assert phase in NEXT[self.phase], f"{self.phase} is not followed by {phase}"
         self.phase = phase
         self.deadline = deadline
@@ -116,7 +113,7 @@ class Connection(PoolJob):
     def begin(self) -> bool:
         """There is something to read, or this connection's turn has come. Returns whether it needs a green thread."""
         phase = self.phase
-        if phase is _IDLE:  # so often that the call of `_enter` would be felt
+        if phase is _IDLE:  # so often that the call of `enter` would be felt
             self.phase = _RUN
             self.deadline = NEVER  # from here on it is the head's time that counts
             return True
@@ -125,12 +122,12 @@ class Connection(PoolJob):
         try:
             return self._begin_from(phase)
         except Exception:
-            self._fail_alone()
+            self.fail_alone()
             return False
 
     def _begin_from(self, phase: Phase) -> bool:
         if phase is _HEAD:
-            self._enter(_RUN, self.deadline)
+            self.enter(_RUN, self.deadline)
             return True
         if phase is _SKIP_BODY:
             return self._skip_body() and self._run_on()
@@ -138,7 +135,7 @@ class Connection(PoolJob):
             return self._take_in() and self._run_on()
         return False
 
-    def _fail_alone(self) -> None:
+    def fail_alone(self) -> None:
         """Log the error that is being handled, a defect of ours, and close: it must not end the server."""
         self.close()
         try:
@@ -151,93 +148,36 @@ class Connection(PoolJob):
         if self.begin():
             self.worker.pool.admit(self)
 
-    def expire(self, now: float) -> None:
-        """A deadline has passed; called by the worker's sweep."""
-        if self.write_deadline < now:
-            self.write_deadline = NEVER
-            if not self._give_up(ClientDisconnected(_TAKES_NOTHING)):
-                logger.info("%s: %s", self.request_line, _TAKES_NOTHING)
-                self.abort()
-        if self.deadline < now:
-            self.deadline = NEVER
-            try:
-                self._expire_phase()
-            except Exception:
-                self._fail_alone()
-
-    def _expire_phase(self) -> None:
-        phase = self.phase
-        if phase is _HEAD and not self.stream.parser.idle:
-            self._refuse(RequestTimeout("the request head did not arrive in time"))
-        elif phase is _IDLE or phase is _HEAD:
-            self.retire()
-        elif phase is _RUN:
-            self.stream.interrupt_reader(_body_is_late())
-        elif phase is _SKIP_BODY:
-            self._linger()
-        elif phase is _TAKE_IN:
-            self._refuse(_body_is_late(), self.request)
-        elif phase is _LINGER:
-            self.close()
-
-    def drain(self) -> None:
-        """The server is stopping: close when idle; a request in progress will be the last."""
-        self.keep_alive = False
-        if self.owner is not None:
-            self.owner.drain(restarting=self.worker.restarting)
-        elif self.phase is _IDLE or (self.phase is _HEAD and self.stream.parser.idle):
-            self.retire()
-        elif self.phase is _SKIP_BODY:
-            self._linger()
-
     def retire(self) -> None:
         """Close an idle connection; but a request that is here already, and only not looked at, is served."""
         if not self.stream.has_data():
             self.close()
 
-    def silent_since(self) -> float:
-        """Since when it has waited for its client without a green thread; NEVER if it does not."""
-        if self.phase is _LINGER:
-            return self.deadline - lingering.SECONDS
-        if self.phase not in PATIENCE:
-            return NEVER
-        patience: float = getattr(self.worker, PATIENCE[self.phase])
-        return self.deadline - patience
-
-    def make_room(self) -> None:
-        """Its descriptor is needed for another client."""
-        if self.phase is _IDLE or self.phase is _HEAD:
-            self.retire()
-        else:
-            self.close()
-
-    def _refuse(self, error: ProtocolError, request: RequestHead | None = None) -> None:
-        """Say what is wrong and hang up, since it is unknown where the next message would begin. request: None if its
-        head is wrong, or not complete.
-        """
+    def refuse_request(self, error: ProtocolError) -> None:
+        """Say what is wrong and hang up, since it is unknown where the next message would begin."""
         logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
-        if self.worker.access_log is not None:
-            self.worker.access_log.write_refusal(self, error.status, request)
-        if self.body is not None:
-            self.body.close()
-        self.request, self.cycle = request, None
+        worker, cycle = self.worker, self.cycle
+        request = cycle.request if cycle is not None else None  # else its head is wrong, or not complete
+        if worker.access_log is not None:
+            worker.access_log.write_refusal(self.peer_address, request, error.status)
+        if cycle is not None and cycle.body is not None:
+            cycle.body.close()
         method = request.method if request is not None else "GET"
-        self._say_last(
-            error_response(error.status, str(error), method=method, date=self.worker.date, headers=error.headers)
-        )
+        self._say_last(error_response(error.status, str(error), method=method, date=worker.date, headers=error.headers))
 
     def _say_last(self, answer: bytes) -> None:
         """Send `answer`, and hang up when the client has taken it. Never waits."""
-        self.keep_alive = False
+        if self.cycle is not None:
+            self.cycle.keep_alive = False
         try:
             left = self.stream.write(answer)
         except OSError:
             self.close()
             return
         if left:
-            self._linger()
+            self.linger()
         else:
-            self._enter(_FLUSH)
+            self.enter(_FLUSH)
             self.on_sent()
 
     def on_sent(self) -> None:
@@ -246,7 +186,7 @@ class Connection(PoolJob):
 
     def on_lost(self, error: Exception) -> None:
         """What the client has not taken cannot be sent: the green thread that waits for it is told, or all ends."""
-        if self._give_up(gone(error) if isinstance(error, OSError) else error):
+        if self.give_up(gone(error) if isinstance(error, OSError) else error):
             return
         if isinstance(error, InvalidResponse):
             logger.error("%s: %s", self.request_line, error)
@@ -257,7 +197,7 @@ class Connection(PoolJob):
             logger.info("%s: the client went away: %s", self.request_line, error)
             self.close()
         else:
-            self._fail_alone()
+            self.fail_alone()
 
     def on_flushed(self) -> None:
         """The client has taken all; if the application has ended too, go on."""
@@ -267,14 +207,13 @@ class Connection(PoolJob):
         try:
             if self.cycle is not None:
                 self.cycle.log_if_over()
-            self.cycle = None
             if self._complete():
                 self._run_on()
                 self.worker.pool.admit(self)
         except Exception:
-            self._fail_alone()
+            self.fail_alone()
 
-    def _give_up(self, error: Exception) -> bool:
+    def give_up(self, error: Exception) -> bool:
         """Drop what the client has not taken. Returns whether a green thread waited for that, in which `error` is
         raised.
         """
@@ -292,7 +231,7 @@ class Connection(PoolJob):
     def _run_on(self) -> bool:
         """The next request may be in the buffer, or not have come: a green thread is to look."""
         if self.phase is not _RUN:
-            self._enter(_RUN)
+            self.enter(_RUN)
         self._ask_first = False
         return True
 
@@ -301,11 +240,11 @@ class Connection(PoolJob):
     def run(self) -> None:
         """Serve what has come, then park or close: a green thread's whole job."""
         try:
-            # A body at this point was taken in, for a request that its application has not seen.
-            if self.body is None or self.request is None or self._handle(self.request):
+            cycle = self.cycle  # at this point its body was taken in, and its application has not been called
+            if cycle is None or self._handle(cycle):
                 self._serve()
         except ProtocolError as error:
-            self._refuse(error)
+            self.refuse_request(error)
         except ConnectionError:
             self.close()
         except OSError as error:
@@ -314,7 +253,7 @@ class Connection(PoolJob):
         except GreenletExit:  # killed between two requests
             self.close()
         except BaseException:
-            self._fail_alone()
+            self.fail_alone()
 
     def fail(self, error: BaseException) -> None:
         """`run` has raised after all: close."""
@@ -334,7 +273,8 @@ class Connection(PoolJob):
         while True:
             event = parser.next_event()
             if type(event) is RequestHead:
-                if not self._handle(event):
+                cycle = self.cycle = RequestCycle(self, event)
+                if not self._handle(cycle):
                     return
             elif event is CLOSED:
                 self.close()
@@ -358,16 +298,15 @@ class Connection(PoolJob):
         worker = self.worker
         if not idle:
             # The first bytes of a head: from here its time counts, and further bytes do not prolong it.
-            self._enter(_HEAD, worker.hub.clock() + worker.header_timeout if self.deadline == NEVER else self.deadline)
+            self.enter(_HEAD, worker.hub.clock() + worker.header_timeout if self.deadline == NEVER else self.deadline)
         elif worker.draining:
             self.retire()
             if self.phase is _CLOSED:
                 return
-            self._enter(_HEAD)  # and what waits there will be the last
+            self.enter(_HEAD)  # and what waits there will be the last
         else:
             self.phase = _IDLE  # as in `begin`
             self.deadline = worker.now + worker.keepalive_timeout
-            self.request = None  # half of what an idle connection would weigh
         self.stream.on_readable(self)
 
     def refuse(self) -> None:
@@ -377,47 +316,38 @@ class Connection(PoolJob):
         except MemoryError:
             self.close()
 
-    def _handle(self, request: RequestHead) -> bool:
+    def _handle(self, cycle: RequestCycle) -> bool:
         """Serve one request. Returns whether another may follow now on this connection."""
-        worker = self.worker
-        self.request = request
         self.deadline = NEVER
-        self.keep_alive = request.keep_alive and not worker.each_is_last
-        if (request.content_length or request.chunked) and self.body is None:  # else it was taken in
-            self.body = RequestBody(self.stream, request)
-            if request.chunked and worker.spools is not None:
-                self.body.begin_taking_in(worker.spools)
-                self._enter(_TAKE_IN)
-                if not self._take_in():
-                    return False
-                self._enter(_RUN)
-        body = self.body
-        cycle = self.cycle = RequestCycle(self, request)
-        cycle.serve(body)
+        body = cycle.body
+        if body is not None and cycle.request.chunked and body.spool is None and self.worker.spools is not None:
+            body.begin_taking_in(self.worker.spools)
+            self.enter(_TAKE_IN)
+            if not self._take_in():
+                return False
+            self.enter(_RUN)
+        cycle.serve()
         if body is not None:
             body.close()
             if self.stream.descriptor.reader is not None:  # a green thread of the application's waits for it
                 self.close()
-            elif body.state is _ENDED:
-                self.body = None
         if self.stream.buffer is not None:
-            self._enter(_FLUSH)
+            self.enter(_FLUSH)
             return False
-        self.cycle = None
-        if self.keep_alive and self.body is None:  # so it is not closed
+        if cycle.keep_alive and (body is None or body.state is _ENDED):  # so it is not closed
+            self.cycle = None
             return True
         return self._complete()
 
     def _take_in(self) -> bool:
         """Store what has come of a chunked body. Returns whether that was all; if not, parks, or ends."""
-        body = self.body
-        assert body is not None
+        body = self._body()
         try:
             progress = body.take_in()
             if progress is Progress.WAITING:
                 self.deadline = self.worker.hub.clock() + body.patience()
         except ProtocolError as error:
-            self._refuse(error, self.request)
+            self.refuse_request(error)
             return False
         except ClientDisconnected as error:
             logger.info("%s: %s", self.request_line, error)
@@ -438,101 +368,63 @@ class Connection(PoolJob):
         if self.phase is _CLOSED:
             return False
         if self.phase is _UPGRADED:
-            self._release(failed=False)
+            handover.release(self)
             return False
-        if not self.keep_alive:
+        cycle = self.cycle
+        if cycle is None or not cycle.keep_alive:
             self._end()
             return False
-        if self.body is None:
+        if cycle.body is None or cycle.body.state is _ENDED:
+            self.cycle = None
             return True
-        if self.body.state is not BodyState.OPEN:
+        if cycle.body.state is not BodyState.OPEN:
             self._end()
             return False
-        self._enter(_SKIP_BODY, self.worker.hub.clock() + self.worker.body_timeout)
+        self.enter(_SKIP_BODY, self.worker.hub.clock() + self.worker.body_timeout)
         return self._skip_body() and self._run_on()
 
     def _skip_body(self) -> bool:
         """Skip what has come of an unread body. Returns whether its end was found; if not, parks, or ends."""
-        assert self.body is not None
-        progress = self.body.skip()
+        progress = self._body().skip()
         if progress is Progress.GIVEN_UP:
-            self._linger()
+            self.linger()
         elif progress is Progress.ENDED:
-            self.body = None
+            self.cycle = None
         return self._ended(progress)
 
-    def fail_upgraded(self, error: BaseException) -> None:
-        """What ended an application that has the socket: no response was due, and a client may leave."""
-        if isinstance(error, InvalidResponse) or self.owner is None or self.owner.is_end(error):
-            return
-        self.log_failure()
-        self._release(failed=True)
-
-    def log_failure(self) -> None:
-        """Log the error that is being handled."""
-        logger.exception("%s: the application raised an error", self.request_line)
+    def _body(self) -> RequestBody:
+        """That of the request in progress, which has one."""
+        assert self.cycle is not None
+        assert self.cycle.body is not None
+        return self.cycle.body
 
     # -- giving it away
 
     def surrender(self) -> tuple[Transport, bytes]:
-        """Leave the transport to another owner, until the application returns; see hijack.py.
-
-        Returns it, and what was received and not consumed. Raises ClientDisconnected when it is closed; BadRequest
-        when an upgrade is asked for and the request's body has not been read.
-        """
-        hub = self.worker.hub
-        if get_ident() != hub.thread_id:  # only its own may touch the descriptor
-            return call_in(hub, self.surrender)
-        if self.phase is _CLOSED or self.phase is _UPGRADED:
-            raise ClientDisconnected("the connection is closed, or was already handed over")
-        if self.greenlet is None:
-            raise ClientDisconnected("the request is over; its connection belongs to the next one")
-        if self.stream.buffer is not None:
-            raise ClientDisconnected("the request is answered; its client has not taken all of the answer")
-        request, body = self.request, self.body
-        assert request is not None
-        if body is not None:
-            # RFC 9110 §7.8: not before the request is complete, or its rest would be taken for the other protocol.
-            if request.fields.upgrade and body.state is not BodyState.ENDED:
-                raise BadRequest("the connection changes its protocol behind the request, and its body was not read")
-            body.state = BodyState.TAKEN
-        self._enter(_UPGRADED)
-        self.keep_alive = False
-        self.worker.pool.detach(self)
-        stream, self.stream = self.stream, Surrendered(self.worker)
-        return stream, stream.parser.trailing_data
+        """Leave the transport to another owner, until the application returns; see handover.py."""
+        return handover.surrender(self)
 
     def take_back(self, sock: Any) -> None:
-        """Close a surrendered socket, by way of `_linger`: the client's last bytes may still be on their way."""
+        """Close a surrendered socket, by way of `linger`: the client's last bytes may still be on their way."""
         self.owner = self.proxy = None
         self.stream = Transport(self.worker.hub, raw_socket(sock), self)
-        self._linger()
-
-    def _release(self, failed: bool) -> None:
-        """The application has returned, and the owner of the socket should end."""
-        if self.owner is not None:
-            self.owner.finish(failed)
-        if self.owner is not None:
-            self.owner.when_closed(self._released)
-        elif self.phase is _UPGRADED:  # it was not taken after all
-            self.close()
-
-    def _released(self, _: object) -> None:
-        self.close()
+        self.linger()
 
     # -- the end
 
     def _end(self) -> None:
-        """After the last response: close, by way of `_linger` when the client may still be sending."""
-        promised = self.request is not None and not self.request.keep_alive  # that nothing would follow
-        if self.body is not None or not promised or self.stream.parser.trailing_data or not self.stream.drained:
-            self._linger()
+        """After the last response: close, by way of `linger` when the client may still be sending."""
+        cycle, stream = self.cycle, self.stream
+        promised = cycle is not None and not cycle.request.keep_alive  # that nothing would follow
+        unread = cycle is not None and cycle.body is not None and cycle.body.state is not _ENDED
+        if unread or not promised or stream.parser.trailing_data or not stream.drained:
+            self.linger()
         else:
             self.close()
 
-    def _linger(self) -> None:
+    def linger(self) -> None:
         """Shut our side, and throw away what comes until the client closes its own, for a while."""
-        self._enter(_LINGER, self.worker.hub.clock() + lingering.SECONDS)
+        self.enter(_LINGER, self.worker.hub.clock() + lingering.SECONDS)
         try:
             self.stream.shut_writing()
         except OSError:
@@ -542,7 +434,7 @@ class Connection(PoolJob):
 
     def cut_short(self) -> None:
         """Nothing may follow what was sent: further sends raise ClientDisconnected."""
-        self._give_up(ClientDisconnected("the response was cut short"))
+        self.give_up(ClientDisconnected("the response was cut short"))
         if self.cycle is not None:
             self.cycle.cut = True
             self.cycle.cut_off()
@@ -560,22 +452,16 @@ class Connection(PoolJob):
         """The one end: mark closed, wake the waiters, close the socket. Harmless when it is closed."""
         if self.phase is _CLOSED:
             return
-        self._enter(_CLOSED)
-        self.keep_alive = False
-        self._give_up(ClientDisconnected("the connection is closed"))
-        if self.body is not None and self.cycle is None:  # no application reads it
-            self.body.close()
-        self.body = self.cycle = None
+        self.enter(_CLOSED)
+        self.give_up(ClientDisconnected("the connection is closed"))
+        cycle, self.cycle = self.cycle, None
+        if cycle is not None:
+            cycle.keep_alive = False
+            if cycle.body is not None:
+                cycle.body.close_unopened()
         owner, self.owner, self.proxy = self.owner, None, None
         if owner is not None:
             owner.abort()
         else:
             self.stream.close(in_order=in_order)
         self.worker.forget(self)
-
-
-def _body_is_late() -> RequestTimeout:
-    return RequestTimeout("the request body did not arrive in time")
-
-
-_TAKES_NOTHING = "the client took no bytes in time"

@@ -1,4 +1,5 @@
-"""One request and its response: the job of the green thread that serves it.
+"""One request and its response: made when the head is complete, and while the application runs the job of its green
+thread.
 
 Strategy. What C or the standard library keeps for each thread (context variables, thread-locals), and what can be
 raised in it later (a Timeout, a kill), belongs to the request, not to the connection or to the green thread: `serve`
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
+from greenserve.http.head import RequestHead
 from greenserve.http.response import error_response
 from greenserve.hub.core.carried import drop as drop_carried
 from greenserve.server.body import RequestBody
@@ -30,24 +33,39 @@ _BREAKS_THE_RULES = "the application's response breaks the rules; the server's l
 
 
 class RequestCycle(Gateway):
-    """What is known of one request while it is served. `ended`: the application is done with it."""
+    """All that is known of one request. The connection has it until its response has left and its body is read."""
 
-    __slots__ = ("cut", "ended", "started")
+    __slots__ = ("_logged", "_started", "cut", "ended")
 
-    cut: bool  # our side is shut, since a piece was not sent to its end
-    ended: bool
-    started: float  # for the access log
+    body: RequestBody | None
+    _logged: bool  # with an access log
+    _started: float
+
+    def __init__(self, connection: Any, request: RequestHead) -> None:
+        Gateway.__init__(self, connection, request)  # `super()` would cost as much as the call
+        self.ended = False  # the application is done with it
+        self.cut = False  # our side is shut, since a piece was not sent to its end
+        if request.content_length or request.chunked:
+            self.body = RequestBody(connection.stream, request)
+        if connection.worker.each_is_last:
+            self.keep_alive = False
 
     def __repr__(self) -> str:
-        return f"<RequestCycle {self.connection.request_line} from {self.connection.peer}>"
+        return f"<RequestCycle {self.request_line} from {self.connection.peer}>"
+
+    @property
+    def request_line(self) -> str:
+        """The request, for messages."""
+        request = self.request
+        return f"{request.method} {request.target} HTTP/{request.http_version}"
 
     def fail(self, error: BaseException) -> None:
         """An error has come up through `serve` after all."""
         self.connection.fail(error)
 
-    def serve(self, body: RequestBody | None) -> None:
+    def serve(self) -> None:
         """Call the application and answer, in a green thread. Raises nothing."""
-        connection, request = self.connection, self.request
+        connection, request, body = self.connection, self.request, self.body
         worker, greenlet = connection.worker, connection.greenlet
         file = EMPTY if body is None else body.open()
         environ = connection.template.build(request, connection.peer_address, connection.peer_port, file)
@@ -58,9 +76,9 @@ class RequestCycle(Gateway):
         if proxy is None:
             proxy = connection.proxy = ConnectionSocket(connection)
         environ["greenserve.socket"] = environ["gunicorn.socket"] = environ["eventlet.input"] = proxy
-        self.ended = self.cut = False
         if worker.access_log is not None:
-            self.started = worker.hub.clock()
+            self._started = worker.hub.clock()
+            self._logged = False
         greenlet.gr_context = greenlet.thread = greenlet.pending = None
         greenlet.job = self
         try:
@@ -83,12 +101,13 @@ class RequestCycle(Gateway):
         """
         connection = self.connection
         log = connection.worker.access_log
-        if log is None or not self.ended or connection.stream.buffer is not None:
+        if log is None or not self.ended or connection.stream.buffer is not None or self._logged:
             return
+        self._logged = True
         if self.state is ResponseState.NOTHING or self.state is ResponseState.HEAD_KNOWN:
             self.status = CLIENT_CLOSED
         answer = self if connection.owner is None else connection.owner
-        log.write(connection, answer, connection.worker.hub.clock() - self.started)
+        log.write(connection.peer_address, self.request, answer, connection.worker.hub.clock() - self._started)
 
     # -- what came up through the application
 
@@ -100,9 +119,9 @@ class RequestCycle(Gateway):
         elif isinstance(error, Killed):
             self._fail(503, "the server is stopping")
         elif connection.phase is Phase.UPGRADED:
-            connection.fail_upgraded(error)
+            self._fail_upgraded(error)
         elif isinstance(error, ClientDisconnected):
-            logger.info("%s: %s", connection.request_line, error)
+            logger.info("%s: %s", self.request_line, error)
             if isinstance(error, ProtocolError):  # it has closed its sending side only, perhaps
                 self._fail(error.status, str(error))
             elif not self.cut:
@@ -110,13 +129,25 @@ class RequestCycle(Gateway):
         elif isinstance(error, ProtocolError):
             self._fail(error.status, str(error), error.headers)
         elif isinstance(error, InvalidResponse):
-            logger.error("%s: the application's response breaks the rules: %s", connection.request_line, error)
+            logger.error("%s: the application's response breaks the rules: %s", self.request_line, error)
             self._fail(500, _BREAKS_THE_RULES)
         else:
             try:
-                connection.log_failure()
+                self._log_failure()
             finally:  # a handler of the program's may raise: that is no reason to keep the client waiting
                 self._fail(500, "the application failed; the server's log says why")
+
+    def _log_failure(self) -> None:
+        """Log the error that is being handled."""
+        logger.exception("%s: the application raised an error", self.request_line)
+
+    def _fail_upgraded(self, error: BaseException) -> None:
+        """What ended an application that has the socket: no response was due, and a client may leave."""
+        owner = self.connection.owner
+        if isinstance(error, InvalidResponse) or owner is None or owner.is_end(error):
+            return
+        self._log_failure()
+        owner.finish(failed=True)
 
     def _fail(self, status: int, why: str, headers: Sequence[tuple[str, str]] = ()) -> None:
         """An error page where nothing has been sent yet; else an end that shows that a part is missing."""
@@ -132,12 +163,12 @@ class RequestCycle(Gateway):
         elif self.state is ResponseState.BODY:
             self.cut_off()
         else:
-            connection.keep_alive = False
+            self.keep_alive = False
             method, date = self.request.method, connection.worker.date
             try:
                 answer = error_response(status, why, method=method, date=date, headers=headers)
             except InvalidResponse as error:
-                logger.error("%s: the application's refusal breaks the rules: %s", connection.request_line, error)
+                logger.error("%s: the application's refusal breaks the rules: %s", self.request_line, error)
                 answer = error_response(500, _BREAKS_THE_RULES, method=method, date=date)
             self.status, self.state = answer[9:].partition(b"\r\n")[0].decode("latin-1"), ResponseState.DONE
             try:
@@ -154,4 +185,4 @@ class RequestCycle(Gateway):
         if self.ends_by_close:
             self.connection.abort()
         else:
-            self.connection.keep_alive = False
+            self.keep_alive = False

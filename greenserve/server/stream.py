@@ -7,7 +7,6 @@ thread that moves much gives way to others when the hub's look at its descriptor
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from greenlet import getcurrent
@@ -143,31 +142,6 @@ class Stream(Transport):
             greenlet = getcurrent()  # of the pool, or the application's own
             if isinstance(greenlet, Carrier) and greenlet.hub is hub:
                 hub.pause(greenlet)
-
-
-class Surrendered:
-    """Stands where a connection's stream was: HTTP's answer, if the application gives one, goes nowhere."""
-
-    __slots__ = ("worker",)
-
-    buffer = None
-    descriptor = socket = SimpleNamespace(reader=None, family=-1, type=-1, fileno=lambda: -1)
-    give_way = Stream.give_way
-
-    def __init__(self, worker: Any) -> None:
-        self.worker = worker
-
-    def send(self, *_: object) -> None:
-        """Swallow it."""
-        self.give_way()  # type: ignore[misc]  # which needs the worker alone
-
-    finish = finish_large = finish_file = send
-
-    def shut_writing(self) -> None:
-        """Nothing: the new owner ends it."""
-
-    def close(self, *, in_order: bool) -> None:
-        """Nothing."""
 
 
 def gone(error: OSError) -> ClientDisconnected:

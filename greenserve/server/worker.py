@@ -22,6 +22,7 @@ from greenserve.hub.core.hub import Hub, running, wake
 from greenserve.hub.core.timers import Timer, Token
 from greenserve.hub.sync.event import Flag
 from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
+from greenserve.server import deadlines
 from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.connection import Connection
 from greenserve.server.phases import Phase
@@ -168,7 +169,7 @@ class Worker:
             listener.close()
         self._listeners = []
         for connection in list(self.connections):
-            connection.drain()
+            deadlines.drain(connection)
         self.hub.call_later(self._grace if grace is None else grace, self.force, "the grace deadline has passed")
         self._stop_if_empty()
 
@@ -219,9 +220,9 @@ class Worker:
         """
         before = len(self.connections)
         latest = self.hub.clock() - RELIEF_SECONDS
-        silent = [connection for connection in self.connections if connection.silent_since() <= latest]
-        for connection in heapq.nsmallest(RELIEF, silent, key=Connection.silent_since):
-            connection.make_room()
+        silent = [connection for connection in self.connections if deadlines.silent_since(connection) <= latest]
+        for connection in heapq.nsmallest(RELIEF, silent, key=deadlines.silent_since):
+            deadlines.make_room(connection)
         return len(self.connections) < before
 
     def _sweep(self) -> None:
@@ -242,7 +243,7 @@ class Worker:
 
     def _expire(self, now: float) -> None:
         for connection in [each for each in self.connections if each.deadline < now or each.write_deadline < now]:
-            connection.expire(now)
+            deadlines.expire(connection, now)
 
     def _stop_if_empty(self) -> None:
         if not self.connections:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine, Iterable
 from enum import Enum
 from types import TracebackType
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from greenserve.errors import InvalidResponse
 from greenserve.http.body_writer import BodyWriter, LengthWriter
@@ -39,16 +39,25 @@ class ResponseState(Enum):
 _NOTHING, _HEAD_KNOWN, _BODY, _DONE = ResponseState
 
 
+class Body(Protocol):
+    """A request's body."""
+
+    def settle(self) -> bool:
+        """The response begins. Returns whether what the application leaves of the body can be skipped, so that the
+        connection can be kept.
+        """
+
+
 class Gateway:
     """Takes one request to the application, and its response back.
 
-    connection: has `keep_alive`, which is cleared when the response makes that impossible; `settle_body()`, which says
-    whether what the application leaves of the request's body can be skipped, so that the connection can be kept;
-    `worker.date`, the value for Date, the same object while the second lasts; and a `stream` with `send`, `finish`,
-    `finish_large`, `finish_file` and `give_way` (server/stream.py), which raise ClientDisconnected.
+    connection: has `worker.date`, the value for Date, the same object while the second lasts; and a `stream` with
+    `send`, `finish`, `finish_large`, `finish_file` and `give_way` (server/stream.py), which raise ClientDisconnected.
+    body: None if the request has none. keep_alive: whether another request may follow; cleared when the response
+    makes that impossible.
     """
 
-    __slots__ = ("_checked", "_writer", "connection", "request", "sent", "state", "status")
+    __slots__ = ("_checked", "_writer", "body", "connection", "keep_alive", "request", "sent", "state", "status")
 
     _checked: CheckedHeaders  # what start_response was given
     status: str
@@ -56,6 +65,8 @@ class Gateway:
     def __init__(self, connection: Any, request: RequestHead) -> None:
         self.connection = connection
         self.request = request
+        self.keep_alive = request.keep_alive
+        self.body: Body | None = None
         self.state = _NOTHING
         self.sent = 0  # bytes of body
         self._writer: BodyWriter | None = None  # None, too, for a body that is sent in one piece with the head
@@ -165,17 +176,18 @@ class Gateway:
 
     def _make_head(self, length: int | None) -> ResponseHead:
         """The head to send; `length`: of the whole body, where that is known."""
-        connection, request = self.connection, self.request
-        keep_alive = connection.keep_alive
-        if (request.content_length or request.chunked) and not connection.settle_body():
-            keep_alive = False
+        request = self.request
+        if self.body is not None and not self.body.settle():
+            self.keep_alive = False
         given = self._checked
         if given.code == 101:
             check_switch(given, request.fields.upgrade)
         if given.length is not None:
             length = given.length  # what was promised counts, and the body writer holds the application to it
-        head = given.head(request.method == "HEAD", request.http_version, keep_alive, length, connection.worker.date)
-        connection.keep_alive = head.keep_alive
+        head = given.head(
+            request.method == "HEAD", request.http_version, self.keep_alive, length, self.connection.worker.date
+        )
+        self.keep_alive = head.keep_alive
         return head
 
     def _send_head(self, head: ResponseHead, body: bytes) -> None:
@@ -231,7 +243,7 @@ class Gateway:
             end = writer.end()
         except InvalidResponse:
             if not writer.is_whole:  # the client waits for bytes that never come: only the close can tell it
-                self.connection.keep_alive = False
+                self.keep_alive = False
             raise
         if end:
             self.connection.stream.finish(end)

@@ -18,11 +18,7 @@ from tests.wsgi.fakes import head_of
 def logged(tmp_path, raw, style, *, status="200 OK", sent=5, seconds=0.25):
     path = tmp_path / "access.log"
     log = FileLog(str(path), style)
-    log.write(
-        SimpleNamespace(peer_address="10.0.0.1", request=head_of(raw)),
-        SimpleNamespace(status=status, sent=sent),
-        seconds,
-    )
+    log.write("10.0.0.1", head_of(raw), SimpleNamespace(status=status, sent=sent), seconds)
     log.close()
     return path.read_text()
 
@@ -69,8 +65,7 @@ def test_no_byte_of_a_client_begins_a_line_or_commands_a_terminal(tmp_path, styl
     head = head_of(b"GET / HTTP/1.1\r\nHost: a\r\nReferer: %b\r\nUser-Agent: %b\r\n\r\n" % (wild, wild))
     path = tmp_path / "access.log"
     log = FileLog(str(path), style)
-    client = SimpleNamespace(peer_address="10.0.0.1", request=head)
-    log.write(client, SimpleNamespace(status="200 OK", sent=5), 0.25)
+    log.write("10.0.0.1", head, SimpleNamespace(status="200 OK", sent=5), 0.25)
     log.close()
     line = path.read_text(encoding="utf-8")
     assert line[:-1].isprintable()
@@ -87,9 +82,7 @@ def test_a_line_is_printable_whatever_is_in_it(style):
     fields = SimpleNamespace(host=wild, get={"referer": wild, "user-agent": wild}.get)
     request = SimpleNamespace(method="GET", target=wild, path=wild, query=wild, http_version="1.1", fields=fields)
     lines = []
-    CallLog(lines.append, style).write(
-        SimpleNamespace(peer_address="::1", request=request), SimpleNamespace(status="200 OK", sent=0), 0.0
-    )
+    CallLog(lines.append, style).write("::1", request, SimpleNamespace(status="200 OK", sent=0), 0.0)
     (line,) = lines
     assert line.endswith("\n")
     assert line[:-1].isprintable()
@@ -105,7 +98,7 @@ def test_a_rotated_file_is_reopened(tmp_path):
     path = tmp_path / "access.log"
     log = FileLog(str(path), "json")
     os.rename(path, tmp_path / "access.log.1")
-    log.write_refusal(SimpleNamespace(peer_address="a", request=None), 400)
+    log.write_refusal("a", None, 400)
     log.close()
     assert json.loads(path.read_text())["status"] == 400
     assert (tmp_path / "access.log.1").read_text() == ""
@@ -113,12 +106,11 @@ def test_a_rotated_file_is_reopened(tmp_path):
 
 def test_what_was_dropped_is_said_once_a_second_and_at_the_end(tmp_path, caplog):
     log = FileLog(str(tmp_path / "access.log"), "combined", limit=10)
-    refused = SimpleNamespace(peer_address="a", request=None)
-    log.write_refusal(refused, 400)
-    log.write_refusal(refused, 400)
+    log.write_refusal("a", None, 400)
+    log.write_refusal("a", None, 400)
     log.check()
     log.check()
-    log.write_refusal(refused, 400)
+    log.write_refusal("a", None, 400)
     log.close()
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "the access log lacks 2 lines",
@@ -132,7 +124,7 @@ def test_a_function_for_lines_that_raises_harms_no_request(caplog):
 
     log = CallLog(call)
     for _ in range(3):
-        log.write_refusal(SimpleNamespace(peer_address="a", request=None), 400)
+        log.write_refusal("a", None, 400)
     assert [record.getMessage() for record in caplog.records] == [
         "the access log's function raised; requests are still served"
     ]

@@ -24,14 +24,14 @@ class Pieces:
 
 
 class Wire(Pieces):
-    """A connection that remembers each send."""
+    """A connection that remembers each send, and the body of its request."""
 
     def __init__(self, *pieces: bytes, settled: bool = True) -> None:
         super().__init__(*pieces)
         self.worker = SimpleNamespace(date=DATE)
-        self.keep_alive = True
         self.stream = self
         self.settled = settled
+        self.gateway: Gateway | None = None
         self.sends: list[bytes] = []
         self.ends: list[bytes] = []  # those of the sends after which nothing of the response follows
         self.files: list[tuple[int, int, int]] = []
@@ -53,7 +53,7 @@ class Wire(Pieces):
     def give_way(self) -> None:
         pass
 
-    def settle_body(self) -> bool:
+    def settle(self) -> bool:
         return self.settled
 
 
@@ -71,11 +71,11 @@ def call(application: Any, request: Any = None, wire: Wire | None = None) -> tup
     """Run `application` for one request; returns what went over the wire, and the gateway."""
     wire = wire if wire is not None else Wire()
     request = request if request is not None else get()
-    gateway = Gateway(wire, request)
-    wire.keep_alive = request.keep_alive
-    has_body = request.content_length or request.chunked
-    environ = EnvironTemplate("127.0.0.1", "8000").build(
-        request, "127.0.0.9", "5", BodyReader(wire) if has_body else EMPTY
-    )
+    gateway = wire.gateway = Gateway(wire, request)
+    body = EMPTY
+    if request.content_length or request.chunked:
+        gateway.body = wire
+        body = BodyReader(wire)
+    environ = EnvironTemplate("127.0.0.1", "8000").build(request, "127.0.0.9", "5", body)
     gateway.run(application, environ)
     return wire, gateway

@@ -96,7 +96,7 @@ def test_a_streamed_body_to_http_1_0_ends_with_the_connection():
 
     wire, _ = call(application, get(version="1.0", headers="Connection: keep-alive\r\n"))
     assert body_of(wire) == b"onetwo"
-    assert not wire.keep_alive
+    assert not wire.gateway.keep_alive
 
 
 def test_an_empty_iterable_sends_its_head():
@@ -283,7 +283,7 @@ def test_a_body_shorter_than_declared_closes_the_connection():
     wire = Wire()
     with pytest.raises(InvalidResponse, match="6 bytes shorter"):
         call(application, wire=wire)
-    assert not wire.keep_alive
+    assert not wire.gateway.keep_alive
 
 
 def test_a_body_longer_than_declared_is_cut_there():
@@ -310,7 +310,7 @@ def test_an_unsettled_request_body_ends_the_connection():
     request = head_of(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
     wire, _ = call(answering(b"no"), request, Wire(settled=False))
     assert b"Connection: close" in head_lines(wire)
-    assert not wire.keep_alive
+    assert not wire.gateway.keep_alive
 
 
 def test_a_file_goes_to_the_kernel():

@@ -1,0 +1,84 @@
+"""What ends a connection's wait when its client does not: a deadline, the server's stop, a shortage of descriptors.
+
+Deadlines are two numbers in each connection, `deadline` of its phase and `write_deadline`, which the worker's sweep
+compares once a second; a timer for each would cost more than the request. phases.py says what a phase's means.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from greenserve.errors import ClientDisconnected, RequestTimeout
+from greenserve.net import lingering
+from greenserve.server.connection import Connection
+from greenserve.server.phases import PATIENCE, Phase
+from greenserve.server.stream import NEVER
+
+logger = logging.getLogger("greenserve.server")
+
+_TAKES_NOTHING = "the client took no bytes in time"
+
+
+def expire(connection: Connection, now: float) -> None:
+    """A deadline may have passed; called by the worker's sweep."""
+    if connection.write_deadline < now:
+        connection.write_deadline = NEVER
+        if not connection.give_up(ClientDisconnected(_TAKES_NOTHING)):
+            logger.info("%s: %s", connection.request_line, _TAKES_NOTHING)
+            connection.abort()
+    if connection.deadline < now:
+        connection.deadline = NEVER
+        try:
+            _expire_phase(connection)
+        except Exception:
+            connection.fail_alone()
+
+
+def _expire_phase(connection: Connection) -> None:
+    phase = connection.phase
+    if phase is Phase.HEAD and not connection.stream.parser.idle:
+        connection.refuse_request(RequestTimeout("the request head did not arrive in time"))
+    elif phase is Phase.IDLE or phase is Phase.HEAD:
+        connection.retire()
+    elif phase is Phase.RUN:
+        connection.stream.interrupt_reader(_body_is_late())
+    elif phase is Phase.SKIP_BODY:
+        connection.linger()
+    elif phase is Phase.TAKE_IN:
+        connection.refuse_request(_body_is_late())
+    elif phase is Phase.LINGER:
+        connection.close()
+
+
+def _body_is_late() -> RequestTimeout:
+    return RequestTimeout("the request body did not arrive in time")
+
+
+def drain(connection: Connection) -> None:
+    """The server is stopping: close when idle; a request in progress will be the last."""
+    if connection.cycle is not None:
+        connection.cycle.keep_alive = False
+    if connection.owner is not None:
+        connection.owner.drain(restarting=connection.worker.restarting)
+    elif connection.phase is Phase.IDLE or (connection.phase is Phase.HEAD and connection.stream.parser.idle):
+        connection.retire()
+    elif connection.phase is Phase.SKIP_BODY:
+        connection.linger()
+
+
+def silent_since(connection: Connection) -> float:
+    """Since when it has waited for its client without a green thread; NEVER if it does not."""
+    if connection.phase is Phase.LINGER:
+        return connection.deadline - lingering.SECONDS
+    if connection.phase not in PATIENCE:
+        return NEVER
+    patience: float = getattr(connection.worker, PATIENCE[connection.phase])
+    return connection.deadline - patience
+
+
+def make_room(connection: Connection) -> None:
+    """Its descriptor is needed for another client."""
+    if connection.phase is Phase.IDLE or connection.phase is Phase.HEAD:
+        connection.retire()
+    else:
+        connection.close()
