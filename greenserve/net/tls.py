@@ -2,6 +2,10 @@
 
 So whatever TLS wants is a question of bytes that have come or have still to leave, which a Transport knows how to wait
 for; reading never waits for room, nor writing for data.
+
+Strategy. OpenSSL is asked only when it has something to do: each call that it answers by an exception costs as much as
+a record. A BIO's memory grows to the most that it ever held, and stays: so it is given pieces no larger than a record
+or two, and a connection that has moved much weighs at rest what another does.
 """
 
 from __future__ import annotations
@@ -9,34 +13,56 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
-from ssl import SSLContext
+from ssl import SSLContext, SSLError, SSLObject
 from typing import Any
 
+from greenserve.hub.core.originals import allocate_lock
 from greenserve.hub.core.poller import READ, WRITE
 from greenserve.net.send_buffer import MSG_DONTWAIT
 from greenserve.net.transport import Transport
 
-__all__ = ["SSLContext", "TlsSocket", "shake_hands"]
+__all__ = ["SSLContext", "SSLError", "SSLObject", "TlsSocket", "shake_hands"]
 
-READ_SIZE = 65536  # bytes of ciphertext that are received at once
-WRITE_SIZE = 65536  # bytes that are encrypted at once: four records
+RECORD = 16384  # bytes in the clear, the most in one (RFC 8446 §5.1)
+READ_SIZE = 32768  # bytes of ciphertext that are received at once
+WRITE_SIZE = 4 * RECORD  # bytes that are encrypted at once: what a peer that takes nothing costs besides its answer
+_ENDS = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
 
 
 class TlsSocket:
     """What a Transport wants of its socket, in the clear; BlockingIOError means what it means of a plain one.
 
-    As with OpenSSL itself, a `send` that was refused is to be repeated with the same bytes first.
+    plain: the socket below. ssl_object: for questions about the connection.
     """
+
+    __slots__ = (
+        "_ahead",
+        "_descriptor",
+        "_incoming",
+        "_lock",
+        "_more",
+        "_outgoing",
+        "_owed",
+        "_tls",
+        "_unsent",
+        "plain",
+        "ssl_object",
+    )
 
     def __init__(
         self, transport: Transport, context: SSLContext, *, server_side: bool, server_hostname: str | None
     ) -> None:
-        self._socket = transport.socket
+        self.plain = transport.socket
         self._descriptor = transport.descriptor
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
-        self._unsent = memoryview(b"")  # ciphertext
-        self._written = 0  # bytes of the `send` that was refused: their ciphertext waits
+        self.ssl_object = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+        self._tls: Any = self.ssl_object._sslobj  # type: ignore[attr-defined]  # each method of its wrapper is a call more
+        # Two OS threads must not be in one connection's OpenSSL at once, and its calls release the GIL.
+        self._lock = allocate_lock()
+        self._more = True  # OpenSSL may have something that was not read
+        self._ahead = b""  # was read by a look ahead
+        self._unsent: bytes | memoryview = b""  # ciphertext
+        self._owed = 0  # 1: the last byte of the last `send` was encrypted, and not counted
 
     def handshake_step(self) -> int:
         """Go on with the handshake. Returns what it waits for, READ or WRITE; 0 when it is complete.
@@ -66,36 +92,60 @@ class TlsSocket:
 
     def recv(self, size: int, flags: int = 0) -> bytes:
         """Decrypted bytes, fewer than `size` only when no more have come; b"" at the end. Raises OSError."""
-        if flags & socket.MSG_PEEK:
-            return b"x" if self._tls.pending() else bytes(self._socket.recv(1, flags))
+        with self._lock:
+            if flags & socket.MSG_PEEK:
+                self._ahead = self._ahead or self._read(size)
+                return self._ahead[:size]
+            if self._ahead:
+                return self._read_on(size)
+            return self._read(size)
+
+    def _read_on(self, size: int) -> bytes:
+        """Behind a look ahead."""
+        data, self._ahead = self._ahead[:size], self._ahead[size:]
+        if len(data) < size:
+            with contextlib.suppress(BlockingIOError):
+                data += self._read(size - len(data))
+        return data
+
+    def _read(self, size: int) -> bytes:
         pieces: list[bytes] = []
-        left, drained = size, False
+        incoming, tls = self._incoming, self._tls
+        taken, left = READ_SIZE, size
         while left:
-            try:
-                piece = self._tls.read(left)
-                if not piece:
-                    raise ssl.SSLZeroReturnError
-            except ssl.SSLWantReadError:
-                taken = -1 if drained else self._pull()
+            if not self._more:
+                # A short read has emptied the socket; unless the peer's end is there, of which no event will tell.
+                taken = -1 if taken < READ_SIZE and not self._descriptor.hangup else self._pull()
                 if taken < 0:
-                    if not pieces:
-                        raise BlockingIOError from None
                     break
-                drained = 0 < taken < READ_SIZE
-            except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
+            try:
+                piece = tls.read(left if left < RECORD else RECORD)
+            except ssl.SSLWantReadError:
+                self._more = False
+                continue
+            except _ENDS:
+                piece = b""
+            if not piece:
                 self._descriptor.hangup = True  # perhaps at the TLS level alone, of which no poller knows
-                break
-            else:
-                pieces.append(piece)
-                left -= len(piece)
-        return b"".join(pieces)
+                return b"".join(pieces)
+            self._more = incoming.pending > 0 or tls.pending() > 0
+            left -= len(piece)
+            if not (left or pieces):
+                return piece  # type: ignore[no-any-return]  # bytes
+            pieces.append(piece)
+        if not pieces:
+            if self._outgoing.pending:  # an alert
+                self._push()
+            raise BlockingIOError
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def _pull(self) -> int:
         """Give OpenSSL what has come; how many bytes, 0 for the end, -1 for nothing."""
         try:
-            data = self._socket.recv(READ_SIZE, MSG_DONTWAIT)
+            data = self.plain.recv(READ_SIZE, MSG_DONTWAIT)
         except BlockingIOError:
             return -1
+        self._more = True
         if data:
             self._incoming.write(data)
         else:
@@ -105,40 +155,76 @@ class TlsSocket:
     # -- to the peer
 
     def send(self, data: bytes | memoryview, flags: int = 0) -> int:
-        """Encrypt and send some of `data`. Returns how many bytes. Raises OSError."""
-        if not self._written:
-            self._push()
-            self._written = self._tls.write(memoryview(data)[:WRITE_SIZE])
-        self._push()
-        written, self._written = self._written, 0
-        return written
+        """Encrypt and send some of `data`. Returns how many bytes. Raises OSError.
+
+        While the ciphertext has not left, its last byte is not counted: the caller has something to come again with,
+        and knows that it must.
+        """
+        with self._lock:
+            if self._unsent or self._outgoing.pending:
+                self._push()
+            done, self._owed = self._owed, 0
+            end = min(len(data), done + WRITE_SIZE)
+            if end - done <= RECORD:
+                if done < end:
+                    self._tls.write(data if end - done == len(data) else memoryview(data)[done:end])
+            else:
+                self._encrypt(memoryview(data)[done:end])
+            try:
+                self._push()
+            except BlockingIOError:
+                self._owed = 1
+                if end == 1:
+                    raise
+                return end - 1
+            return end
+
+    def _encrypt(self, data: memoryview) -> None:
+        """More than a record, leaving little in the BIO."""
+        pieces = []
+        for start in range(0, len(data), RECORD):
+            self._tls.write(data[start : start + RECORD])
+            pieces.append(self._outgoing.read())
+        self._unsent = b"".join(pieces)
 
     def sendmsg(self, buffers: tuple[bytes | memoryview, ...], ancdata: object = (), flags: int = 0) -> int:
-        """`send` the first of them."""
-        return self.send(buffers[0], flags)
+        """`send` of several."""
+        head, body = buffers
+        return self.send(b"".join((head, body[: max(0, WRITE_SIZE - len(head))])), flags)
 
     def _push(self) -> None:
         """Send what OpenSSL has made. Raises BlockingIOError while the peer does not take all of it."""
-        while True:
-            if not self._unsent:
-                self._unsent = memoryview(self._outgoing.read())
-                if not self._unsent:
-                    return
-            self._unsent = self._unsent[self._socket.send(self._unsent, MSG_DONTWAIT) :]
+        unsent, send = self._unsent, self.plain.send
+        try:
+            while unsent or self._outgoing.pending:
+                if not unsent:
+                    unsent = self._outgoing.read()
+                sent = send(unsent, MSG_DONTWAIT)
+                unsent = memoryview(unsent)[sent:] if sent < len(unsent) else b""
+        finally:
+            self._unsent = unsent
 
     # -- the rest
 
     def shutdown(self, how: int) -> None:
-        """Say that nothing follows (RFC 8446 §6.1), and shut the socket below. The peer's answer is not waited for."""
-        with contextlib.suppress(OSError):
-            with contextlib.suppress(ssl.SSLError):  # it wants to read that answer; or has never shaken hands
-                self._tls.unwrap()
-            self._push()
-        self._socket.shutdown(how)
+        """Say that nothing follows (RFC 8446 §6.1), and shut the socket below. The peer's answer is not waited for.
+
+        Raises BlockingIOError when that cannot leave yet, if only our side is to be shut; then try again.
+        """
+        if how != socket.SHUT_RD:
+            with self._lock:
+                with contextlib.suppress(ssl.SSLError):  # it wants to read that answer; or has never shaken hands
+                    self._tls.shutdown()
+                try:
+                    self._push()
+                except OSError:
+                    if how == socket.SHUT_WR:
+                        raise
+        self.plain.shutdown(how)
 
     def __getattr__(self, name: str) -> Any:
         """fileno, setsockopt, close and the like are the plain socket's."""
-        return getattr(self._socket, name)
+        return getattr(self.plain, name)
 
 
 def shake_hands(

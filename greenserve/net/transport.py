@@ -13,6 +13,7 @@ told that there is nothing, or that `drained` is set. Only the hub's thread asks
 from __future__ import annotations
 
 import _socket
+import contextlib
 import socket
 import struct
 from collections.abc import Callable
@@ -74,10 +75,18 @@ class Transport:
         self.drained = len(data) < size and not self.descriptor.hangup
         return data
 
+    def peek(self, size: int) -> bytes | None:
+        """As `receive`, but what has come is still to be received."""
+        try:
+            data: bytes = self.socket.recv(size, socket.MSG_PEEK | MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        return data
+
     def has_data(self) -> bool:
         """Whether bytes have come that were not received."""
         try:
-            return bool(self.socket.recv(1, socket.MSG_PEEK | MSG_DONTWAIT))
+            return bool(self.peek(1))
         except OSError:
             return False
 
@@ -204,7 +213,10 @@ class Transport:
     def shut_writing(self) -> None:
         """Let the peer read the end behind what it has been sent. Raises OSError when it has gone."""
         self.drop(ConnectionAbortedError("our side of the connection is shut"))
-        self.socket.shutdown(socket.SHUT_WR)
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except BlockingIOError:  # TLS has to say it, and the peer takes nothing
+            self.on_writable(_Shutting(self))
 
     def linger(self, end: Callable[[], object]) -> None:
         """Call `end` when the peer has closed its side, or has sent too much; see lingering.py."""
@@ -233,6 +245,21 @@ class Transport:
             pass
         self.socket.close()
         self.owner = None  # no cycle: both are freed at once
+
+
+class _Shutting(HubCall):
+    """Shuts our side when the peer takes bytes again."""
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def switch(self) -> None:
+        """Try again."""
+        if self._transport.owner is not None:
+            with contextlib.suppress(OSError):
+                self._transport.shut_writing()
 
 
 def raw_socket(sock: Any) -> Any:

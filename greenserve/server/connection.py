@@ -21,7 +21,7 @@ from greenlet import GreenletExit
 
 from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
 from greenserve.http.head import RequestHead
-from greenserve.http.parser import CLOSED, NEED_DATA, RequestParser
+from greenserve.http.parser import CLOSED, NEED_DATA
 from greenserve.http.response import error_response
 from greenserve.net import lingering
 from greenserve.net.transport import Transport, raw_socket
@@ -40,7 +40,7 @@ logger = logging.getLogger("greenserve.server")
 HEAD_READ = 65536 + 4096
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
-_IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
+_, _IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
 _ENDED = BodyState.ENDED
 
 
@@ -51,6 +51,7 @@ class Connection(PoolJob):
         "_ask_first",
         "cycle",
         "deadline",
+        "extra",
         "owner",
         "peer_address",
         "peer_port",
@@ -65,7 +66,12 @@ class Connection(PoolJob):
     low_water = 0  # a green thread that writes goes on when all of it has left
 
     def __init__(
-        self, worker: Any, sock: Any, peer: tuple[str, str], template: EnvironTemplate, parser: RequestParser
+        self,
+        worker: Any,
+        stream: Stream,
+        peer: tuple[str, str],
+        template: EnvironTemplate,
+        extra: dict[str, Any] | None = None,
     ) -> None:
         self.worker = worker
         self.greenlet = None
@@ -74,13 +80,18 @@ class Connection(PoolJob):
         self.owner: Owner | None = None
         self.peer_address, self.peer_port = peer
         self.template = template
+        self.extra = extra  # what the environ of each request has of this connection: TLS's part
         self.cycle: RequestCycle | None = None  # the request in progress
         self.phase = _HEAD
         self.deadline: float = worker.hub.clock() + worker.header_timeout  # of the phase; in RUN, for a body
         self.write_deadline = NEVER  # of the wait for the client to take bytes; then it is cut off
         self._ask_first = True  # the socket, before the buffer
-        self.stream: Any = Stream(worker, sock, self, parser)  # or what stands for it once it is given away
-        self.stream.on_readable(self)
+        self.stream: Any = stream  # or what stands for it once it is given away
+        stream.owner = self
+        if stream.drained:
+            stream.on_readable(self)
+        else:
+            worker.hub.make_ready(self)
 
     def __repr__(self) -> str:
         return f"<Connection from {self.peer} ({self.phase.value}): {self.request_line}>"

@@ -69,6 +69,8 @@ class RequestCycle(Gateway):
         worker, greenlet = connection.worker, connection.greenlet
         file = EMPTY if body is None else body.open()
         environ = connection.template.build(request, connection.peer_address, connection.peer_port, file)
+        if connection.extra is not None:
+            environ.update(connection.extra)
         if body is not None and body.spool is not None:  # RFC 9112 §7.1.3
             environ["CONTENT_LENGTH"] = str(body.spool.size)
             del environ["HTTP_TRANSFER_ENCODING"]

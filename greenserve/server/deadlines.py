@@ -10,6 +10,7 @@ import logging
 
 from greenserve.errors import ClientDisconnected, RequestTimeout
 from greenserve.net import lingering
+from greenserve.server.arrival import Arrival
 from greenserve.server.connection import Connection
 from greenserve.server.phases import PATIENCE, Phase
 from greenserve.server.stream import NEVER
@@ -19,8 +20,11 @@ logger = logging.getLogger("greenserve.server")
 _TAKES_NOTHING = "the client took no bytes in time"
 
 
-def expire(connection: Connection, now: float) -> None:
+def expire(connection: Connection | Arrival, now: float) -> None:
     """A deadline may have passed; called by the worker's sweep."""
+    if isinstance(connection, Arrival):
+        connection.expire()
+        return
     if connection.write_deadline < now:
         connection.write_deadline = NEVER
         if not connection.give_up(ClientDisconnected(_TAKES_NOTHING)):
@@ -54,8 +58,11 @@ def _body_is_late() -> RequestTimeout:
     return RequestTimeout("the request body did not arrive in time")
 
 
-def drain(connection: Connection) -> None:
+def drain(connection: Connection | Arrival) -> None:
     """The server is stopping: close when idle; a request in progress will be the last."""
+    if isinstance(connection, Arrival):
+        connection.drain()
+        return
     if connection.cycle is not None:
         connection.cycle.keep_alive = False
     if connection.owner is not None:
@@ -66,7 +73,7 @@ def drain(connection: Connection) -> None:
         connection.linger()
 
 
-def silent_since(connection: Connection) -> float:
+def silent_since(connection: Connection | Arrival) -> float:
     """Since when it has waited for its client without a green thread; NEVER if it does not."""
     if connection.phase is Phase.LINGER:
         return connection.deadline - lingering.SECONDS
@@ -76,9 +83,9 @@ def silent_since(connection: Connection) -> float:
     return connection.deadline - patience
 
 
-def make_room(connection: Connection) -> None:
+def make_room(connection: Connection | Arrival) -> None:
     """Its descriptor is needed for another client."""
-    if connection.phase is Phase.IDLE or connection.phase is Phase.HEAD:
+    if isinstance(connection, Connection) and (connection.phase is Phase.IDLE or connection.phase is Phase.HEAD):
         connection.retire()
     else:
         connection.close()

@@ -8,6 +8,7 @@ from enum import Enum
 class Phase(Enum):
     """What a connection is doing, and so what its deadline means. NEXT says what may follow."""
 
+    ARRIVAL = "arrival"  # of arrival.py: there is no HTTP yet, but a TLS handshake; at its deadline closed
     IDLE = "idle"  # parked between requests; at its deadline closed silently
     HEAD = "head"  # parked, new or with part of a head; at its deadline 408
     RUN = "run"  # in a green thread, or in line for one; at its deadline the wait for the body ends with 408
@@ -22,6 +23,7 @@ class Phase(Enum):
 
 
 NEXT: dict[Phase, frozenset[Phase]] = {
+    Phase.ARRIVAL: frozenset(),  # then a Connection begins, with HEAD
     Phase.IDLE: frozenset({Phase.RUN, Phase.CLOSED}),
     Phase.HEAD: frozenset({Phase.RUN, Phase.FLUSH, Phase.LINGER, Phase.CLOSED}),
     Phase.RUN: frozenset(
@@ -46,6 +48,7 @@ NEXT: dict[Phase, frozenset[Phase]] = {
 
 # The setting that says for how long a connection waits in a phase without a green thread, where one does.
 PATIENCE: dict[Phase, str] = {
+    Phase.ARRIVAL: "tls_handshake_timeout",
     Phase.IDLE: "keepalive_timeout",
     Phase.HEAD: "header_timeout",
     Phase.SKIP_BODY: "body_timeout",

@@ -22,6 +22,7 @@ from greenserve.net.streamserver import serve as serve_sockets
 from greenserve.patching import monkey, other_hubs
 from greenserve.server import lastresort
 from greenserve.server.accesslog import AccessLog
+from greenserve.server.arrival import ServerTls
 from greenserve.server.signals import FORCED, SignalHandlers
 from greenserve.server.worker import Worker, WorkerState
 from greenserve.settings import Address, Settings
@@ -70,6 +71,7 @@ class Server:
         self._worker: Worker | None = None
         self._waiters: list[Token] = []  # the threads that wait for the end
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
+        self.tls: ServerTls | None = None  # spoken on all of its listeners
         self.access_log: AccessLog | None = None  # in the place of the one that the settings name
 
     @property
@@ -213,7 +215,7 @@ class Server:
 
     def _make_worker(self) -> Worker:
         assert self.application is not None  # _prepare has seen to it
-        self._worker = worker = Worker(current_hub(), self.application, self.settings, self.access_log)
+        self._worker = worker = Worker(current_hub(), self.application, self.settings, self.access_log, self.tls)
         return worker
 
     def _run(self, worker: Worker) -> None:

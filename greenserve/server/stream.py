@@ -28,8 +28,8 @@ class Stream(Transport):
 
     __slots__ = ("parser", "worker")
 
-    def __init__(self, worker: Any, sock: Any, connection: Any, parser: RequestParser) -> None:
-        super().__init__(worker.hub, sock, connection)
+    def __init__(self, worker: Any, sock: Any, parser: RequestParser) -> None:
+        super().__init__(worker.hub, sock)
         self.worker = worker  # the Worker
         self.parser = parser
 

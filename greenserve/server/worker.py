@@ -24,10 +24,12 @@ from greenserve.hub.sync.event import Flag
 from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
 from greenserve.server import deadlines
 from greenserve.server.accesslog import AccessLog, FileLog
+from greenserve.server.arrival import Arrival, Handshakes, ServerTls
 from greenserve.server.connection import Connection
 from greenserve.server.phases import Phase
 from greenserve.server.pool import RequestPool
 from greenserve.server.spool import Budget
+from greenserve.server.stream import Stream
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
@@ -69,6 +71,7 @@ class Worker:
         "date",
         "draining",
         "each_is_last",
+        "handshakes",
         "header_timeout",
         "hub",
         "keepalive_timeout",
@@ -79,6 +82,8 @@ class Worker:
         "spools",
         "state",
         "stopping",
+        "tls",
+        "tls_handshake_timeout",
         "unsent",
         "upgradable",
         "websocket_policy",
@@ -86,9 +91,17 @@ class Worker:
     )
 
     def __init__(
-        self, hub: Hub, application: Application, settings: Settings, access_log: AccessLog | None = None
+        self,
+        hub: Hub,
+        application: Application,
+        settings: Settings,
+        access_log: AccessLog | None = None,
+        tls: ServerTls | None = None,
     ) -> None:
         self.hub = hub
+        self.tls = tls
+        self.tls_handshake_timeout = settings.tls_handshake_timeout
+        self.handshakes = Handshakes(hub)
         self.application = application
         self.upgradable = upgradable(application)
         self.header_timeout = settings.header_timeout
@@ -107,7 +120,7 @@ class Worker:
         self.restarting = False
         self.unsent = 0  # see stream.py
         self.killed = 0  # requests
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | Arrival] = set()
         self.spools = (
             Budget(settings.buffer_chunked, settings.buffer_chunked_total)
             if settings.buffer_chunked is not None
@@ -179,21 +192,29 @@ class Worker:
             return
         if self.state is WorkerState.SERVING:
             self.drain(0)
-        busy = [connection for connection in self.connections if connection.greenlet is not None]
+        busy = [each for each in self.connections if isinstance(each, Connection) and each.greenlet is not None]
         waiting = [job for job in self.pool.waiting if isinstance(job, Connection)]
         self.pool.waiting.clear()
         for connection in busy:
             logger.error("killed because %s: %s from %s", why, connection.request_line, connection.peer)
             self.pool.kill(connection)
         halfway = [each for each in self.connections if each.phase is Phase.TAKE_IN or each.phase is Phase.FLUSH]
-        for connection in halfway:
-            logger.error("cut off because %s: %s of %s", why, connection.request_line, connection.peer)
+        for each in halfway:
+            logger.error("cut off because %s: %s of %s", why, each.request_line, each.peer)
         self.killed += len(busy) + len(waiting) + len(halfway)
-        for connection in self.connections - set(busy):
-            connection.close()
+        for each in self.connections - set(busy):
+            each.close()
         self.hub.call_later(KILL_SECONDS, self._stop)
 
-    def forget(self, connection: Connection) -> None:
+    def welcome(
+        self, stream: Stream, peer: Peer, template: EnvironTemplate, extra: dict[str, Any] | None = None
+    ) -> Connection:
+        """A client may send requests from now on. extra: what each one's environ has of the connection."""
+        connection = Connection(self, stream, peer, template, extra)
+        self.connections.add(connection)
+        return connection
+
+    def forget(self, connection: Connection | Arrival) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
         if self.draining:
@@ -201,12 +222,21 @@ class Worker:
 
     def _accept_with(self, address: Address) -> Accepted:
         """What a listener calls with each connection."""
-        name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "80")
-        template = EnvironTemplate(name, port, extra={"greenserve.stopping": self.stopping})
+        tls = self.tls
+        name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "")
+        extra: dict[str, Any] = {"greenserve.stopping": self.stopping}
+        if tls is None:
+            template = EnvironTemplate(name, port or "80", extra=extra)
+        else:
+            template = EnvironTemplate(name, port or "443", "https", extra=extra | {"HTTPS": "on"})
 
         def accepted(sock: Any, peer: Peer) -> None:
             try:
-                self.connections.add(Connection(self, sock, peer, template, RequestParser(self._limits)))
+                stream = Stream(self, sock, RequestParser(self._limits))
+                if tls is None:
+                    self.welcome(stream, peer, template)
+                else:
+                    self.connections.add(Arrival(self, stream, peer, template, tls))
             except BaseException as error:
                 if isinstance(error, MemoryError):
                     self.pool.run_short()
@@ -226,7 +256,7 @@ class Worker:
         return len(self.connections) < before
 
     def _sweep(self) -> None:
-        """Once a second: the date, the deadlines, the log file."""
+        """Once a second: the date, the deadlines, the line of handshakes, the log file."""
         self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
         self.date = _date()
         before, self.now = self.now, self.hub.clock()
@@ -238,6 +268,7 @@ class Worker:
         # A client that has sent in time may be in the ready queue, not looked at: the deadlines come after these.
         self.hub.call_soon(self._expire, self.now)
         self.pool.restock()
+        self.handshakes.tick(self.now)
         if self.access_log is not None:
             self.access_log.check()
 

@@ -124,6 +124,9 @@ class Settings:
     socket_user: str | None = _option(
         None, optional(NAME), "The owner of Unix sockets (its name or number); only root may set it."
     )
+    tls_handshake_timeout: float = _option(
+        10.0, duration(), "The longest wait for a client to complete its TLS handshake.", unit="s"
+    )
     concurrency: int = _option(
         2000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"
     )

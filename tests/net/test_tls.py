@@ -69,7 +69,7 @@ def test_what_is_written_is_received_and_is_not_in_the_clear(pair):
     client, server = pair
     assert client.receive(10) is None
     assert client.write(b"secret")
-    assert b"secret" not in server.socket._socket.recv(1 << 16, socket.MSG_PEEK)
+    assert b"secret" not in server.socket.plain.recv(1 << 16, socket.MSG_PEEK)
     assert server.has_data()
     assert read(server, 6) == b"secret"
     assert server.receive(10) is None
@@ -129,7 +129,7 @@ def test_an_end_at_the_level_of_tls_alone_is_heard(pair):
     client, server = pair
     client.write(b"last")
     with pytest.raises(ssl.SSLWantReadError):
-        client.socket._tls.unwrap()
+        client.socket.ssl_object.unwrap()
     client.socket._push()
     until(server.has_data)
     assert server.receive(100) == b"last"
@@ -139,7 +139,7 @@ def test_an_end_at_the_level_of_tls_alone_is_heard(pair):
 
 def test_a_connection_that_is_cut_is_an_end(pair):
     client, server = pair
-    client.socket._socket.shutdown(socket.SHUT_RDWR)
+    client.socket.plain.shutdown(socket.SHUT_RDWR)
     assert read(server, 1) == b""
 
 

@@ -1,0 +1,85 @@
+"""HTTPS: from accept to the answer, over real sockets."""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from pathlib import Path
+
+from tests.server.live import Client, echo, hello, serving
+
+LOCALHOST = str(Path(__file__).parent.parent / "certificates" / "localhost.pem")
+
+
+class Tls:
+    """What a listener's TLS is made of, with one certificate."""
+
+    def __init__(self):
+        self.made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.made.load_cert_chain(LOCALHOST)
+        self.made.set_alpn_protocols(["http/1.1"])
+
+    def context(self):
+        return self.made
+
+    def environ(self, tls):
+        return {"SSL_PROTOCOL": tls.version()}
+
+
+def secured(application, **options):
+    server = serving(application, **options)
+    server.tls = Tls()
+    return server
+
+
+def client_context():
+    return ssl.create_default_context(cafile=LOCALHOST)
+
+
+class TlsClient(Client):
+    def __init__(self, server, context=None):
+        super().__init__(server)
+        self.file.close()
+        self.socket = (context or client_context()).wrap_socket(self.socket, server_hostname="localhost")
+        self.file = self.socket.makefile("rb")
+
+
+def test_a_request_over_tls():
+    def application(environ, start_response):
+        start_response("200 OK", [])
+        names = ("wsgi.url_scheme", "HTTPS", "SSL_PROTOCOL", "SERVER_PORT")
+        return [repr([environ[name] for name in names]).encode()]
+
+    with secured(application) as server, TlsClient(server) as client:
+        expected = ["https", "on", "TLSv1.3", str(server.address.port)]
+        assert client.get() == repr(expected).encode()
+        assert client.get() == repr(expected).encode()
+        assert client.socket.selected_alpn_protocol() is None
+
+
+def test_a_body_and_a_large_answer():
+    with secured(echo) as server, TlsClient(server) as client:
+        body = bytes(range(256)) * 10_000
+        client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        assert client.response()[2] == b"POST /x " + body
+
+
+def test_plain_http_on_the_port_gets_a_readable_answer(caplog):
+    caplog.set_level(logging.INFO)
+    with secured(hello) as server, Client(server) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        status, _, body = client.response()
+        assert status == 400
+        assert b"https://" in body
+        assert client.at_end()
+    assert "http request" in caplog.text
+
+
+def test_what_is_no_tls_is_closed_with_one_line(caplog):
+    caplog.set_level(logging.INFO)
+    with secured(hello) as server, Client(server) as client:
+        client.send(b"\0" * 100)
+        client.file.read()
+        with TlsClient(server) as other:
+            assert other.get() == b"hello"
+    assert [record.levelname for record in caplog.records if "handshake" in record.message] == ["INFO"]
