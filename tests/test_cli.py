@@ -433,7 +433,7 @@ def test_a_section_more_is_a_function_more(command: Command, monkeypatch: pytest
         (("-w4",), "one process"),
         (("-k", "gevent"), "leave it out"),
         (("--reload",), "watchfiles"),
-        (("--certfile", "x"), "put a proxy in front"),
+        (("--certfile", "x"), "use --tls-cert FILE"),
         (("--access-logfile", "-"), "use --access-log FILE"),
         (("--no-access-log",), "leave it out"),
         (("--ws-max-size", "5"), "use --ws-max-message SIZE"),

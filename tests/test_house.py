@@ -20,7 +20,7 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 BASE = {"errors", "settings", "version"}
 PROTOCOLS = {"http", "wsgi", "websocket"}
 TWIN_MAKING = {"patching.polling", "patching.rebind", "patching.reimport"}  # what patching and its twins are made with
-SERVER = BASE | PROTOCOLS | {"hub", "green", "net", "patching", "rooms", "compat.websocket"} | TWIN_MAKING
+SERVER = BASE | PROTOCOLS | {"hub", "green", "net", "patching", "rooms", "tls", "compat.websocket"} | TWIN_MAKING
 # Modules that only give names of the hub and the green twins another place to be found at, most of them Eventlet's.
 NAMES = {
     "debug",
@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "green": {"errors", "hub"} | TWIN_MAKING,
     "patching": {"errors", "hub", "green"} | TWIN_MAKING,
     "net": {"errors", "settings", "hub", "green"},
+    "tls": {"errors", "settings", "loading"},
     "http": {"errors"},
     "wsgi": BASE | {"http"},
     "websocket": BASE | {"http", "hub", "green", "net"},

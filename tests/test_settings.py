@@ -47,6 +47,9 @@ from tests.conftest import REPOSITORY
         ("unix:/a?mode=660", UnixAddress("/a", Access(0o660))),
         ("unix:/a?group=www-data&mode=0o006&user=33", UnixAddress("/a", Access(0o006, "33", "www-data"))),
         ("fd://3", FdAddress(3)),
+        ("https://[::1]:8443", TcpAddress("::1", 8443, "https")),
+        ("http://:80", TcpAddress("0.0.0.0", 80, "http")),
+        ("https://8443", TcpAddress("127.0.0.1", 8443, "https")),
     ],
 )
 def test_an_address_is_parsed(text: str, address: object) -> None:
@@ -67,7 +70,9 @@ def test_an_address_is_parsed(text: str, address: object) -> None:
         ("[::1]", "must be in brackets"),
         ("-x:80", "'-x' is not a host name"),
         ("a b:80", "'a b' is not a host name"),
-        ("http://127.0.0.1:8000", "not a URL"),
+        ("ws://127.0.0.1:8000", "ws:// is not one of http://, https://"),
+        ("https://127.0.0.1:8000/", "'8000/' is not a port"),
+        ("https://example.com", "the port is missing"),
         ("unix:", "the path of the socket"),
         ("unix:" + "x" * 104, "at most 103 bytes"),
         ("unix:?mode=660", "the path of the socket"),
@@ -92,9 +97,13 @@ def test_a_bad_address_is_refused_with_the_reason(text: str, why: str) -> None:
     assert why in str(caught.value)
 
 
-@given(st.integers(0, 65535), st.sampled_from(["127.0.0.1", "::", "fe80::1", "example.org", "a_b"]))
-def test_an_address_as_text_parses_back_to_itself(port: int, host: str) -> None:
-    address = TcpAddress(host, port)
+@given(
+    st.integers(0, 65535),
+    st.sampled_from(["127.0.0.1", "::", "fe80::1", "example.org", "a_b"]),
+    st.sampled_from(["", "http", "https"]),
+)
+def test_an_address_as_text_parses_back_to_itself(port: int, host: str, scheme: str) -> None:
+    address = TcpAddress(host, port, scheme)
     assert parse_address(str(address)) == address
 
 
@@ -126,6 +135,8 @@ def test_any_text_is_an_address_that_round_trips_or_a_configuration_error(text: 
         ("[::1]:8000", "http://[::1]:8000"),
         (":8000", "http://localhost:8000"),
         ("[::]:8000", "http://localhost:8000"),
+        ("https://127.0.0.1:8443", "https://127.0.0.1:8443"),
+        ("https://:8443", "https://localhost:8443"),
         ("unix:/a", "unix:/a"),
         ("unix:/a?mode=660", "unix:/a"),
         ("fd://3", "fd://3"),
@@ -413,7 +424,7 @@ def test_the_settings_reference_has_every_option() -> None:
         ("uds", 'use bind="unix:PATH"'),
         ("threads", "use concurrency=N "),
         ("workers", "one process"),
-        ("certfile", "put a proxy in front"),
+        ("certfile", 'use tls_cert="FILE"'),
         ("ws_per_message_deflate", "use ws_compression=true"),
     ],
 )

@@ -71,16 +71,22 @@ def load_application(text: str, directory: str | None = None) -> WSGIApplication
     directory: put first on sys.path, so that modules there are found (default: the working directory).
     Raises LoadError, whose `details` is the application's own traceback where its code raised.
     """
-    directory = str(Path(directory or ".").resolve())
-    if directory not in sys.path:
-        sys.path.insert(0, directory)
+    directory = on_path(directory)
     reference = parse_reference(text)
-    module = _import(reference, directory)
-    target = _find(reference, module, directory)
+    module = import_module_of(reference, directory)
+    target = find(reference, module, directory)
     if reference.is_factory:
         target = _call_factory(reference, target)
     _check(reference, target)
     return cast("WSGIApplication", target)
+
+
+def on_path(directory: str | None) -> str:
+    """Put a directory (default: the working directory) first on sys.path, unless it is there. Returns its full path."""
+    directory = str(Path(directory or ".").resolve())
+    if directory not in sys.path:
+        sys.path.insert(0, directory)
+    return directory
 
 
 # Parsing
@@ -150,7 +156,8 @@ def _keyword(keyword: ast.keyword) -> str:
 # Importing
 
 
-def _import(reference: Reference, directory: str) -> ModuleType:
+def import_module_of(reference: Reference, directory: str) -> ModuleType:
+    """The module of a reference, imported. directory: where it is looked for, for errors. Raises LoadError."""
     try:
         return importlib.import_module(reference.module)
     except ImportError as error:
@@ -214,7 +221,8 @@ def _is_machinery(filename: str) -> bool:
 # Finding and checking
 
 
-def _find(reference: Reference, module: ModuleType, directory: str) -> object:
+def find(reference: Reference, module: ModuleType, directory: str) -> object:
+    """What a reference names in its module. Raises LoadError."""
     if not reference.attributes:
         for name in DEFAULT_ATTRIBUTES:
             if hasattr(module, name):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _socket
 import contextlib
+import dataclasses
 import errno
 import logging
 import os
@@ -124,8 +125,9 @@ def bound_address(address: Address, listener: _socket.socket) -> Address:
     """Where a listener really listens: with the port that the kernel chose, and what an inherited one was bound to."""
     name = listener.getsockname()
     if isinstance(name, tuple):
-        host = address.host if isinstance(address, TcpAddress) else name[0]
-        return TcpAddress(host, name[1])
+        if isinstance(address, TcpAddress):
+            return dataclasses.replace(address, port=name[1])
+        return TcpAddress(name[0], name[1])
     if isinstance(address, FdAddress) and isinstance(name, str) and name:
         return UnixAddress(name)
     return address

@@ -42,6 +42,9 @@ class ServerTls(Protocol):
     def environ(self, tls: SSLObject) -> dict[str, Any] | None:
         """What the environ of each request has of its connection (SSL_PROTOCOL and so on), once hands are shaken."""
 
+    def refresh(self) -> None:
+        """Called once a second: certificates may have been renewed."""
+
 
 class Arrival(HubCall):
     """A client's connection that speaks no HTTP yet."""

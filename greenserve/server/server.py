@@ -11,7 +11,7 @@ from inspect import iscoroutinefunction
 from types import ModuleType, TracebackType
 from typing import Any, Self, overload
 
-from greenserve import rooms
+from greenserve import rooms, tls
 from greenserve.errors import HubError
 from greenserve.hub.core import report
 from greenserve.hub.core.hub import current_hub, running, wake
@@ -71,7 +71,7 @@ class Server:
         self._worker: Worker | None = None
         self._waiters: list[Token] = []  # the threads that wait for the end
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
-        self.tls: ServerTls | None = None  # spoken on all of its listeners
+        self.tls: ServerTls | None = None  # of the listeners that speak it; by default as the settings say
         self.access_log: AccessLog | None = None  # in the place of the one that the settings name
 
     @property
@@ -120,14 +120,22 @@ class Server:
         return handle
 
     def listen(self) -> None:
-        """Open the listening sockets. Raises BindError. Harmless when they are open."""
+        """Read the certificates and open the listening sockets. Harmless when they are open.
+
+        Raises ConfigurationError, BindError.
+        """
         if self._sockets:
             return
+        settings = self.settings
+        tls.check(settings)
+        if self.tls is None and tls.is_on(settings):
+            self.tls = tls.Contexts(settings)
         try:
-            settings = self.settings
             for address in settings.bind:
                 listener = open_listener(address, settings.backlog, settings.socket_access)
-                self._sockets.append((listener, bound_address(address, listener)))
+                self._sockets.append(
+                    (listener, tls.with_scheme(bound_address(address, listener), on=self.tls is not None))
+                )
         except BaseException:
             self._close_sockets()
             raise

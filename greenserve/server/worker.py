@@ -222,7 +222,7 @@ class Worker:
 
     def _accept_with(self, address: Address) -> Accepted:
         """What a listener calls with each connection."""
-        tls = self.tls
+        tls = self.tls if isinstance(address, TcpAddress) and address.scheme == "https" else None
         name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "")
         extra: dict[str, Any] = {"greenserve.stopping": self.stopping}
         if tls is None:
@@ -256,7 +256,7 @@ class Worker:
         return len(self.connections) < before
 
     def _sweep(self) -> None:
-        """Once a second: the date, the deadlines, the line of handshakes, the log file."""
+        """Once a second: the date, the deadlines, the line of handshakes, the files."""
         self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
         self.date = _date()
         before, self.now = self.now, self.hub.clock()
@@ -269,6 +269,8 @@ class Worker:
         self.hub.call_soon(self._expire, self.now)
         self.pool.restock()
         self.handshakes.tick(self.now)
+        if self.tls is not None:
+            self.tls.refresh()
         if self.access_log is not None:
             self.access_log.check()
 

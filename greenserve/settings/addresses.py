@@ -11,9 +11,10 @@ from greenserve.errors import ConfigurationError
 from greenserve.settings.access import BY_ITSELF, Access
 
 ADDRESS_FORMS = (
-    "HOST:PORT, [IPV6]:PORT, :PORT (every IPv4 interface), PORT (127.0.0.1), unix:PATH, "
-    "unix:PATH?mode=660&user=NAME&group=NAME (permissions and owner, each as needed) or fd://N"
+    "HOST:PORT, [IPV6]:PORT, :PORT (every IPv4 interface), PORT (127.0.0.1), each with https:// or http:// in front if "
+    "need be, unix:PATH, unix:PATH?mode=660&user=NAME&group=NAME (permissions and owner, each as needed) or fd://N"
 )
+SCHEMES = ("http", "https")
 
 # RFC 1123 §2.1 names, and `_`, which container networks put into theirs.
 _HOST_NAME = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
@@ -29,23 +30,36 @@ class _Address:
         """The address itself: a Unix socket has no agreed URL, and the address of a descriptor is not known here."""
         return str(self)
 
+    @property
+    def place(self) -> str:
+        """What only one listener can have: the address without what is said about it."""
+        return self.url
+
 
 @dataclass(frozen=True, slots=True)
 class TcpAddress(_Address):
-    """A host (a name, an IPv4 or an IPv6 literal without brackets) and a port; port 0 lets the kernel choose."""
+    """A host (a name, an IPv4 or an IPv6 literal without brackets) and a port; port 0 lets the kernel choose.
+
+    scheme: one of SCHEMES; "" where the address does not say it: then TLS is spoken if there is a certificate.
+    """
 
     host: str
     port: int
+    scheme: str = ""
 
     def __str__(self) -> str:
+        return f"{self.scheme}://{self.place}" if self.scheme else self.place
+
+    @property
+    def place(self) -> str:
+        """Without the scheme."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
         """What a browser on this machine opens: a wildcard is shown as localhost."""
-        if self.host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
-            return f"http://localhost:{self.port}"
-        return f"http://{self}"
+        wildcard = self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        return f"{self.scheme or 'http'}://{f'localhost:{self.port}' if wildcard else self.place}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,14 +101,17 @@ def parse_address(text: str) -> Address:
         if not _is_number(digits):
             raise _error(text, "the number of an inherited descriptor must follow fd://, as in fd://3")
         return FdAddress(int(digits))
-    if "://" in text:
-        raise _error(text, "an address to listen on is not a URL")
-    if _is_number(text):
-        return TcpAddress("127.0.0.1", _port(text, text))
-    host, colon, port = text.rpartition(":")
+    scheme, separator, place = text.partition("://")
+    if not separator:
+        scheme, place = "", text
+    elif scheme not in SCHEMES:
+        raise _error(text, f"{scheme}:// is not one of {', '.join(f'{each}://' for each in SCHEMES)}, unix: and fd://")
+    if _is_number(place):
+        return TcpAddress("127.0.0.1", _port(text, place), scheme)
+    host, colon, port = place.rpartition(":")
     if not colon:
         raise _error(text, "the port is missing")
-    return TcpAddress(_host(text, host), _port(text, port))
+    return TcpAddress(_host(text, host), _port(text, port), scheme)
 
 
 def _unix(text: str) -> UnixAddress:

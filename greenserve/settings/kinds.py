@@ -143,6 +143,19 @@ def _parse_path(value: object) -> str:
     return str(text)
 
 
+def _parse_paths(value: object) -> tuple[str, ...]:
+    parts = [part for each in _items(value) for part in (each.split(",") if isinstance(each, str) else [each])]
+    return tuple(map(_parse_path, parts)) if parts != [""] else ()
+
+
+def _parse_function(value: object) -> str:
+    text = _text(value)
+    module, _, function = text.partition(":")
+    if not all(map(str.isidentifier, [*module.split("."), *function.split(".")])):
+        raise ConfigurationError("it does not name a function of a module")
+    return text
+
+
 def _parse_addresses(value: object) -> tuple[Address, ...]:
     parts = [part for each in _items(value) for part in (each.split(",") if isinstance(each, str) else [each])]
     addresses = tuple(map(_parse_one_address, parts))
@@ -150,11 +163,25 @@ def _parse_addresses(value: object) -> tuple[Address, ...]:
         raise ConfigurationError("it contains no address")
     # Port 0 twice is two listeners on two ports; anything else twice could only fail at the second bind.
     fixed = [address for address in addresses if not (isinstance(address, TcpAddress) and address.port == 0)]
-    places = [address.url if isinstance(address, UnixAddress) else str(address) for address in fixed]
+    places = [address.place for address in fixed]
     for place in places:
         if places.count(place) > 1:
             raise ConfigurationError(f"it contains {place} twice")
     return addresses
+
+
+def _parse_port(value: object) -> int:
+    port = _whole(value)
+    if not 1 <= port <= 65535:
+        raise ConfigurationError("it is not a port")
+    return port
+
+
+def _parse_ciphers(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"[A-Za-z0-9:!+@=_-]+", text):
+        raise ConfigurationError("it is not a list of cipher suites")
+    return text
 
 
 def _parse_one_address(value: object) -> Address:
@@ -245,7 +272,12 @@ MODE = Kind(
 NAME = Kind("NAME", "the name of a user or group of this machine, or its number", _parse_name)
 SWITCH = Kind("BOOL", "true or false", _parse_switch, lambda on: "true" if on else "false", is_flag=True)
 PATH = Kind("PATH", "a path", _parse_path)
+PATHS = Kind("FILE", "paths, given one by one or separated by commas", _parse_paths, ",".join, is_list=True)
+FUNCTION = Kind("MODULE:FUNCTION", "module:function, found as the application is", _parse_function)
 ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, lambda each: ",".join(map(str, each)), is_list=True)
+ADDRESS = Kind("ADDRESS", ADDRESS_FORMS, _parse_one_address)
+PORT = Kind("PORT", "a port from 1 to 65535", _parse_port)
+CIPHERS = Kind("CIPHERS", "names of OpenSSL's cipher suites with : between them (openssl-ciphers(1))", _parse_ciphers)
 ROOMS = Kind(
     "BUS",
     "unix:PATH of a socket that processes of this machine share, or redis://HOST[:PORT][/DB], with [USER]:PASSWORD@ "

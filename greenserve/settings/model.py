@@ -17,11 +17,16 @@ from greenserve.errors import ConfigurationError
 from greenserve.settings.access import Access
 from greenserve.settings.addresses import Address, TcpAddress
 from greenserve.settings.kinds import (
+    ADDRESS,
     ADDRESSES,
+    CIPHERS,
+    FUNCTION,
     MODE,
     NAME,
     ORIGINS,
     PATH,
+    PATHS,
+    PORT,
     ROOMS,
     SIZE,
     SWITCH,
@@ -35,6 +40,14 @@ from greenserve.settings.other_servers import advice
 from greenserve.settings.secrets import conceal
 
 ENVIRONMENT_PREFIX = "GREENSERVE_"
+
+# Mozilla's "intermediate" profile, guidelines 5.7 (https://wiki.mozilla.org/Security/Server_Side_TLS), without its
+# three DHE suites: these want parameters of their own, and each client of today that knows them knows ECDHE. The
+# suites of TLS 1.3 are always OpenSSL's three, which are Mozilla's.
+MOZILLA_INTERMEDIATE = (
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:"
+    "ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305"
+)
 
 
 class Source(Enum):
@@ -123,6 +136,48 @@ class Settings:
     )
     socket_user: str | None = _option(
         None, optional(NAME), "The owner of Unix sockets (its name or number); only root may set it."
+    )
+    tls_cert: tuple[str, ...] = _option(
+        (),
+        PATHS,
+        "A PEM file with a certificate, and its issuers behind it. TCP addresses speak TLS then, unless they begin "
+        "with http://. Several, each with its key, serve several names; the first one is the default.",
+    )
+    tls_key: tuple[str, ...] = _option(
+        (), PATHS, "The PEM files of the private keys, in the order of tls_cert; not needed for keys that are in there."
+    )
+    tls_key_password_file: str | None = _option(
+        None, optional(PATH), "A file whose first line is the password of encrypted private keys."
+    )
+    tls_client_ca: str | None = _option(
+        None, optional(PATH), "A PEM file with the authorities whose certificates clients may show."
+    )
+    tls_client_verify: str = _option(
+        "none",
+        choice("none", "optional", "required"),
+        "Whether clients show a certificate of tls_client_ca; one that is not valid ends the connection in any case.",
+    )
+    tls_min_version: str = _option("1.2", choice("1.2", "1.3"), "The lowest version of TLS that is spoken.")
+    tls_ciphers: str = _option(
+        MOZILLA_INTERMEDIATE, CIPHERS, "The cipher suites for TLS 1.2, as OpenSSL writes them; by default Mozilla's."
+    )
+    tls_context: str | None = _option(
+        None,
+        optional(FUNCTION),
+        "A function that is given each ssl.SSLContext that these options make, and returns it, or another one.",
+    )
+    redirect_https: Address | None = _option(  # noqa: RUF009 - an address is frozen
+        None, optional(ADDRESS), "An address that speaks plain HTTP and redirects (308) to the same URL with https."
+    )
+    redirect_https_port: int | None = _option(
+        None,
+        optional(PORT),
+        "The port in the URLs of redirect_https; by default that of the first address that speaks TLS.",
+    )
+    acme_dir: str | None = _option(
+        None,
+        optional(PATH),
+        "The webroot whose .well-known/acme-challenge/ redirect_https serves, for certbot and the like.",
     )
     tls_handshake_timeout: float = _option(
         10.0, duration(), "The longest wait for a client to complete its TLS handshake.", unit="s"

@@ -22,7 +22,10 @@ _ONE_PROCESS = Instead(
     "several, each with its own bind, behind a proxy such as nginx"
 )
 _CONCURRENCY = Instead("concurrency", "N", "a request in progress is a green thread, not a thread")
-_TLS = Instead(note="greenserve does not do TLS: put a proxy in front that does, such as nginx or Caddy")
+_TLS = Instead("tls_context", "MODULE:FUNCTION", "for what the other tls_ options do not say")
+_HANDSHAKES = Instead(
+    note="a handshake holds up no other client, and a missing close_notify does no harm: leave it out"
+)
 _RELOAD = Instead(
     note="greenserve does not reload; after `pip install watchfiles`, "
     '`watchfiles --filter python "greenserve APP"` starts it again at each change'
@@ -59,7 +62,7 @@ def _each(instead: Instead, names: str) -> dict[str, Instead]:
 
 
 WORDS: dict[str, Instead] = {
-    **_each(Instead("bind", "HOST:PORT"), "host port listen http_socket address addr insecure_bind"),
+    **_each(Instead("bind", "HOST:PORT"), "host port listen http_socket address addr"),
     **_each(Instead("bind", "unix:PATH"), "uds unix_socket socket"),
     **_each(Instead("bind", "fd://N"), "fd"),
     **_each(Instead("socket_mode", "660"), "unix_socket_perms uds_permissions chmod_socket"),
@@ -70,8 +73,18 @@ WORDS: dict[str, Instead] = {
     **_each(Instead("bind", "HOST:PORT", "if a port is meant; a pid file is the supervisor's to write"), "p"),
     **_each(_ONE_PROCESS, "w workers processes reuse_port web_concurrency"),
     **_each(_RELOAD, "reload py_autoreload debugger"),
-    **_each(_TLS, "certfile keyfile keyfile_password ca_certs cert_reqs ciphers verify_mode ssl ssl_certfile"),
-    **_each(_TLS, "ssl_keyfile cert key https quic_bind do_handshake_on_connect suppress_ragged_eofs"),
+    **_each(Instead("tls_cert", "FILE"), "certfile ssl_certfile ssl_certificate cert ssl"),
+    **_each(Instead("tls_key", "FILE"), "keyfile ssl_keyfile key"),
+    **_each(Instead("tls_key_password_file", "FILE"), "keyfile_password ssl_keyfile_password"),
+    **_each(Instead("tls_client_ca", "FILE"), "ca_certs ssl_ca_certs ssl_ca"),
+    **_each(Instead("tls_client_verify", "required"), "cert_reqs verify_mode ssl_cert_reqs ssl_client_verify"),
+    **_each(Instead("tls_ciphers", "CIPHERS"), "ciphers ssl_ciphers"),
+    **_each(Instead("tls_min_version", "1.3"), "ssl_version ssl_protocol_min"),
+    **_each(Instead("redirect_https", "HOST:80"), "http_to_https"),
+    **_each(Instead("bind", "https://HOST:PORT"), "https"),
+    **_each(Instead("bind", "http://HOST:PORT"), "insecure_bind"),
+    **_each(Instead(note="greenserve speaks HTTP/1.1, and no HTTP/3: leave it out"), "quic_bind"),
+    **_each(_HANDSHAKES, "do_handshake_on_connect suppress_ragged_eofs"),
     **_each(_ONE_KIND, "k worker_class loop asgi_loop runtime_mode task_impl preload preload_app master"),
     **_each(_ONE_KIND, "enable_threads single_interpreter lazy_apps"),
     **_each(_ONE_PROTOCOL, "http ws interface wsgi asgi lifespan asgi_lifespan protocol http2 http_protocols"),

@@ -11,25 +11,8 @@ from tests.server.live import Client, echo, hello, serving
 LOCALHOST = str(Path(__file__).parent.parent / "certificates" / "localhost.pem")
 
 
-class Tls:
-    """What a listener's TLS is made of, with one certificate."""
-
-    def __init__(self):
-        self.made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.made.load_cert_chain(LOCALHOST)
-        self.made.set_alpn_protocols(["http/1.1"])
-
-    def context(self):
-        return self.made
-
-    def environ(self, tls):
-        return {"SSL_PROTOCOL": tls.version()}
-
-
 def secured(application, **options):
-    server = serving(application, **options)
-    server.tls = Tls()
-    return server
+    return serving(application, tls_cert=LOCALHOST, **options)
 
 
 def client_context():
