@@ -252,6 +252,71 @@ def test_bad_addresses_are_refused(bad: object) -> None:
         Settings.from_kwargs(bind=bad)
 
 
+@pytest.mark.parametrize(
+    ("given_value", "headers"),
+    [
+        ("Strict-Transport-Security: max-age=1, x", (("Strict-Transport-Security", "max-age=1, x"),)),
+        (["X-A:b", " X-B :  c  d "], (("X-A", "b"), ("X-B", "c  d"))),
+        ("X-A: b\n\nX-A: c\n", (("X-A", "b"), ("X-A", "c"))),
+        ((("Link", "</a>; rel=x"),), (("Link", "</a>; rel=x"),)),
+        ([], ()),
+        ("", ()),
+    ],
+)
+def test_headers_are_parsed_and_shown(given_value: object, headers: tuple[tuple[str, str], ...]) -> None:
+    settings = Settings.from_kwargs(header=given_value)
+    assert settings.header == headers
+    assert Settings.from_kwargs(header=settings.shown()["header"]) == settings
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("X-A", "is not a header field"),
+        (": b", "is not a header field"),
+        ("X-A:", "is not a header field"),
+        ("X A: b", "is not a header field"),
+        ("X-A: b\x1b", "is not a header field"),
+        ("X-A: b\rX-B: c", "is not a header field"),
+        ("X-A: \u20ac", "is not a header field"),
+        ("Content-Length: 5", "how a message is framed"),
+        ("connection: close", "how a message is framed"),
+        ("Date: now", "an option of its own, date_header"),
+        ("Server: me", "an option of its own, server_header"),
+        ([("X-A", "b", "c")], "type tuple"),
+        ([("X-A", "b\r\nX-B: c")], "is not a header field"),
+        (None, "type NoneType"),
+        ({"X-A": "b"}, "type dict"),
+    ],
+)
+def test_a_bad_header_is_refused_with_the_reason(bad: object, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^header = .*{why}.*Accepted: a name, a colon"):
+        Settings.from_kwargs(header=bad)
+
+
+@pytest.mark.parametrize(
+    ("given_value", "value"),
+    [
+        ("on", "greenserve"),
+        (True, "greenserve"),
+        ("off", None),
+        (False, None),
+        ("none", None),
+        ("Me/1 (x)", "Me/1 (x)"),
+    ],
+)
+def test_the_server_header_is_on_off_or_a_text(given_value: object, value: str | None) -> None:
+    settings = Settings.from_kwargs(server_header=given_value)
+    assert settings.server_header == value
+    assert Settings.from_kwargs(server_header=settings.shown()["server_header"]) == settings
+
+
+@pytest.mark.parametrize("bad", ["", "a\r\nX: b", "\u20ac", 1, "a\x00"])
+def test_a_bad_server_header_is_refused(bad: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"^server_header = .*Accepted: on, off"):
+        Settings.from_kwargs(server_header=bad)
+
+
 @given(
     st.builds(
         Settings,

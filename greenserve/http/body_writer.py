@@ -29,8 +29,10 @@ class BodyWriter:
         """Frame a piece of the body, which is not empty."""
         return b""
 
-    def end(self) -> bytes:
-        """Frame the end. Raises InvalidResponse when the body is not what the head has promised."""
+    def end(self, trailers: bytes = b"") -> bytes:
+        """Frame the end. trailers: lines for where there is room for them (RFC 9110 §6.5). Raises InvalidResponse when
+        the body is not what the head has promised.
+        """
         return b""
 
 
@@ -59,7 +61,7 @@ class LengthWriter(BodyWriter):
         self._left -= count
         self.is_whole = self._left <= 0
 
-    def end(self) -> bytes:
+    def end(self, trailers: bytes = b"") -> bytes:
         """Nothing follows."""
         if self._left > 0:
             raise InvalidResponse(f"the body is {self._left} bytes shorter than its Content-Length")
@@ -80,9 +82,9 @@ class ChunkedWriter(BodyWriter):
         self.sent += len(data)
         return b"%x\r\n%b\r\n" % (len(data), data)
 
-    def end(self) -> bytes:
-        """The last chunk."""
-        return b"0\r\n\r\n"
+    def end(self, trailers: bytes = b"") -> bytes:
+        """The last chunk and the trailer section."""
+        return b"0\r\n%b\r\n" % trailers
 
 
 class CloseWriter(BodyWriter):

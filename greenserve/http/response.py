@@ -7,14 +7,16 @@ kept, bounded, with the heads made of it; only the date is new each second.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final
 
 from greenserve.errors import InvalidResponse
 
-from .body_writer import BodyWriter, choose_framing
+from .body_writer import BodyWriter, ChunkedWriter, choose_framing
 from .grammar import DIGITS, FIELD_NAME, FIELD_VALUE, STATUS
+from .trailers import announced
 
 Headers = list[tuple[str, str]]
 
@@ -31,7 +33,15 @@ _LINE_COUNT: Final = 1024
 
 # PEP 3333 forbids an application the fields of one hop (RFC 9110 §7.6.1); Connection and Upgrade are looked at closer.
 _ONE_HOP: Final = frozenset(("keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailers"))
-_SPECIAL: Final = _ONE_HOP | {"connection", "content-length", "date", "server", "transfer-encoding", "upgrade"}
+_SPECIAL: Final = _ONE_HOP | {
+    "connection",
+    "content-length",
+    "date",
+    "server",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+}
 
 # Upgrade may stand where the protocol changes, and where 426 says to which it would have to (RFC 9110 §7.8, §15.5.22).
 _UPGRADING: Final = frozenset((101, 426))
@@ -63,10 +73,57 @@ class ResponseHead:
 _MadeKey = tuple[bool, str, bool, int | None]
 
 
+class DefaultHeaders:
+    """What the server adds to a response's head, unless the application has set that field: Server, Date, and others.
+
+    server: the value of Server, None for no such field. date: that of Date, such as b"Sun, 06 Nov 1994 08:49:37 GMT",
+    None where no clock is at hand. others: names and values. Immutable; a new one each second is what renews the heads
+    that are kept. Raises InvalidResponse for what none may send.
+    """
+
+    __slots__ = ("_date", "_others", "_server")
+
+    def __init__(
+        self, server: str | None = "greenserve", date: bytes | None = None, others: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        self._server = b"" if server is None else _check_header(("Server", server))[0]
+        self._date = b"" if date is None else b"Date: %b\r\n" % date
+        lines = _lines_beside_the_head(list(others))
+        self._others = [(b"\r\n%b:" % line.partition(b":")[0].lower(), line) for line in lines]
+
+    def at(self, date: bytes | None) -> DefaultHeaders:
+        """The same with another date; None for no such field."""
+        later = copy(self)
+        later._date = b"" if date is None else b"Date: %b\r\n" % date
+        return later
+
+    def lines_for(self, section: CheckedHeaders) -> bytes:
+        """The lines that the section lacks."""
+        lines = b"" if section.served else self._server
+        if not section.dated:
+            lines += self._date
+        if self._others:
+            given = section.lines.lower()
+            lines += b"".join([line for name, line in self._others if name not in given])
+        return lines
+
+
 class CheckedHeaders:
     """A status and the headers of an application that passed every check, ready to be framed."""
 
-    __slots__ = ("close", "code", "dated", "length", "lines", "made", "protocols", "served", "status", "upgrade")
+    __slots__ = (
+        "close",
+        "code",
+        "dated",
+        "length",
+        "lines",
+        "made",
+        "protocols",
+        "served",
+        "status",
+        "trailers",
+        "upgrade",
+    )
 
     def __init__(self, code: int, status: str) -> None:
         self.code = code
@@ -78,25 +135,25 @@ class CheckedHeaders:
         self.close = False  # the application asks for Connection: close
         self.upgrade = False  # the application said Connection: upgrade
         self.protocols: tuple[str, ...] = ()  # what Upgrade names, in lower case
-        self.made: dict[_MadeKey, tuple[bytes | None, ResponseHead]] = {}  # the last head made, and its date
+        self.trailers: tuple[str, ...] = ()  # what Trailer announces, in lower case
+        self.made: dict[_MadeKey, tuple[DefaultHeaders, ResponseHead]] = {}  # the last head made, and what was added
 
     def head(  # all of it decides, and it is called once a request
-        self, to_head: bool, http_version: str, keep_alive: bool, body_length: int | None, date: bytes | None
+        self, to_head: bool, http_version: str, keep_alive: bool, body_length: int | None, defaults: DefaultHeaders
     ) -> ResponseHead:
         """The head to send. to_head: the request was HEAD. keep_alive: of the request, and wanted by the server.
 
-        body_length: bytes of the whole body, None when unknown. date: the value for Date, such as b"Sun, 06 Nov 1994
-        08:49:37 GMT", or None where no clock is at hand; the same object while the second lasts is what makes repeated
-        heads cheap. Raises InvalidResponse.
+        body_length: bytes of the whole body, None when unknown. defaults: the same object while the second lasts is
+        what makes repeated heads cheap. Raises InvalidResponse.
         """
         key = (to_head, http_version, keep_alive, body_length)
         made = self.made.get(key)
-        if made is not None and made[0] is date:
+        if made is not None and made[0] is defaults:
             return made[1]
-        head = _frame(self, key, date)
+        head = _frame(self, key, defaults)
         if len(self.made) >= _MADE_COUNT:
             self.made.clear()
-        self.made[key] = (date, head)
+        self.made[key] = (defaults, head)
         return head
 
 
@@ -126,20 +183,58 @@ def check_switch(section: CheckedHeaders, offered: tuple[str, ...]) -> None:
         raise InvalidResponse(f"101 switches to {', '.join(section.protocols)}, but the client offered {offered}")
 
 
-def _frame(section: CheckedHeaders, key: _MadeKey, date: bytes | None) -> ResponseHead:
-    """Add Date, framing and Connection (RFC 9112 §6 and §9)."""
+def early_hints(headers: Headers) -> bytes:
+    """A whole 103 response (RFC 8297). Raises InvalidResponse, as `checked` does."""
+    return b"HTTP/1.1 103 Early Hints\r\n%b\r\n" % b"".join(_lines_beside_the_head(headers))
+
+
+def trailers(headers: Headers, names: tuple[str, ...]) -> bytes:
+    """The lines of trailer fields, `names` of which were announced. Raises InvalidResponse, as `checked` does."""
+    lines = _lines_beside_the_head(headers)
+    for name, _ in headers:
+        if name.lower() not in names:
+            raise InvalidResponse(
+                f'the trailer {name} was not announced: give start_response the header ("Trailer", "{name}")'
+            )
+    return b"".join(lines)
+
+
+def _lines_beside_the_head(headers: Headers) -> list[bytes]:
+    """The lines of fields that frame and route nothing."""
+    lines = []
+    for header in headers:
+        try:
+            line, special, _ = _check_header(header)
+        except TypeError:
+            raise _not_pairs() from None
+        if special:
+            raise InvalidResponse(f"the header {special} belongs into the head of the response, and nowhere else")
+        lines.append(line)
+    return lines
+
+
+def _not_pairs() -> InvalidResponse:
+    return InvalidResponse("the headers must be a list of (name, value) tuples, each a str")
+
+
+def _frame(section: CheckedHeaders, key: _MadeKey, defaults: DefaultHeaders) -> ResponseHead:
+    """Add the server's own headers, framing and Connection (RFC 9112 §6 and §9)."""
     to_head, http_version, keep_alive, body_length = key
+    if section.trailers and http_version == "1.1":
+        body_length = None  # chunks have room for trailers, and nothing else has
     framing, line, length = choose_framing(
         section.code, section.length, body_length, to_head=to_head, http_version=http_version
     )
     keep_alive = keep_alive and not section.close and not framing.ends_by_close
-    data = section.lines if section.dated or date is None else b"%bDate: %b\r\n" % (section.lines, date)
+    if section.trailers and framing is ChunkedWriter:
+        line += b"Trailer: %b\r\n" % ", ".join(section.trailers).encode()
     if section.code == 101:
         keep_alive = False  # the connection may live on, but with another protocol
         line += b"Connection: Upgrade\r\n"
     elif section.upgrade or not keep_alive or http_version == "1.0":
         line += _connection_line(section, keep_alive=keep_alive, http_version=http_version)
-    return ResponseHead(b"%b%b\r\n" % (data, line), framing, length, keep_alive=keep_alive)
+    data = b"%b%b%b\r\n" % (section.lines, defaults.lines_for(section), line)
+    return ResponseHead(data, framing, length, keep_alive=keep_alive)
 
 
 def _connection_line(section: CheckedHeaders, *, keep_alive: bool, http_version: str) -> bytes:
@@ -171,11 +266,9 @@ def _check(status: str, headers: Headers) -> CheckedHeaders:
             if not special or _admit(section, special, pair[1]):
                 lines.append(line)
     except TypeError:
-        raise InvalidResponse("the headers must be a list of (name, value) tuples, each a str") from None
+        raise _not_pairs() from None
     if code == 101 and not (section.upgrade and section.protocols):
         raise InvalidResponse('101 needs the headers "Connection: Upgrade" and "Upgrade"')
-    if not section.served:
-        lines.append(b"Server: greenserve\r\n")
     section.lines = b"".join(lines)
     if len(section.lines) <= _KEPT_SIZE:
         if len(_kept) >= _KEPT_COUNT:
@@ -235,6 +328,9 @@ def _admit(section: CheckedHeaders, name: str, value: str) -> bool:
         if section.code not in _UPGRADING:
             raise InvalidResponse("the header Upgrade is for the statuses 101 and 426 only")
         section.protocols += tuple(filter(None, [each.strip(" \t") for each in value.lower().split(",")]))
+    elif name == "trailer":
+        section.trailers += announced(value)
+        return False
     elif name == "transfer-encoding":
         raise InvalidResponse(
             "the application must not set Transfer-Encoding: leave it out, and the server sends a body of unknown "
@@ -267,28 +363,6 @@ def _admit_connection(section: CheckedHeaders, value: str) -> None:
             section.upgrade = True
         elif option not in {"", "keep-alive"}:
             raise InvalidResponse(f'the application may set Connection to "close" only, not to {value[:100]!r}')
-
-
-def error_response(
-    status: int, detail: str, *, method: str = "GET", date: bytes | None = None, headers: Sequence[tuple[str, str]] = ()
-) -> bytes:
-    """Return a whole response in plain text that ends the connection.
-
-    detail: one sentence for the reader. method: of the request where it is known; HEAD gets no body. date: the value
-    for Date; it may be left out where no clock is at hand. headers: further ones that the status asks for.
-
-    They are checked like those of any response: raises InvalidResponse for a status or headers that none may have.
-    """
-    line = status_line(status)
-    body = f"{line}\n\n{detail}\n".encode("utf-8", "replace")
-    given = list(headers)
-    section = checked(line, given)
-    if section.code == 101:
-        raise InvalidResponse("101 cannot report an error")
-    if not any(name.lower() == "content-type" for name, _ in given):
-        section = checked(line, [("Content-Type", "text/plain; charset=utf-8"), *given])
-    head = section.head(method == "HEAD", "1.1", False, len(body), date)
-    return head.data + head.body_writer().write(body)
 
 
 def status_line(status: int) -> str:

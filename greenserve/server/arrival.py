@@ -15,7 +15,6 @@ import logging
 from collections import deque
 from typing import Any, Protocol
 
-from greenserve.http.response import error_response
 from greenserve.hub.core.hub import Hub, HubCall
 from greenserve.hub.core.poller import READ
 from greenserve.net import lingering
@@ -173,7 +172,7 @@ class Arrival(HubCall):
         stream.socket = stream.socket.plain
         why = "this port speaks HTTPS; write https:// in place of http://"
         try:
-            whole = stream.write(error_response(400, why, date=worker.date))
+            whole = stream.write(worker.error_response(400, why))
             stream.shut_writing()
         except OSError:
             whole = False

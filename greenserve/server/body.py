@@ -17,6 +17,7 @@ from greenserve.errors import ClientDisconnected, ContentTooLarge, ProtocolError
 from greenserve.http.head import RequestHead
 from greenserve.http.parser import CLOSED, EndOfMessage
 from greenserve.http.response import CONTINUE
+from greenserve.http.trailers import permitted
 from greenserve.server.spool import Budget, Spool
 from greenserve.server.stream import Stream
 from greenserve.wsgi.body_reader import BodyReader
@@ -53,7 +54,18 @@ class Progress(Enum):
 class RequestBody:
     """What a client sends after the head of one request."""
 
-    __slots__ = ("_file", "_parked", "_received", "_skipped", "_stream", "_waited", "spool", "state", "unread")
+    __slots__ = (
+        "_file",
+        "_parked",
+        "_received",
+        "_skipped",
+        "_stream",
+        "_waited",
+        "spool",
+        "state",
+        "trailers",
+        "unread",
+    )
 
     def __init__(self, stream: Stream, request: RequestHead) -> None:
         self._stream = stream
@@ -64,6 +76,7 @@ class RequestBody:
         self._waited = 0.0  # seconds
         self.spool: Spool | None = None  # where it is taken in
         self.state = _EXPECTED if request.fields.expect_continue else _OPEN
+        self.trailers: list[tuple[str, str]] = []  # once it has ENDED
         self.unread = request.content_length  # unknown for a chunked body: it becomes negative
 
     def open(self) -> BodyReader:
@@ -106,7 +119,7 @@ class RequestBody:
                     self.state = _ENDED
                 return event
             if type(event) is EndOfMessage:
-                self.state = _ENDED
+                self._end(event)
                 return b""
             if event is CLOSED:
                 raise _gone()
@@ -115,6 +128,10 @@ class RequestBody:
                 stream.send(CONTINUE)
             self._receive()
             stream.give_way()
+
+    def _end(self, event: EndOfMessage) -> None:
+        self.state = _ENDED
+        self.trailers += permitted(event.trailers)
 
     def settle(self) -> bool:
         """The response begins: say whether what is left of the body can be skipped.
@@ -169,7 +186,7 @@ class RequestBody:
             if type(event) is bytes:
                 put(event)
             elif type(event) is EndOfMessage:
-                self.state = _ENDED
+                self._end(event)
                 return Progress.ENDED
             elif event is CLOSED:
                 raise _gone()

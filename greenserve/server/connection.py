@@ -22,7 +22,6 @@ from greenlet import GreenletExit
 from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
 from greenserve.http.head import RequestHead
 from greenserve.http.parser import CLOSED, NEED_DATA
-from greenserve.http.response import error_response
 from greenserve.net import lingering
 from greenserve.net.transport import Transport, raw_socket
 from greenserve.server import handover
@@ -173,8 +172,7 @@ class Connection(PoolJob):
             worker.access_log.write_refusal(self.peer_address, request, error.status)
         if cycle is not None and cycle.body is not None:
             cycle.body.close()
-        method = request.method if request is not None else "GET"
-        self._say_last(error_response(error.status, str(error), method=method, date=worker.date, headers=error.headers))
+        self._say_last(worker.error_response(error.status, str(error), request, error.headers))
 
     def _say_last(self, answer: bytes) -> None:
         """Send `answer`, and hang up when the client has taken it. Never waits."""
@@ -323,7 +321,7 @@ class Connection(PoolJob):
     def refuse(self) -> None:
         """There is no memory for a green thread: 503 if there is some for that, and the end."""
         try:
-            self._say_last(error_response(503, "the server is overloaded", date=self.worker.date))
+            self._say_last(self.worker.error_response(503, "the server is overloaded"))
         except MemoryError:
             self.close()
 

@@ -17,7 +17,6 @@ from typing import Any
 
 from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
 from greenserve.http.head import RequestHead
-from greenserve.http.response import error_response
 from greenserve.hub.core.carried import drop as drop_carried
 from greenserve.server.body import RequestBody
 from greenserve.server.hijack import ConnectionSocket
@@ -71,6 +70,8 @@ class RequestCycle(Gateway):
         environ = connection.template.build(request, connection.peer_address, connection.peer_port, file)
         if connection.extra is not None:
             environ.update(connection.extra)
+        if request.chunked and body is not None:
+            environ["greenserve.trailers"] = body.trailers
         if body is not None and body.spool is not None:  # RFC 9112 §7.1.3
             environ["CONTENT_LENGTH"] = str(body.spool.size)
             del environ["HTTP_TRANSFER_ENCODING"]
@@ -166,12 +167,12 @@ class RequestCycle(Gateway):
             self.cut_off()
         else:
             self.keep_alive = False
-            method, date = self.request.method, connection.worker.date
+            worker = connection.worker
             try:
-                answer = error_response(status, why, method=method, date=date, headers=headers)
+                answer = worker.error_response(status, why, self.request, headers)
             except InvalidResponse as error:
                 logger.error("%s: the application's refusal breaks the rules: %s", self.request_line, error)
-                answer = error_response(500, _BREAKS_THE_RULES, method=method, date=date)
+                answer = worker.error_response(500, _BREAKS_THE_RULES, self.request)
             self.status, self.state = answer[9:].partition(b"\r\n")[0].decode("latin-1"), ResponseState.DONE
             try:
                 connection.stream.finish(answer)

@@ -10,14 +10,18 @@ from __future__ import annotations
 import heapq
 import logging
 import time
+from collections.abc import Sequence
 from email.utils import formatdate
 from enum import Enum
 from typing import Any
 
 from greenserve import rooms, websocket
 from greenserve.compat.websocket import upgradable
+from greenserve.http.error_page import error_response
+from greenserve.http.head import RequestHead
 from greenserve.http.limits import Limits
 from greenserve.http.parser import RequestParser
+from greenserve.http.response import DefaultHeaders
 from greenserve.hub.core.hub import Hub, running, wake
 from greenserve.hub.core.timers import Timer, Token
 from greenserve.hub.sync.event import Flag
@@ -26,6 +30,7 @@ from greenserve.server import deadlines
 from greenserve.server.accesslog import AccessLog, FileLog
 from greenserve.server.arrival import Arrival, Handshakes, ServerTls
 from greenserve.server.connection import Connection
+from greenserve.server.error_pages import read_error_pages
 from greenserve.server.phases import Phase
 from greenserve.server.pool import RequestPool
 from greenserve.server.spool import Budget
@@ -58,6 +63,7 @@ class Worker:
     # CPython 3.11 looks up the attributes of an object that has more than thirty in a dict.
     __slots__ = (
         "_grace",
+        "_has_date",
         "_limits",
         "_listeners",
         "_rooms",
@@ -68,9 +74,10 @@ class Worker:
         "body_min_rate",
         "body_timeout",
         "connections",
-        "date",
+        "default_headers",
         "draining",
         "each_is_last",
+        "error_pages",
         "handshakes",
         "header_timeout",
         "hub",
@@ -109,7 +116,10 @@ class Worker:
         self.body_min_rate = settings.body_min_rate
         self.keepalive_timeout = settings.keepalive_timeout
         self.write_timeout = settings.write_timeout
-        self.date = _date()
+        self.default_headers = DefaultHeaders(settings.server_header, others=settings.header)
+        self._has_date = settings.date_header
+        self._renew_date()
+        self.error_pages = read_error_pages(settings.error_pages)
         self.now = hub.clock()
         if access_log is None and settings.access_log is not None:
             access_log = FileLog(settings.access_log, settings.access_log_format, settings.log_buffer)
@@ -220,6 +230,14 @@ class Worker:
         if self.draining:
             self._stop_if_empty()
 
+    def error_response(
+        self, status: int, detail: str, request: RequestHead | None = None, headers: Sequence[tuple[str, str]] = ()
+    ) -> bytes:
+        """A response of the server's own, which ends its connection; see http/error_page.py."""
+        return error_response(
+            status, detail, request=request, defaults=self.default_headers, headers=headers, pages=self.error_pages
+        )
+
     def _accept_with(self, address: Address) -> Accepted:
         """What a listener calls with each connection."""
         tls = self.tls if isinstance(address, TcpAddress) and address.scheme == "https" else None
@@ -258,7 +276,7 @@ class Worker:
     def _sweep(self) -> None:
         """Once a second: the date, the deadlines, the line of handshakes, the files."""
         self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
-        self.date = _date()
+        self._renew_date()
         before, self.now = self.now, self.hub.clock()
         blocked = self.now - before - SWEEP_SECONDS
         if blocked > SWEEP_SECONDS / 2:  # by an application that computes: then no client was heard
@@ -273,6 +291,10 @@ class Worker:
             self.tls.refresh()
         if self.access_log is not None:
             self.access_log.check()
+
+    def _renew_date(self) -> None:
+        if self._has_date:
+            self.default_headers = self.default_headers.at(formatdate(time.time(), usegmt=True).encode())
 
     def _expire(self, now: float) -> None:
         for connection in [each for each in self.connections if each.deadline < now or each.write_deadline < now]:
@@ -298,7 +320,3 @@ class Worker:
             self._sweeper.cancel()
         if self.access_log is not None:
             self.access_log.close()
-
-
-def _date() -> bytes:
-    return formatdate(time.time(), usegmt=True).encode()

@@ -259,6 +259,48 @@ def _parse_rooms(value: object) -> str:
     return SecretUrl(parts.scheme + text[len(parts.scheme) :])
 
 
+# RFC 9110 §5: field-name = token; field-value of visible characters, spaces and tabs between them.
+_HEADER = re.compile(r"([!#$%&'*+\-.^_`|~0-9A-Za-z]+)[ \t]*:[ \t]*([!-~\xa1-\xff]+(?:[ \t]+[!-~\xa1-\xff]+)*)")
+_FRAMING = frozenset(("connection", "content-length", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"))
+_OWN_OPTION = {"date": "date_header", "server": "server_header"}
+
+
+def _parse_headers(value: object) -> tuple[tuple[str, str], ...]:
+    return tuple(_parse_header(each) for item in _items(value) for each in _lines(item))
+
+
+def _lines(item: object) -> list[object]:
+    return list(filter(None, item.strip().split("\n"))) if isinstance(item, str) else [item]
+
+
+def _parse_header(value: object) -> tuple[str, str]:
+    if isinstance(value, tuple) and len(value) == 2:  # as `Settings` holds it
+        value = ": ".join(map(_text, value))
+    text = _text(value)
+    match = _HEADER.fullmatch(text)
+    if match is None:
+        raise ConfigurationError(f"{text!r} is not a header field")
+    name = match[1].lower()
+    if name in _FRAMING:
+        raise ConfigurationError(f"{match[1]} says how a message is framed, which is the server's own")
+    if name in _OWN_OPTION:
+        raise ConfigurationError(f"{match[1]} has an option of its own, {_OWN_OPTION[name]}")
+    return match[1], match[2]
+
+
+def _parse_server_name(value: object) -> str | None:
+    if value is None:
+        return None
+    text = "on" if value is True else "off" if value is False else _text(value)
+    if text.lower() in ("on", "true", "yes"):
+        return "greenserve"
+    if text.lower() in ("off", "false", "no", "none"):
+        return None
+    if _HEADER.fullmatch(f"Server: {text}") is None:
+        raise ConfigurationError("a header field has no such characters")
+    return text
+
+
 def _quote_rooms(value: object) -> str:
     """As an error quotes it: in a mistyped URL it is unknown which part is the password."""
     text = value.strip() if isinstance(value, str) else ""
@@ -286,6 +328,15 @@ ROOMS = Kind(
     lambda text: text if text.startswith("unix:") else conceal_url(text),
     quote=_quote_rooms,
 )
+HEADERS = Kind(
+    "HEADER",
+    'a name, a colon and a value, such as "Strict-Transport-Security: max-age=31536000"; several in one text stand on '
+    "lines of their own",
+    _parse_headers,
+    lambda headers: "\n".join(f"{name}: {value}" for name, value in headers),
+    is_list=True,
+)
+SERVER_NAME = Kind("TEXT", "on, off, or the field's text", _parse_server_name, lambda text: text or "off")
 ORIGINS = Kind(
     "ORIGIN",
     "origins such as https://example.com or null, `same-origin` for the request's own host, `*` for all",

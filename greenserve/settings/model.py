@@ -21,6 +21,7 @@ from greenserve.settings.kinds import (
     ADDRESSES,
     CIPHERS,
     FUNCTION,
+    HEADERS,
     MODE,
     NAME,
     ORIGINS,
@@ -28,6 +29,7 @@ from greenserve.settings.kinds import (
     PATHS,
     PORT,
     ROOMS,
+    SERVER_NAME,
     SIZE,
     SWITCH,
     Kind,
@@ -212,6 +214,20 @@ class Settings:
         duration(),
         "The longest wait for a client to take the next bytes of a response, or of what a WebSocket sends.",
         unit="s",
+    )
+    server_header: str | None = _option(
+        "greenserve",
+        SERVER_NAME,
+        "The Server field of responses that do not set it themselves: on, off, or a text of your own.",
+    )
+    date_header: bool = _option(True, SWITCH, "Send the Date field, unless a response sets it itself.")
+    header: tuple[tuple[str, str], ...] = _option(
+        (), HEADERS, "A header field for each response that does not set it itself; may be given several times."
+    )
+    error_pages: str | None = _option(
+        None,
+        optional(PATH),
+        "A directory with pages of your own for the server's errors, such as 500.html; the others stay as they are.",
     )
     graceful_timeout: float = _option(
         30.0, duration(zero=True), "How long requests in progress may take to finish once the server stops.", unit="s"

@@ -43,10 +43,7 @@ _PROXIES = Instead(note="what a proxy says of the client is the application's to
 _PREFIX = Instead(note="mount the application under the prefix, e.g. by werkzeug's DispatcherMiddleware")
 _OWN_LOG = Instead(note="greenserve's own log goes to standard error, as the shell or the supervisor directs it")
 _LOGGING = Instead(note="greenserve logs by `logging`, through the logger greenserve: configure it in the application")
-_HEADERS = Instead(
-    note="set header fields in the application or in the proxy; the Server field is greenserve, without a version, "
-    "unless the application sets its own"
-)
+_SERVER_HEADER = Instead("server_header", "TEXT", "or off, for no such field")
 _BUFFERS = Instead(note="greenserve needs no tuning of its buffers and loops: leave it out")
 _STATIC = Instead(note="serve files by the proxy, or by the application, e.g. with WhiteNoise")
 _METRICS = Instead(note="greenserve does not export figures: leave it out")
@@ -108,7 +105,9 @@ WORDS: dict[str, Instead] = {
     **_each(_LOGGING, "log_config log_config_json logconfig logger_class log use_colors capture_output"),
     **_each(_LOGGING, "enable_stdio_inheritance r"),
     **_each(Instead("log_level", "debug"), "debug verbose spew"),
-    **_each(_HEADERS, "server_header date_header header ident server_name server_names"),
+    **_each(_SERVER_HEADER, "ident server_name server_names"),
+    **_each(Instead("server_header", "off"), "no_server_header"),
+    **_each(Instead("header", '"NAME: VALUE"'), "headers add_header addheader"),
     **_each(_STATIC, "static_path_mount static_path_route static_map insecure nostatic"),
     **_each(_METRICS, "statsd_host statsd_prefix dogstatsd_tags metrics stats"),
     **_each(_BUFFERS, "worker_tmp_dir sendfile recv_bytes send_bytes outbuf_overflow inbuf_overflow"),

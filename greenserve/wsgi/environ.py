@@ -50,6 +50,7 @@ class EnvironTemplate:
             "wsgi.run_once": False,
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
+            "greenserve.trailers": (),  # a chunked request has its own: see RequestBody.trailers
             **(extra or {}),
         }
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 from greenserve.errors import InvalidResponse
 from greenserve.http.body_writer import BodyWriter, LengthWriter
 from greenserve.http.head import RequestHead
-from greenserve.http.response import CheckedHeaders, ResponseHead, check_switch, checked
+from greenserve.http.response import CheckedHeaders, ResponseHead, check_switch, checked, early_hints, trailers
 from greenserve.wsgi.file_wrapper import FileWrapper
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -51,13 +51,24 @@ class Body(Protocol):
 class Gateway:
     """Takes one request to the application, and its response back.
 
-    connection: has `worker.date`, the value for Date, the same object while the second lasts; and a `stream` with
-    `send`, `finish`, `finish_large`, `finish_file` and `give_way` (server/stream.py), which raise ClientDisconnected.
+    connection: has `worker.default_headers`, the same object while the second lasts; and a `stream` with `send`,
+    `finish`, `finish_large`, `finish_file` and `give_way` (server/stream.py), which raise ClientDisconnected.
     body: None if the request has none. keep_alive: whether another request may follow; cleared when the response
     makes that impossible.
     """
 
-    __slots__ = ("_checked", "_writer", "body", "connection", "keep_alive", "request", "sent", "state", "status")
+    __slots__ = (
+        "_checked",
+        "_trailers",
+        "_writer",
+        "body",
+        "connection",
+        "keep_alive",
+        "request",
+        "sent",
+        "state",
+        "status",
+    )
 
     _checked: CheckedHeaders  # what start_response was given
     status: str
@@ -69,6 +80,7 @@ class Gateway:
         self.body: Body | None = None
         self.state = _NOTHING
         self.sent = 0  # bytes of body
+        self._trailers = b""  # lines
         self._writer: BodyWriter | None = None  # None, too, for a body that is sent in one piece with the head
 
     def run(self, application: Application, environ: dict[str, Any]) -> None:
@@ -76,6 +88,8 @@ class Gateway:
 
         The iterable's close() is called whatever happens (PEP 3333).
         """
+        environ["wsgi.early_hints"] = self.early_hints
+        environ["greenserve.send_trailers"] = self.send_trailers
         result = application(environ, self.start_response)
         kind = type(result)
         if kind is list or kind is tuple:
@@ -110,6 +124,31 @@ class Gateway:
         self.status = given.status
         self.state = _HEAD_KNOWN
         return self.write
+
+    def early_hints(self, headers: list[tuple[str, str]]) -> None:
+        """Send a 103 with these headers at once (RFC 8297), such as `("Link", "</style.css>; rel=preload; as=style")`.
+
+        As often as wanted before the response's own head leaves. An HTTP/1.0 client knows no interim response, and gets
+        none. Raises InvalidResponse, ClientDisconnected.
+        """
+        response = early_hints(headers)
+        if self.state is _BODY or self.state is _DONE:
+            raise InvalidResponse("early hints come too late: the head of the response has been sent")
+        if self.request.http_version == "1.1":
+            self.connection.stream.send(response)
+
+    def send_trailers(self, headers: list[tuple[str, str]]) -> None:
+        """Send these behind the body (RFC 9110 §6.5), together with what earlier calls gave.
+
+        Each name must have been announced: start_response was given `("Trailer", "Server-Timing, Content-Digest")`.
+        Only a chunked body has room for them: where the application sets Content-Length, and to HTTP/1.0, they are
+        left out, as any recipient may leave them out. Raises InvalidResponse.
+        """
+        if self.state is _NOTHING:
+            raise InvalidResponse("trailers come behind the body: call start_response first")
+        if self.state is _DONE:
+            raise InvalidResponse("the response is over: its trailers come too late")
+        self._trailers += trailers(headers, self._checked.trailers)
 
     @property
     def is_whole(self) -> bool:
@@ -184,9 +223,8 @@ class Gateway:
             check_switch(given, request.fields.upgrade)
         if given.length is not None:
             length = given.length  # what was promised counts, and the body writer holds the application to it
-        head = given.head(
-            request.method == "HEAD", request.http_version, self.keep_alive, length, self.connection.worker.date
-        )
+        defaults = self.connection.worker.default_headers
+        head = given.head(request.method == "HEAD", request.http_version, self.keep_alive, length, defaults)
         self.keep_alive = head.keep_alive
         return head
 
@@ -218,7 +256,7 @@ class Gateway:
             (self.connection.stream.finish if writer.is_whole else self.connection.stream.send)(framed)
 
     def _send_file(self, wrapper: FileWrapper) -> None:
-        regular = wrapper.regular_file()
+        regular = None if self._checked.trailers else wrapper.regular_file()
         if regular is None:
             self._send_pieces(wrapper.blocks(self._checked.length))  # of a range, no more than it has (PEP 3333)
             return
@@ -240,7 +278,7 @@ class Gateway:
             raise _no_start_response()
         self.state = _DONE
         try:
-            end = writer.end()
+            end = writer.end(self._trailers)
         except InvalidResponse:
             if not writer.is_whole:  # the client waits for bytes that never come: only the close can tell it
                 self.keep_alive = False

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from enum import Enum
-from http import HTTPStatus
 
 import pytest
 
 from greenserve.errors import InvalidResponse
 from greenserve.http import response as module
 from greenserve.http.body_writer import BodyWriter, ChunkedWriter, CloseWriter, LengthWriter
-from greenserve.http.response import check_switch, checked, error_response, status_line
+from greenserve.http.response import DefaultHeaders, check_switch, checked, early_hints, trailers
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
+DEFAULTS = DefaultHeaders(date=DATE)
 TEXT = ("Content-Type", "text/plain")
 
 
 def make(
-    status="200 OK", headers=(TEXT,), *, method="GET", http_version="1.1", keep_alive=True, body_length=5, date=DATE
+    status="200 OK",
+    headers=(TEXT,),
+    *,
+    method="GET",
+    http_version="1.1",
+    keep_alive=True,
+    body_length=5,
+    defaults=DEFAULTS,
 ):
-    return checked(status, list(headers)).head(method == "HEAD", http_version, keep_alive, body_length, date)
+    return checked(status, list(headers)).head(method == "HEAD", http_version, keep_alive, body_length, defaults)
 
 
 def lines(head):
@@ -286,11 +293,105 @@ def test_the_same_length_twice_is_sent_once():
 
 
 def test_a_head_is_made_once_a_second():
-    later = b"Sun, 06 Nov 1994 08:49:38 GMT"
+    later = DEFAULTS.at(b"Sun, 06 Nov 1994 08:49:38 GMT")
     assert make() is make()
-    assert make() is not make(date=later)
-    assert later in make(date=later).data
+    assert make() is not make(defaults=later)
+    assert b"08:49:38" in make(defaults=later).data
     assert DATE in make().data
+
+
+def test_server_and_date_can_be_left_out_and_server_renamed():
+    assert lines(make(defaults=DefaultHeaders(None))) == [
+        "HTTP/1.1 200 OK",
+        "Content-Type: text/plain",
+        "Content-Length: 5",
+    ]
+    assert "Server: Fridge/1 (kitchen)" in lines(make(defaults=DefaultHeaders("Fridge/1 (kitchen)")))
+    assert "Date" not in make(defaults=DEFAULTS.at(None)).data.decode()
+
+
+def test_default_headers_are_sent_unless_the_application_has_set_them():
+    defaults = DefaultHeaders(others=[("X-Frame-Options", "DENY"), ("Link", "</a>"), ("Link", "</b>"), ("Frame", "x")])
+    assert lines(make(defaults=defaults))[2:6] == [
+        "Server: greenserve",
+        "X-Frame-Options: DENY",
+        "Link: </a>",
+        "Link: </b>",
+    ]
+    own = lines(make(headers=[("x-frame-options", "SAMEORIGIN"), ("X-Link", "a: link: b")], defaults=defaults))
+    assert "X-Frame-Options: DENY" not in own
+    assert {"Link: </a>", "Link: </b>", "Frame: x", "x-frame-options: SAMEORIGIN"} <= set(own)
+    assert "Link: </a>" not in lines(make(headers=[("Link", "</c>")], defaults=defaults))
+
+
+def test_two_servers_of_a_process_keep_their_heads_apart():
+    one, two = DefaultHeaders("one"), DefaultHeaders("two")
+    for _ in range(2):
+        assert b"Server: one" in make(defaults=one).data
+        assert b"Server: two" in make(defaults=two).data
+
+
+@pytest.mark.parametrize("header", [("Content-Length", "1"), ("a b", "c"), ("X", "a\r\nY: b"), ("Date", "x"), ("X", 1)])
+def test_default_headers_are_checked(header):
+    with pytest.raises(InvalidResponse):
+        DefaultHeaders(others=[header])
+
+
+def test_early_hints_are_a_whole_response():
+    hints = [("Link", "</a.css>; rel=preload; as=style"), ("Link", "</b.js>; rel=preload; as=script")]
+    assert early_hints(hints) == (
+        b"HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload; as=style\r\n"
+        b"Link: </b.js>; rel=preload; as=script\r\n\r\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [("Link", "</a>\r\n\r\nHTTP/1.1 200 OK")],
+        [("Li nk", "</a>")],
+        [("Link", b"</a>")],
+        [["Link", "</a>"]],
+        ["Link"],
+        [("Content-Length", "5")],
+        [("Transfer-Encoding", "chunked")],
+        [("Connection", "close")],
+        [("Upgrade", "h2c")],
+    ],
+)
+def test_early_hints_and_trailers_are_checked_like_any_header(headers):
+    with pytest.raises(InvalidResponse):
+        early_hints(headers)
+    with pytest.raises(InvalidResponse):
+        trailers(headers, ("link", "li nk", "content-length", "transfer-encoding", "connection", "upgrade"))
+
+
+def test_a_trailer_must_be_announced():
+    head = make(headers=[TEXT, ("Trailer", "Server-Timing , X-Sum"), ("trailer", "X-Other")], body_length=5)
+    assert head.framing is ChunkedWriter
+    assert lines(head)[-2:] == ["Transfer-Encoding: chunked", "Trailer: server-timing, x-sum, x-other"]
+    names = checked("200 OK", [TEXT, ("Trailer", "Server-Timing")]).trailers
+    assert trailers([("Server-Timing", "db;dur=5")], names) == b"Server-Timing: db;dur=5\r\n"
+    with pytest.raises(InvalidResponse, match="X-Sum was not announced"):
+        trailers([("X-Sum", "1")], names)
+
+
+def test_trailers_are_announced_only_where_there_is_room_for_them():
+    """A body of a length that the application has set, HTTP/1.0, HEAD, and a status without content have none."""
+    for made in (
+        make(headers=[("Trailer", "X-Sum"), ("Content-Length", "5")]),
+        make(headers=[("Trailer", "X-Sum")], http_version="1.0"),
+        make(headers=[("Trailer", "X-Sum")], method="HEAD"),
+        make("304 Not Modified", [("Trailer", "X-Sum")]),
+    ):
+        assert b"Trailer" not in made.data
+    assert make(headers=[("Trailer", "X-Sum")], http_version="1.0").length == 5
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "Transfer-Encoding", "Host", "Set-Cookie", "Content-Type", "a b"])
+def test_what_must_be_known_before_the_body_is_not_for_its_trailer(name):
+    with pytest.raises(InvalidResponse):
+        make(headers=[("Trailer", name)])
 
 
 def test_every_request_gets_the_head_that_fits_it():
@@ -329,84 +430,6 @@ def test_a_subclass_of_str_is_a_str():
         __slots__ = ()
 
     assert "X: a" in lines(make(Text("200 OK"), [(Text("X"), Text("a"))]))
-
-
-@pytest.mark.parametrize(
-    ("status", "reason"),
-    [
-        (400, "Bad Request"),
-        (413, "Content Too Large"),
-        (414, "URI Too Long"),
-        (431, "Request Header Fields Too Large"),
-        (505, "HTTP Version Not Supported"),
-    ],
-)
-def test_an_error_response_is_whole_and_last(status, reason):
-    answer = error_response(status, "say why: \u20ac", date=DATE)
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith(f"HTTP/1.1 {status} {reason}\r\n".encode())
-    assert b"\r\nConnection: close" in head
-    assert b"\r\nDate: " + DATE in head
-    assert b"\r\nContent-Length: %d\r\n" % len(body) in head
-    assert body.decode() == f"{status} {reason}\n\nsay why: \u20ac\n"
-
-
-def test_an_error_response_to_head_has_no_body():
-    assert error_response(400, "why", method="HEAD").endswith(b"\r\n\r\n")
-    assert b"Date" not in error_response(400, "why")
-
-
-@pytest.mark.parametrize(
-    ("status", "headers"),
-    [
-        (403, [("Location", "/x\r\nSet-Cookie: admin=1")]),
-        (403, [("Lo cation", "/x")]),
-        (401, [("WWW-Authenticate", 'Basic realm="\u20ac"')]),
-        (403, [("X", 1)]),
-        (403, ["X"]),
-        (403, [("Content-Length", "1")]),
-        (403, [("Transfer-Encoding", "chunked")]),
-        (400, [("Upgrade", "websocket")]),
-        (101, []),
-        (101, [("Upgrade", "websocket"), ("Connection", "Upgrade")]),
-        (100, []),
-        (99, []),
-        (1000, []),
-        ("403\r\nX: y", []),
-        ("\u20ac", []),
-        (None, []),
-    ],
-)
-def test_an_error_response_is_checked_like_any_other(status, headers):
-    with pytest.raises(InvalidResponse):
-        error_response(status, "why", headers=headers)
-
-
-def test_an_error_response_may_have_a_status_that_nobody_knows():
-    assert error_response(499, "why").startswith(b"HTTP/1.1 499 Unknown\r\n")
-    assert status_line(499) == "499 Unknown"
-    assert status_line(404) == "404 Not Found"
-    assert status_line(HTTPStatus.CONTENT_TOO_LARGE if hasattr(HTTPStatus, "CONTENT_TOO_LARGE") else 413) == (
-        "413 Content Too Large"
-    )
-
-
-def test_an_error_response_has_the_fields_that_its_status_asks_for():
-    head, _, body = error_response(
-        426, "why", headers=[("Upgrade", "websocket"), ("Connection", "Upgrade"), ("content-type", "text/html")]
-    ).partition(b"\r\n\r\n")
-    assert b"\r\nUpgrade: websocket\r\n" in head
-    assert b"\r\nConnection: Upgrade, close" in head
-    assert head.lower().count(b"content-type") == 1
-    assert body
-
-
-def test_an_error_response_of_a_status_without_content_has_none():
-    assert error_response(304, "why").endswith(b"\r\n\r\n")
-
-
-def test_an_error_response_holds_whatever_the_reader_is_told():
-    assert error_response(400, "lone \ud800 surrogate").endswith(b"lone ? surrogate\n")
 
 
 class Shown(str):

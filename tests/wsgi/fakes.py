@@ -7,10 +7,12 @@ from typing import Any
 
 from greenserve.http.limits import Limits
 from greenserve.http.parser import RequestParser
+from greenserve.http.response import DefaultHeaders
 from greenserve.wsgi import EnvironTemplate, Gateway
 from greenserve.wsgi.body_reader import EMPTY, BodyReader
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
+DEFAULTS = DefaultHeaders(date=DATE)
 
 
 class Pieces:
@@ -28,7 +30,7 @@ class Wire(Pieces):
 
     def __init__(self, *pieces: bytes, settled: bool = True) -> None:
         super().__init__(*pieces)
-        self.worker = SimpleNamespace(date=DATE)
+        self.worker = SimpleNamespace(default_headers=DEFAULTS)
         self.stream = self
         self.settled = settled
         self.gateway: Gateway | None = None

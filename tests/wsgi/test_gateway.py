@@ -433,3 +433,151 @@ def test_what_iterates_by_index_is_a_body():
 
     wire, _ = call(application)
     assert body_of(wire) == b"onetwo"
+
+
+HINT = [("Link", "</style.css>; rel=preload; as=style")]
+HINTED = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>; rel=preload; as=style\r\n\r\n"
+
+
+def test_early_hints_leave_at_once_and_as_often_as_wanted():
+    wire = Wire()
+
+    def application(environ, start_response):
+        environ["wsgi.early_hints"](HINT)
+        assert wire.sends == [HINTED]
+        start_response("200 OK", PLAIN)
+        environ["wsgi.early_hints"](HINT)
+        assert wire.sends == [HINTED, HINTED]
+        return [b"done"]
+
+    call(application, wire=wire)
+    assert wire.sends[2].startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(wire.sends) == 3
+
+
+def test_early_hints_to_http_1_0_are_checked_and_not_sent():
+    def application(environ, start_response):
+        environ["wsgi.early_hints"](HINT)
+        with pytest.raises(InvalidResponse):
+            environ["wsgi.early_hints"]([("Link", "a\r\nb")])
+        start_response("200 OK", PLAIN)
+        return [b"done"]
+
+    wire, _ = call(application, get(version="1.0"))
+    assert wire.sends[0].startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_early_hints_behind_the_head_are_an_error_in_words():
+    def application(environ, start_response):
+        start_response("200 OK", PLAIN)
+        yield b"first"
+        environ["wsgi.early_hints"](HINT)
+
+    with pytest.raises(InvalidResponse, match="the head of the response has been sent"):
+        call(application)
+
+
+def test_early_hints_behind_the_response_are_an_error_too():
+    kept = []
+
+    def application(environ, start_response):
+        kept.append(environ["wsgi.early_hints"])
+        return answering(b"ok")(environ, start_response)
+
+    call(application)
+    with pytest.raises(InvalidResponse, match="too late"):
+        kept[0](HINT)
+
+
+def with_trailers(*body, headers=(), given=(("X-Sum", "15"),)):
+    def application(environ, start_response):
+        start_response("200 OK", [*PLAIN, ("Trailer", "X-Sum, X-Time"), *headers])
+        if len(body) == 1:
+            environ["greenserve.send_trailers"](list(given))
+            return list(body)
+        return pieces(environ)
+
+    def pieces(environ):
+        yield from body
+        environ["greenserve.send_trailers"](list(given))
+        environ["greenserve.send_trailers"]([("X-Time", "5")])
+
+    return application
+
+
+def test_trailers_follow_a_streamed_body():
+    wire, gateway = call(with_trailers(b"one", b"two"))
+    assert b"Trailer: x-sum, x-time\r\n" in wire.sends[0]
+    assert wire.sends[-1] == b"0\r\nX-Sum: 15\r\nX-Time: 5\r\n\r\n"
+    assert wire.ends == wire.sends[-1:]
+    assert gateway.is_whole
+
+
+def test_trailers_follow_a_body_that_is_there_as_a_whole_in_chunks():
+    wire, _ = call(with_trailers(b"whole"))
+    head, _, body = b"".join(wire.sends).partition(b"\r\n\r\n")
+    assert b"Transfer-Encoding: chunked" in head
+    assert body == b"5\r\nwhole\r\n0\r\nX-Sum: 15\r\n\r\n"
+
+
+def test_trailers_follow_a_file(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"in a file")
+
+    def application(environ, start_response):
+        start_response("200 OK", [*PLAIN, ("Trailer", "X-Sum")])
+        environ["greenserve.send_trailers"]([("X-Sum", "1")])
+        return environ["wsgi.file_wrapper"](path.open("rb"))
+
+    wire, _ = call(application)
+    assert b"".join(wire.sends).endswith(b"\r\n\r\n9\r\nin a file\r\n0\r\nX-Sum: 1\r\n\r\n")
+    assert wire.files == []
+
+
+@pytest.mark.parametrize(
+    ("request_line", "headers"),
+    [
+        ({"version": "1.0"}, []),
+        ({"method": "HEAD"}, []),
+        ({}, [("Content-Length", "6")]),
+    ],
+)
+def test_trailers_are_left_out_where_there_is_no_room_for_them(request_line, headers):
+    wire, gateway = call(with_trailers(b"one", b"two", headers=headers), get(**request_line))
+    assert b"x-sum" not in b"".join(wire.sends).lower()
+    assert gateway.is_whole
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ([("X-Other", "1")], "X-Other was not announced"),
+        ([("X-Sum", "1\r\n\r\nHTTP/1.1 200 OK")], "control character"),
+        ([("X-Sum", 1)], "tuples"),
+    ],
+)
+def test_a_trailer_that_is_wrong_is_refused_where_the_mistake_is(given, words):
+    with pytest.raises(InvalidResponse, match=words):
+        call(with_trailers(b"one", b"two", given=given))
+
+
+def test_trailers_before_start_response_or_after_the_end_are_refused():
+    kept = []
+
+    def application(environ, start_response):
+        kept.append(environ["greenserve.send_trailers"])
+        with pytest.raises(InvalidResponse, match="start_response first"):
+            kept[0]([])
+        return answering(b"ok")(environ, start_response)
+
+    call(application)
+    with pytest.raises(InvalidResponse, match="too late"):
+        kept[0]([])
+
+
+def test_a_request_without_chunks_has_no_trailers():
+    def application(environ, start_response):
+        assert environ["greenserve.trailers"] == ()
+        return answering(b"ok")(environ, start_response)
+
+    call(application)
