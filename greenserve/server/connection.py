@@ -98,7 +98,14 @@ class Connection(PoolJob):
     @property
     def peer(self) -> str:
         """The client's name, for messages."""
-        return f"{self.peer_address}:{self.peer_port}" if self.peer_address else "a Unix socket's client"
+        peer = f"{self.peer_address}:{self.peer_port}" if self.peer_address else "a Unix socket's client"
+        client = self.client_address
+        return peer if client == self.peer_address else f"{client or 'an unknown client'} by way of {peer}"
+
+    @property
+    def client_address(self) -> str:
+        """That of the client whose request is in progress; the peer's, if there is none."""
+        return self.peer_address if self.cycle is None else self.cycle.client_address
 
     @property
     def request_line(self) -> str:
@@ -169,7 +176,7 @@ class Connection(PoolJob):
         worker, cycle = self.worker, self.cycle
         request = cycle.request if cycle is not None else None  # else its head is wrong, or not complete
         if worker.access_log is not None:
-            worker.access_log.write_refusal(self.peer_address, request, error.status)
+            worker.access_log.write_refusal(self.client_address, request, error.status)
         if cycle is not None and cycle.body is not None:
             cycle.body.close()
         self._say_last(worker.error_response(error.status, str(error), request, error.headers))

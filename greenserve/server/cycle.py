@@ -58,12 +58,25 @@ class RequestCycle(Gateway):
         request = self.request
         return f"{request.method} {request.target} HTTP/{request.http_version}"
 
+    @property
+    def client_address(self) -> str:
+        """The client's address, which a trusted proxy may have named; "" when it is not known, or has none."""
+        connection = self.connection
+        try:
+            client = connection.template.client_of(self.request)
+        except ProtocolError:  # for which it is being refused
+            client = None
+        address: str = connection.peer_address if client is None else client[0]
+        return address
+
     def fail(self, error: BaseException) -> None:
         """An error has come up through `serve` after all."""
         self.connection.fail(error)
 
     def serve(self) -> None:
-        """Call the application and answer, in a green thread. Raises nothing."""
+        """Call the application and answer, in a green thread. Raises ProtocolError, before all else, for what a
+        trusted proxy must not say of its client.
+        """
         connection, request, body = self.connection, self.request, self.body
         worker, greenlet = connection.worker, connection.greenlet
         file = EMPTY if body is None else body.open()
@@ -110,7 +123,7 @@ class RequestCycle(Gateway):
         if self.state is ResponseState.NOTHING or self.state is ResponseState.HEAD_KNOWN:
             self.status = CLIENT_CLOSED
         answer = self if connection.owner is None else connection.owner
-        log.write(connection.peer_address, self.request, answer, connection.worker.hub.clock() - self._started)
+        log.write(self.client_address, self.request, answer, connection.worker.hub.clock() - self._started)
 
     # -- what came up through the application
 

@@ -38,7 +38,7 @@ from greenserve.server.stream import Stream
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
-from greenserve.wsgi.environ import EnvironTemplate
+from greenserve.wsgi.environ import EnvironTemplate, Trust
 from greenserve.wsgi.gateway import Application
 
 logger = logging.getLogger("greenserve.server")
@@ -66,9 +66,11 @@ class Worker:
         "_has_date",
         "_limits",
         "_listeners",
+        "_proxies",
         "_rooms",
         "_stopped",
         "_sweeper",
+        "_trust",
         "access_log",
         "application",
         "body_min_rate",
@@ -155,6 +157,8 @@ class Worker:
             max_target=settings.max_target,
             max_body=settings.max_body,
         )
+        self._proxies = settings.trusted_proxies
+        self._trust = Trust(frozenset(settings.forwarded_headers), self._proxies.__contains__)
         self._listeners: list[Listener] = []
         self._stopped: Token = []
         self._sweeper: Timer | None = None
@@ -242,13 +246,13 @@ class Worker:
         """What a listener calls with each connection."""
         tls = self.tls if isinstance(address, TcpAddress) and address.scheme == "https" else None
         name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "")
-        extra: dict[str, Any] = {"greenserve.stopping": self.stopping}
-        if tls is None:
-            template = EnvironTemplate(name, port or "80", extra=extra)
-        else:
-            template = EnvironTemplate(name, port or "443", "https", extra=extra | {"HTTPS": "on"})
+        scheme, port = ("http", port or "80") if tls is None else ("https", port or "443")
+        extra = {"greenserve.stopping": self.stopping}
+        plain = EnvironTemplate(name, port, scheme, extra=extra)
+        believing = EnvironTemplate(name, port, scheme, extra=extra, trust=self._trust)
 
         def accepted(sock: Any, peer: Peer) -> None:
+            template = believing if self._proxies.trust(peer[0]) else plain
             try:
                 stream = Stream(self, sock, RequestParser(self._limits))
                 if tls is None:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from greenserve.errors import ConfigurationError
 from greenserve.settings.access import check_mode, parse_mode, parse_owner
 from greenserve.settings.addresses import ADDRESS_FORMS, Address, FdAddress, TcpAddress, UnixAddress, parse_address
+from greenserve.settings.networks import NETWORK_FORMS, NO_NETWORKS, Networks, parse_networks
 from greenserve.settings.secrets import SecretUrl, conceal_url
 
 
@@ -237,6 +238,14 @@ def _parse_origins(value: object) -> tuple[str, ...]:
     return origins
 
 
+def _parse_networks(value: object) -> Networks:
+    if isinstance(value, Networks):
+        return value
+    if value is None:
+        return NO_NETWORKS
+    return parse_networks([word for each in _items(value) for word in _text(each).replace(",", " ").split()])
+
+
 def _parse_rooms(value: object) -> str:
     text = _text(value)
     if text.startswith("unix:"):
@@ -344,3 +353,19 @@ ORIGINS = Kind(
     ",".join,
     is_list=True,
 )
+NETWORKS = Kind("NETWORK", NETWORK_FORMS, _parse_networks, is_list=True)
+
+
+def subset(*names: str) -> Kind:
+    """Some of a few names, in the order given here."""
+
+    def parse(value: object) -> tuple[str, ...]:
+        words = [word.lower() for each in _items(value) for word in _text(each).replace(",", " ").split()]
+        for word in words:
+            if word not in names:
+                raise ConfigurationError(f"{word!r} is not one of them")
+        if not words:
+            raise ConfigurationError("it names none")
+        return tuple(name for name in names if name in words)
+
+    return Kind("NAME", "one or more of " + ", ".join(names), parse, ",".join, is_list=True)

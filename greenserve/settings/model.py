@@ -24,6 +24,7 @@ from greenserve.settings.kinds import (
     HEADERS,
     MODE,
     NAME,
+    NETWORKS,
     ORIGINS,
     PATH,
     PATHS,
@@ -37,11 +38,21 @@ from greenserve.settings.kinds import (
     count,
     duration,
     optional,
+    subset,
 )
+from greenserve.settings.networks import Networks, parse_networks
 from greenserve.settings.other_servers import advice
 from greenserve.settings.secrets import conceal
 
 ENVIRONMENT_PREFIX = "GREENSERVE_"
+FORWARDED_HEADERS = (
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-proto",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-prefix",
+)
 
 # Mozilla's "intermediate" profile, guidelines 5.7 (https://wiki.mozilla.org/Security/Server_Side_TLS), without its
 # three DHE suites: these want parameters of their own, and each client of today that knows them knows ECDHE. The
@@ -183,6 +194,18 @@ class Settings:
     )
     tls_handshake_timeout: float = _option(
         10.0, duration(), "The longest wait for a client to complete its TLS handshake.", unit="s"
+    )
+    trusted_proxies: Networks = _option(  # noqa: RUF009 - networks are frozen
+        parse_networks(["127.0.0.0/8", "::1", "unix"]),
+        NETWORKS,
+        "Proxies that are believed what they say of the client; may be given several times. From all others "
+        "the fields that say it are removed.",
+    )
+    forwarded_headers: tuple[str, ...] = _option(
+        FORWARDED_HEADERS,
+        subset(*FORWARDED_HEADERS),
+        "The fields by which trusted proxies say it; the others are removed. Leave out what yours neither sets nor "
+        "removes, because then the client could.",
     )
     concurrency: int = _option(
         2000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"

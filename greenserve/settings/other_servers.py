@@ -39,8 +39,14 @@ _SUPERVISOR = Instead(
 _ENVIRONMENT = Instead(note="set variables in the shell, in systemd (Environment=) or in Docker (--env) instead")
 _PYTHONPATH = Instead("chdir", "DIR", "its modules are found there; PYTHONPATH is for further directories")
 _FACTORY = Instead(note="write the call into APP: module:make_app()")
-_PROXIES = Instead(note="what a proxy says of the client is the application's to read, e.g. by werkzeug's ProxyFix")
-_PREFIX = Instead(note="mount the application under the prefix, e.g. by werkzeug's DispatcherMiddleware")
+_PROXIES = Instead(
+    "trusted_proxies", "10.0.0.0/8", "what they say of the client is believed, up to the first other one"
+)
+_FORWARDED = Instead("forwarded_headers", "x-forwarded-for,x-forwarded-proto")
+_PREFIX = Instead(
+    note="the proxy in front, which takes the prefix away, sends it as X-Forwarded-Prefix; or mount the application "
+    "under it, e.g. by werkzeug's DispatcherMiddleware"
+)
 _OWN_LOG = Instead(note="greenserve's own log goes to standard error, as the shell or the supervisor directs it")
 _LOGGING = Instead(note="greenserve logs by `logging`, through the logger greenserve: configure it in the application")
 _SERVER_HEADER = Instead("server_header", "TEXT", "or off, for no such field")
@@ -94,9 +100,11 @@ WORDS: dict[str, Instead] = {
     **_each(_PYTHONPATH, "pythonpath app_dir working_dir"),
     **_each(_FACTORY, "factory call"),
     **_each(Instead(note="write it as APP: module:attribute"), "app module wsgi_file wsgi_app callable"),
-    **_each(_PROXIES, "proxy_headers forwarded_allow_ips proxy_protocol proxy_allow_from proxy_allow_ips"),
-    **_each(_PROXIES, "trusted_proxy trusted_proxy_count trusted_proxy_headers url_scheme"),
-    **_each(_PROXIES, "clear_untrusted_proxy_headers forwarder_headers secure_scheme_headers"),
+    **_each(_PROXIES, "forwarded_allow_ips proxy_allow_from proxy_allow_ips trusted_proxy trusted_proxy_count"),
+    **_each(_FORWARDED, "trusted_proxy_headers forwarder_headers secure_scheme_headers"),
+    **_each(Instead("trusted_proxies", "none", "without a proxy; else nothing"), "proxy_headers"),
+    **_each(Instead(note="a trusted proxy says it, by X-Forwarded-Proto"), "url_scheme"),
+    **_each(Instead(note="greenserve does so: leave it out"), "clear_untrusted_proxy_headers"),
     **_each(_PREFIX, "root_path url_prefix url_path_prefix mount script_name"),
     **_each(Instead("access_log", "FILE"), "access_logfile accesslog"),
     **_each(Instead("access_log_format", "json"), "access_logformat access_log_fmt"),

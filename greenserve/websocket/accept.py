@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +20,6 @@ from greenserve.websocket.protocol.handshake import (
     SAME_ORIGIN,
     accept_upgrade,
     check_origin,
-    external_scheme,
     parse_origin,
     read_upgrade,
     select_subprotocol,
@@ -108,8 +108,10 @@ def accept(
     request, worker = http.request, http.worker
     policy: Policy = worker.websocket_policy
     upgrade = read_upgrade(request.method, request.http_version, request.fields.items)
+    # The environ has both as the client sees them, also behind a proxy that is trusted.
+    upgrade = dataclasses.replace(upgrade, host=environ.get("HTTP_HOST"))
+    scheme = environ["wsgi.url_scheme"]
     allowed = policy.origins if origins is None else origins
-    scheme = external_scheme(environ["wsgi.url_scheme"], environ.get("HTTP_X_FORWARDED_PROTO", ""))
     try:
         check_origin(upgrade, allowed, scheme)
     except HandshakeRejected as refusal:
@@ -178,7 +180,10 @@ def _origin_advice(origin: str | None, scheme: str) -> str:
         return "no page of that origin can be allowed"
     advice = f"to allow its pages, add --ws-origin {origin:.200}"
     if parsed[0] == "https" and scheme == "http":
-        advice += ", or, if a proxy ends TLS for this very host, let it send X-Forwarded-Proto"
+        advice += (
+            ", or, if a proxy ends TLS for this very host, let it send X-Forwarded-Proto, and name its address in "
+            "--trusted-proxies"
+        )
     return advice
 
 

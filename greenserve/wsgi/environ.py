@@ -9,31 +9,57 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from greenserve.http.fields import Fields
+from greenserve.http.forwarded import NAMES, IsProxy, Said, read_forwarded
 from greenserve.http.head import RequestHead
 from greenserve.version import VERSION
 from greenserve.wsgi.file_wrapper import FileWrapper
 
 Environ: TypeAlias = dict[str, Any]
+Client: TypeAlias = tuple[str, str]  # address and port, each "" when it is not known
 
 SERVER_SOFTWARE = f"greenserve/{VERSION}"
 
 
-class EnvironTemplate:
-    """Makes the environs of the requests that come through one listener.
+PEER = "greenserve.peer"  # (address, port) of the connection, where REMOTE_ADDR is what a proxy has said
 
-    server_name, server_port: what the listener is bound to, whatever Host says: PEP 3333 has applications prefer Host.
-    extra: further keys that every request gets.
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """That the peers of some connections are proxies, which are believed what they say of the client.
+
+    names: the fields by which they say it, some of `forwarded.NAMES`. is_proxy: whether an address is such a proxy's.
     """
 
-    __slots__ = ("_base",)
+    names: frozenset[str]
+    is_proxy: IsProxy
+
+
+class EnvironTemplate:
+    """Makes the environs of the requests that come through one listener from peers that are trusted alike.
+
+    server_name, server_port: what the listener is bound to, whatever Host says: PEP 3333 has applications prefer Host.
+    extra: further keys that every request gets. trust: None for peers that are not trusted: then the fields by which
+    proxies speak of their clients are removed, since an application might believe them.
+    """
+
+    __slots__ = ("_base", "_keys", "_trust")
 
     def __init__(
-        self, server_name: str, server_port: str, scheme: str = "http", *, extra: Mapping[str, Any] | None = None
+        self,
+        server_name: str,
+        server_port: str,
+        scheme: str = "http",
+        *,
+        extra: Mapping[str, Any] | None = None,
+        trust: Trust | None = None,
     ) -> None:
+        self._trust = trust
+        self._keys = _Keys(trust)
         self._base: Environ = {
             "SERVER_NAME": server_name,
             "SERVER_PORT": server_port,
@@ -41,7 +67,6 @@ class EnvironTemplate:
             "GATEWAY_INTERFACE": "CGI/1.1",
             "SCRIPT_NAME": "",
             "wsgi.version": (1, 0),
-            "wsgi.url_scheme": scheme,
             "wsgi.errors": ErrorStream(),
             # Another green thread may call the application while this one waits: what a thread-safe application
             # expects.
@@ -53,52 +78,129 @@ class EnvironTemplate:
             "greenserve.trailers": (),  # a chunked request has its own: see RequestBody.trailers
             **(extra or {}),
         }
+        _set_scheme(self._base, scheme)
 
     def build(self, head: RequestHead, remote_addr: str, remote_port: str, body: Any) -> Environ:
-        """The environ of one request. body: what becomes wsgi.input. remote_addr is "" for a Unix socket's peer."""
+        """The environ of one request. body: what becomes wsgi.input. remote_addr is "" for a Unix socket's peer.
+
+        Raises BadRequest and HeaderFieldsTooLarge for what a trusted proxy must not say.
+        """
         derived = head.derived
         if derived is None or derived[0] is not self:
-            derived = head.derived = (self, self._with_head(head))
+            derived = self._derive(head)
         environ: Environ = derived[1].copy()
-        environ["REMOTE_ADDR"] = remote_addr
-        environ["REMOTE_PORT"] = remote_port
+        client: Client | None = derived[2]
+        if client is None:
+            environ["REMOTE_ADDR"] = remote_addr
+            environ["REMOTE_PORT"] = remote_port
+        else:
+            environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = client
+            environ[PEER] = remote_addr, remote_port
         environ["wsgi.input"] = body
         return environ
 
-    def _with_head(self, head: RequestHead) -> Environ:
-        """What every request with this very head has in common."""
+    def client_of(self, head: RequestHead) -> Client | None:
+        """The client that a trusted proxy names; None when the peer itself is the client. Raises as `build` does."""
+        derived = head.derived
+        if derived is None or derived[0] is not self:
+            derived = self._derive(head)
+        client: Client | None = derived[2]
+        return client
+
+    def _derive(self, head: RequestHead) -> tuple[EnvironTemplate, Environ, Client | None]:
+        derived = head.derived = (self, *self._with_head(head))
+        return derived
+
+    def _with_head(self, head: RequestHead) -> tuple[Environ, Client | None]:
+        """What every request with this very head has in common; and the client, where a proxy has said it."""
         derived = head.fields.derived
         if derived is None or derived[0] is not self:
-            derived = head.fields.derived = (self, self._with_fields(head.fields))
+            derived = head.fields.derived = (self, *self._with_fields(head.fields))
         environ: Environ = derived[1].copy()
         environ["REQUEST_METHOD"] = head.method
         environ["PATH_INFO"] = head.path if "%" not in head.path else unquote_to_bytes(head.path).decode("latin-1")
         environ["QUERY_STRING"] = head.query
         environ["RAW_URI"] = environ["REQUEST_URI"] = head.target
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if head.http_version == "1.1" else "HTTP/1.0"
-        return environ
+        return environ, derived[2]
 
-    def _with_fields(self, fields: Fields) -> Environ:
+    def _with_fields(self, fields: Fields) -> tuple[Environ, Client | None]:
         environ = self._base.copy()
+        keys = self._keys
         for name, value in fields.items:
-            # "X_Forwarded_For" would become the same key as "X-Forwarded-For", which a proxy in front may vouch for.
-            if "_" in name:
-                continue
-            key = _KEYS.get(name) or _key_of(name)
+            key = keys[name]
             if key not in environ:
                 environ[key] = value
             elif key == "HTTP_COOKIE":  # RFC 6265 §5.4 has one field with "; "; RFC 9113 §8.2.3 lets clients split it
                 environ[key] += "; " + value
             elif key not in ("CONTENT_LENGTH", "CONTENT_TYPE"):
                 environ[key] += ", " + value  # RFC 9110 §5.3; PEP 3333 leaves only one key for it
-        return environ
+        environ.pop(_REMOVED, None)
+        trust = self._trust
+        if trust is None or not fields.has_any(trust.names):
+            return environ, None
+        return environ, _believe(environ, read_forwarded(fields, trust.names, trust.is_proxy))
 
 
-_KEYS = {"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"}
+def _believe(environ: Environ, said: Said) -> Client | None:
+    """Put into the environ what trusted proxies say."""
+    if said.scheme is not None:
+        _set_scheme(environ, said.scheme)
+    if said.host is not None:
+        environ["HTTP_HOST"] = said.host
+    if said.scheme is not None or said.host is not None or said.server_port is not None:
+        host = environ.get("HTTP_HOST", "")
+        colon = host.rfind(":", host.rfind("]") + 1)  # those in the brackets are an IPv6 address's
+        port = host[colon + 1 :] if colon >= 0 else ""
+        # Often 80 is the port of a proxy behind the one that ends TLS: no client has typed https://example.com:80.
+        if not port and host and said.server_port not in (None, "80", "443"):
+            environ["HTTP_HOST"] = f"{host.removesuffix(':')}:{said.server_port}"
+        environ["SERVER_PORT"] = said.server_port or port or _DEFAULT_PORTS[environ["wsgi.url_scheme"]]
+    if said.prefix:
+        environ["SCRIPT_NAME"] = said.prefix
+    return None if said.address is None else (said.address, said.port)
 
 
-def _key_of(name: str) -> str:
-    return "HTTP_" + name.upper().replace("-", "_")
+def _set_scheme(environ: Environ, scheme: str) -> None:
+    environ["wsgi.url_scheme"] = scheme
+    if scheme == "https":  # what CGI applications look at: PEP 3333
+        environ["HTTPS"] = "on"
+    else:
+        environ.pop("HTTPS", None)
+
+
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+_REMOVED = ""  # the key of what is removed
+
+
+class _Keys(dict[str, str]):
+    """The key of each field name, which is worked out once."""
+
+    def __init__(self, trust: Trust | None) -> None:
+        super().__init__({"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"})
+        self._trust = trust
+
+    def __missing__(self, name: str) -> str:
+        key = self._key_of(name)
+        if len(self) < _KEPT_COUNT and len(name) <= _KEPT_LENGTH:
+            self[name] = key
+        return key
+
+    def _key_of(self, name: str) -> str:
+        # "X_Forwarded_For" would become the same key as "X-Forwarded-For", which a proxy in front may vouch for.
+        if "_" in name or not self._counts(name):
+            return _REMOVED
+        return "HTTP_" + name.upper().replace("-", "_")
+
+    def _counts(self, name: str) -> bool:
+        """Whether the field is kept: from a peer that is not trusted, none is by which proxies speak of clients."""
+        if self._trust is None:
+            return not (name.startswith("x-forwarded-") or name in ("forwarded", "x-real-ip"))
+        return name not in NAMES or name in self._trust.names
+
+
+_KEPT_COUNT = 1024
+_KEPT_LENGTH = 64  # no registered field has a longer name; the names that are kept are the clients' choice
 
 
 class ErrorStream:

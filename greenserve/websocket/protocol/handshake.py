@@ -46,7 +46,6 @@ _ORIGIN: Final = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<host>\[[0-9A-Fa-f:.]+\]|[^\x00-\x20\x7f/?#@:\[\]]+)(?::(?P<port>[0-9]{0,5}))?"
 )
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_FORWARDED: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
 # A server's defaults keep no context; a client has few connections, so it leaves that choice to the server.
 CLIENT_DEFLATE: Final = DeflateParameters(
     server_no_context_takeover=False,
@@ -166,16 +165,6 @@ def parse_origin(origin: str) -> tuple[str, str, int | None] | str:
         return origin
     scheme = match["scheme"].lower()
     return scheme, match["host"].lower(), int(match["port"]) if match["port"] else _DEFAULT_PORTS.get(scheme)
-
-
-def external_scheme(scheme: str, forwarded: str) -> str:
-    """The scheme in which the client sees the server. scheme: the connection's; forwarded: X-Forwarded-Proto, or "".
-
-    Behind a proxy that ends TLS we see http where the page says https. Any client may send that field, except a page
-    in a browser, and pages alone are what an Origin tells about.
-    """
-    nearest = forwarded.partition(",")[0].strip().lower()  # the first proxy's word: the client has spoken to that one
-    return _FORWARDED.get(nearest, scheme)
 
 
 def select_subprotocol(offered: Sequence[str], supported: Sequence[str]) -> str | None:

@@ -16,7 +16,6 @@ from greenserve.websocket.protocol.handshake import (
     ClientHandshake,
     accept_upgrade,
     check_origin,
-    external_scheme,
     read_upgrade,
     select_subprotocol,
     wants_websocket,
@@ -241,23 +240,6 @@ def test_a_refused_origin_is_shown_without_what_would_steer_a_terminal():
     assert said.isprintable()
     assert said.isascii()
     assert len(said) < 1000
-
-
-@pytest.mark.parametrize(
-    ("forwarded", "scheme"),
-    [
-        ("", "http"),
-        ("https", "https"),
-        ("WSS", "https"),
-        ("ws", "http"),
-        ("http", "http"),
-        (" https , http", "https"),
-        ("http, https", "http"),
-        ("gopher", "http"),
-    ],
-)
-def test_the_scheme_is_the_one_that_the_client_sees(forwarded, scheme):
-    assert external_scheme("http", forwarded) == scheme
 
 
 def test_subprotocols_are_read_in_the_clients_order_and_chosen_in_the_servers():
