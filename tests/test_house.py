@@ -20,7 +20,9 @@ MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 BASE = {"errors", "settings", "version"}
 PROTOCOLS = {"http", "wsgi", "websocket"}
 TWIN_MAKING = {"patching.polling", "patching.rebind", "patching.reimport"}  # what patching and its twins are made with
-SERVER = BASE | PROTOCOLS | {"hub", "green", "net", "patching", "rooms", "tls", "compat.websocket"} | TWIN_MAKING
+SERVER = (
+    BASE | PROTOCOLS | {"hub", "green", "net", "patching", "rooms", "static", "tls", "compat.websocket"} | TWIN_MAKING
+)
 # Modules that only give names of the hub and the green twins another place to be found at, most of them Eventlet's.
 NAMES = {
     "debug",
@@ -48,6 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tls": {"errors", "settings", "loading"},
     "http": {"errors"},
     "wsgi": BASE | {"http"},
+    "static": BASE | {"http", "wsgi"},
     "websocket": BASE | {"http", "hub", "green", "net"},
     "rooms": BASE | {"hub", "green", "net", "patching.rebind", "websocket"},
     "server": SERVER,

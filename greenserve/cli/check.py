@@ -14,10 +14,12 @@ import resource
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from wsgiref.types import WSGIApplication
 
+from greenserve import static
 from greenserve.cli.startup import load, prepare, without_arguments
-from greenserve.errors import LoadError
+from greenserve.errors import ConfigurationError, LoadError
 from greenserve.net import unix_socket
 from greenserve.net.bind_errors import who_listens, who_listens_at
 from greenserve.patching import drivers, existing_locks, monkey, other_hubs
@@ -140,6 +142,17 @@ def _addresses(subject: Subject) -> Section:
     return Section("addresses", tuple(lines), tuple(warnings), tuple(errors))
 
 
+def _static(subject: Subject) -> Section:
+    lines, errors = [], []
+    for mount in subject.resolution.settings.static:
+        try:
+            static.check([mount])
+        except ConfigurationError as error:
+            errors.append(str(error))
+        lines.append(Line(mount.prefix or "/", str(Path(mount.directory).absolute())))
+    return Section("static files", tuple(lines), errors=tuple(errors))
+
+
 def _environment(subject: Subject) -> Section:
     settings = subject.resolution.settings
     lines = [
@@ -191,7 +204,7 @@ def _patching(subject: Subject) -> Section:
     return Section("patching", tuple(lines), tuple(warnings))
 
 
-SECTIONS: list[Callable[[Subject], Section]] = [_application, _settings, _addresses, _environment, _patching]
+SECTIONS: list[Callable[[Subject], Section]] = [_application, _settings, _addresses, _static, _environment, _patching]
 
 
 def as_text(report: Report) -> str:

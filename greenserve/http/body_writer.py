@@ -50,12 +50,6 @@ class LengthWriter(BodyWriter):
         self.sent += len(allowed)
         return allowed
 
-    def write_file(self, size: int) -> int:
-        """How many octets to send of a file that has `size`. Call `skip` once they are sent."""
-        count = min(size, self._left)
-        self.sent += count
-        return count
-
     def skip(self, count: int) -> None:
         """So many have been given."""
         self._left -= count

@@ -11,7 +11,7 @@ from inspect import iscoroutinefunction
 from types import ModuleType, TracebackType
 from typing import Any, Self, overload
 
-from greenserve import rooms, tls
+from greenserve import rooms, static, tls
 from greenserve.errors import HubError
 from greenserve.hub.core import report
 from greenserve.hub.core.hub import current_hub, running, wake
@@ -219,6 +219,7 @@ class Server:
         if self.settings.patch and not monkey.is_in_use():  # with --no-patch it is meant so
             warnings.warn(_NOT_PATCHED, monkey.NotPatchedWarning, stacklevel=monkey.users_level())
         rooms.check(self.settings.rooms)
+        static.check(self.settings.static)
         self.listen()
 
     def _make_worker(self) -> Worker:

@@ -36,6 +36,7 @@ from greenserve.server.pool import RequestPool
 from greenserve.server.spool import Budget
 from greenserve.server.stream import Stream
 from greenserve.settings import Address, Settings, TcpAddress
+from greenserve.static import with_static
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.wsgi.environ import EnvironTemplate, Trust
@@ -111,8 +112,8 @@ class Worker:
         self.tls = tls
         self.tls_handshake_timeout = settings.tls_handshake_timeout
         self.handshakes = Handshakes(hub)
-        self.application = application
-        self.upgradable = upgradable(application)
+        self.application = with_static(application, settings)
+        self.upgradable = with_static(upgradable(application), settings)
         self.header_timeout = settings.header_timeout
         self.body_timeout = settings.body_timeout
         self.body_min_rate = settings.body_min_rate

@@ -16,6 +16,7 @@ from greenserve.settings.addresses import (
 )
 from greenserve.settings.kinds import Kind
 from greenserve.settings.model import OPTIONS, Option, Origin, Settings, Source, instead
+from greenserve.settings.mounts import Mount
 from greenserve.settings.secrets import conceal, conceal_url
 from greenserve.settings.sources import Resolution, resolve
 
@@ -27,6 +28,7 @@ __all__ = [
     "Address",
     "FdAddress",
     "Kind",
+    "Mount",
     "Option",
     "Origin",
     "Resolution",

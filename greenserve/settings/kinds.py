@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from greenserve.errors import ConfigurationError
 from greenserve.settings.access import check_mode, parse_mode, parse_owner
 from greenserve.settings.addresses import ADDRESS_FORMS, Address, FdAddress, TcpAddress, UnixAddress, parse_address
+from greenserve.settings.mounts import MOUNT_FORMS, parse_mounts
 from greenserve.settings.networks import NETWORK_FORMS, NO_NETWORKS, Networks, parse_networks
 from greenserve.settings.secrets import SecretUrl, conceal_url
 
@@ -154,6 +155,15 @@ def _parse_function(value: object) -> str:
     module, _, function = text.partition(":")
     if not all(map(str.isidentifier, [*module.split("."), *function.split(".")])):
         raise ConfigurationError("it does not name a function of a module")
+    return text
+
+
+def _parse_pattern(value: object) -> str:
+    text = _text(value)
+    try:
+        re.compile(text)
+    except (re.error, OverflowError, RecursionError) as error:
+        raise ConfigurationError(f"it is not a regular expression of Python's: {error}") from None
     return text
 
 
@@ -322,6 +332,8 @@ MODE = Kind(
 )
 NAME = Kind("NAME", "the name of a user or group of this machine, or its number", _parse_name)
 SWITCH = Kind("BOOL", "true or false", _parse_switch, lambda on: "true" if on else "false", is_flag=True)
+PATTERN = Kind("REGEX", "a regular expression, as Python has them", _parse_pattern)
+MOUNTS = Kind("/PREFIX=DIR", MOUNT_FORMS, parse_mounts, lambda each: ",".join(map(str, each)) or "none", is_list=True)
 PATH = Kind("PATH", "a path", _parse_path)
 PATHS = Kind("FILE", "paths, given one by one or separated by commas", _parse_paths, ",".join, is_list=True)
 FUNCTION = Kind("MODULE:FUNCTION", "module:function, found as the application is", _parse_function)

@@ -23,11 +23,13 @@ from greenserve.settings.kinds import (
     FUNCTION,
     HEADERS,
     MODE,
+    MOUNTS,
     NAME,
     NETWORKS,
     ORIGINS,
     PATH,
     PATHS,
+    PATTERN,
     PORT,
     ROOMS,
     SERVER_NAME,
@@ -40,6 +42,7 @@ from greenserve.settings.kinds import (
     optional,
     subset,
 )
+from greenserve.settings.mounts import Mount
 from greenserve.settings.networks import Networks, parse_networks
 from greenserve.settings.other_servers import advice
 from greenserve.settings.secrets import conceal
@@ -304,6 +307,24 @@ class Settings:
     ws_compression: bool = _option(True, SWITCH, "Offer permessage-deflate to WebSocket clients.")
     rooms: str | None = _option(
         None, optional(ROOMS), "Share rooms of WebSockets with the other processes that have the same value here."
+    )
+    static: tuple[Mount, ...] = _option(
+        (),
+        MOUNTS,
+        "Serve the files of a directory below a prefix of the path, in front of the application, which answers what is "
+        "not there; may be given several times. `none` for no directory.",
+    )
+    static_max_age: float = _option(
+        0.0,
+        duration(zero=True),
+        "How long clients may use a static file without asking again; 0: they ask each time, and are answered briefly.",
+        unit="s",
+    )
+    static_immutable: str = _option(
+        r"(?:\.|-)(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,64}\.[^/]*$",
+        PATTERN,
+        "Found in the path of a static file, it says that the file never changes: clients keep it for a year. By "
+        "default it is a hash of at least 8 hexadecimal digits behind a dot or hyphen, as in app.3f9a2b1c.js.",
     )
     access_log: str | None = _option(
         None, optional(PATH), "Write a line for each request to this file, or to standard output for `-`."

@@ -51,7 +51,7 @@ _OWN_LOG = Instead(note="greenserve's own log goes to standard error, as the she
 _LOGGING = Instead(note="greenserve logs by `logging`, through the logger greenserve: configure it in the application")
 _SERVER_HEADER = Instead("server_header", "TEXT", "or off, for no such field")
 _BUFFERS = Instead(note="greenserve needs no tuning of its buffers and loops: leave it out")
-_STATIC = Instead(note="serve files by the proxy, or by the application, e.g. with WhiteNoise")
+_STATIC = Instead("static", "/PREFIX=DIR")
 _METRICS = Instead(note="greenserve does not export figures: leave it out")
 _HEAD = Instead("max_head", "SIZE")
 _NO_WHOLE_TIMEOUT = Instead(
@@ -116,7 +116,11 @@ WORDS: dict[str, Instead] = {
     **_each(_SERVER_HEADER, "ident server_name server_names"),
     **_each(Instead("server_header", "off"), "no_server_header"),
     **_each(Instead("header", '"NAME: VALUE"'), "headers add_header addheader"),
-    **_each(_STATIC, "static_path_mount static_path_route static_map insecure nostatic"),
+    **_each(_STATIC, "static_path_mount static_path_route static_map static_root"),
+    **_each(
+        Instead(note="Django's runserver alone has it; give the directory of collectstatic to static"),
+        "insecure nostatic",
+    ),
     **_each(_METRICS, "statsd_host statsd_prefix dogstatsd_tags metrics stats"),
     **_each(_BUFFERS, "worker_tmp_dir sendfile recv_bytes send_bytes outbuf_overflow inbuf_overflow"),
     **_each(_BUFFERS, "outbuf_high_watermark http1_buffer_size ws_max_queue buffer_size cleanup_interval"),

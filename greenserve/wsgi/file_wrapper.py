@@ -1,4 +1,4 @@
-"""wsgi.file_wrapper: a file as a response body, which the server may hand to the kernel (PEP 3333)."""
+"""Files as response bodies, which the server may hand to the kernel: wsgi.file_wrapper (PEP 3333), parts of files."""
 
 from __future__ import annotations
 
@@ -9,11 +9,42 @@ from collections.abc import Iterator
 from tempfile import _TemporaryFileWrapper
 from typing import Any
 
+from greenserve.errors import InvalidResponse
+
+BLOCK = 65536  # bytes, where a file is read
+
+
+class FilePart:
+    """`count` bytes of a regular file, from `offset`: a response body. fd: open for reading, and closed by `close`."""
+
+    __slots__ = ("count", "fd", "offset")
+
+    def __init__(self, fd: int, offset: int, count: int) -> None:
+        self.fd = fd
+        self.offset = offset
+        self.count = count
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Its blocks. Raises InvalidResponse when the file has become shorter."""
+        at, end = self.offset, self.offset + self.count
+        while at < end:
+            block = os.pread(self.fd, min(end - at, BLOCK), at)
+            if not block:
+                raise InvalidResponse(f"the file was cut short while it was sent: {end - at} bytes are missing")
+            yield block
+            at += len(block)
+
+    def close(self) -> None:
+        """Close the descriptor. Harmless when it is closed."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
+
 
 class FileWrapper:
     """Iterates over `filelike` in blocks of `block_size` bytes; a plain file is sent with sendfile instead."""
 
-    def __init__(self, filelike: Any, block_size: int = 65536) -> None:
+    def __init__(self, filelike: Any, block_size: int = BLOCK) -> None:
         self.filelike = filelike
         self.block_size = block_size
         close = getattr(filelike, "close", None)

@@ -7,6 +7,7 @@ response is; how its body is framed, and that it is what the head promises, is t
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Coroutine, Iterable
 from enum import Enum
 from types import TracebackType
@@ -16,7 +17,7 @@ from greenserve.errors import InvalidResponse
 from greenserve.http.body_writer import BodyWriter, LengthWriter
 from greenserve.http.head import RequestHead
 from greenserve.http.response import CheckedHeaders, ResponseHead, check_switch, checked, early_hints, trailers
-from greenserve.wsgi.file_wrapper import FileWrapper
+from greenserve.wsgi.file_wrapper import FilePart, FileWrapper
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 Application: TypeAlias = Callable[[dict[str, Any], Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
@@ -96,8 +97,10 @@ class Gateway:
             self._send_whole(result)  # type: ignore[arg-type]  # a list or a tuple, as just asked
             return
         try:
-            if type(result) is FileWrapper and self.state is _HEAD_KNOWN:  # a subclass may have its own idea of blocks
-                self._send_file(result)
+            if kind is FilePart and self.state is _HEAD_KNOWN:
+                self._send_file(result.fd, result.offset, result.count)  # type: ignore[attr-defined]  # as just asked
+            elif kind is FileWrapper and self.state is _HEAD_KNOWN:  # a subclass may have its own idea of blocks
+                self._send_wrapped(result)  # type: ignore[arg-type]  # a FileWrapper, as just asked
             elif kind in _NO_PIECES or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
                 raise _not_iterable(result)
             else:
@@ -255,19 +258,26 @@ class Gateway:
         if framed:
             (self.connection.stream.finish if writer.is_whole else self.connection.stream.send)(framed)
 
-    def _send_file(self, wrapper: FileWrapper) -> None:
+    def _send_wrapped(self, wrapper: FileWrapper) -> None:
         regular = None if self._checked.trailers else wrapper.regular_file()
         if regular is None:
             self._send_pieces(wrapper.blocks(self._checked.length))  # of a range, no more than it has (PEP 3333)
+        else:
+            self._send_file(*regular)
+
+    def _send_file(self, fd: int, offset: int, length: int) -> None:
+        """Send `length` bytes of a regular file, or as many as Content-Length says if these are fewer."""
+        head = self._make_head(length)
+        count = 0 if head.length is None else min(length, head.length)  # None: it is bodyless
+        if count <= COPY_LIMIT:  # one send instead of two
+            self._send_head(head, os.pread(fd, count, offset) if count else b"")
             return
-        fd, offset, length = regular
-        self._send_head(self._make_head(length), b"")
+        self._send_head(head, b"")
         writer = self._writer
-        if isinstance(writer, LengthWriter):  # else it is bodyless
-            count = writer.write_file(length)
-            self.sent = writer.sent
-            self.connection.stream.finish_file(fd, offset, count)
-            writer.skip(count)
+        assert isinstance(writer, LengthWriter)
+        self.sent = writer.sent = count
+        self.connection.stream.finish_file(fd, offset, count)
+        writer.skip(count)
 
     def _finish(self) -> None:
         """The application has given all that it will give."""

@@ -37,15 +37,6 @@ def test_a_length_of_nothing_is_whole_at_once():
     assert LengthWriter(0).end() == b""
 
 
-@pytest.mark.parametrize(("size", "count"), [(3, 3), (5, 5), (9, 5)])
-def test_a_file_is_sent_as_far_as_the_length_goes(size, count):
-    writer = LengthWriter(5)
-    assert writer.write_file(size) == count
-    assert not writer.is_whole  # until it has left
-    writer.skip(count)
-    assert (writer.is_whole, writer.sent) == (count == 5, count)
-
-
 def test_chunks():
     writer = ChunkedWriter()
     assert writer.write(b"x" * 26) == b"1a\r\n" + b"x" * 26 + b"\r\n"

@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 from io import BytesIO
+from pathlib import Path
 from wsgiref.validate import validator
 
 import pytest
@@ -314,24 +315,27 @@ def test_an_unsettled_request_body_ends_the_connection():
 
 
 def test_a_file_goes_to_the_kernel():
+    size = COPY_LIMIT + 8
     with tempfile.NamedTemporaryFile() as file:
-        file.write(b"0123456789")
-        file.flush()
+        file.truncate(size)
+        os.pwrite(file.fileno(), b"x" * size, 0)
         file.seek(3)
         number = file.fileno()
-        whole = open(__file__, "rb")  # noqa: SIM115 - it is the server that closes it
+        wire, gateway = call(lambda environ, start_response: (start_response("200 OK", PLAIN), FileWrapper(file))[1])
+        assert b"Content-Length: %d" % (size - 3) in head_lines(wire)
+        assert wire.files == [(number, 3, size - 3)]
+        assert gateway.sent == size - 3
 
-        def application(environ, start_response):
-            start_response("200 OK", PLAIN)
-            return environ["wsgi.file_wrapper"](whole if environ["PATH_INFO"] == "/whole" else file)
 
-        wire, gateway = call(application)
-        assert b"Content-Length: 7" in head_lines(wire)
-        assert wire.files == [(number, 3, 7)]
-        assert gateway.sent == 7
-        wire, _ = call(application, get("/whole"))
-        assert wire.files[0][1:] == (0, os.stat(__file__).st_size)
-        assert whole.closed
+def test_a_small_file_leaves_with_its_head():
+    with open(__file__, "rb") as file:
+        file.seek(3)
+        expected = Path(__file__).read_bytes()[3:]
+        wire, gateway = call(lambda environ, start_response: (start_response("200 OK", PLAIN), FileWrapper(file))[1])
+        assert len(expected) <= COPY_LIMIT
+        assert (len(wire.sends), body_of(wire), gateway.sent) == (1, expected, len(expected))
+        assert wire.files == []
+        assert file.closed
 
 
 def test_a_file_for_head_is_not_sent():
@@ -357,7 +361,7 @@ def test_a_file_sends_no_more_than_declared():
             return FileWrapper(file)
 
         wire, gateway = call(application)
-        assert wire.files[0][2] == 4
+        assert body_of(wire) == b"0123"
         assert gateway.sent == 4
 
 

@@ -1,0 +1,102 @@
+"""A file as it is sent: itself, or a sibling of it that was compressed beforehand (app.js.br beside app.js).
+
+A sibling is taken as it is; make it anew when its file changes.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from greenserve.http.accept import accepted_codings
+from greenserve.http.conditions import Validators
+from greenserve.static.beneath import open_beneath
+from greenserve.static.content_types import may_have_siblings
+
+# The content codings and their endings, as we prefer them: the smaller first.
+ENDINGS = {"br": b".br", "zstd": b".zst", "gzip": b".gz"}
+_CODINGS = (*ENDINGS, "identity")
+
+# seconds: a file that was changed just now may change again without another time or size (RFC 9110 §8.8.1).
+SETTLED = 2
+# Times before 1980 are made up by tools whose archives are to be the same each time: they say nothing of the file.
+_EARLIEST = 315_619_200 * 10**9  # ns
+
+# What is not there as a file that may be served, whatever else it is. ENXIO: a socket; EINVAL: no link.
+ABSENT = frozenset(
+    (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EINVAL, errno.ENAMETOOLONG, errno.ENXIO, errno.EXDEV, errno.ENODEV)
+)
+
+
+@dataclass(slots=True)
+class Representation:
+    """fd: open for reading, to be closed. size: bytes. coding: of Content-Encoding, "" for none. varies: the choice was
+    the client's Accept-Encoding's.
+    """
+
+    fd: int
+    size: int
+    kind: str
+    coding: str
+    varies: bool
+    validators: Validators
+
+
+class NotAcceptable(Exception):
+    """The client excludes every form in which the file is there."""
+
+
+def open_file(root: bytes, names: Sequence[bytes]) -> tuple[int, os.stat_result] | None:
+    """Open what is there: a descriptor, to be closed, and what it is; None when it is neither a regular file nor a
+    directory beneath `root`. Raises OSError when it is one, and cannot be opened.
+    """
+    try:
+        fd = open_beneath(root, names)
+    except OSError as error:
+        if error.errno in ABSENT:
+            return None
+        raise
+    info = os.fstat(fd)
+    if stat.S_ISREG(info.st_mode) or stat.S_ISDIR(info.st_mode):
+        return fd, info
+    os.close(fd)
+    return None
+
+
+def choose(
+    root: bytes, names: Sequence[bytes], kind: str, plain: tuple[int, os.stat_result], accept_encoding: str | None
+) -> Representation:
+    """The form of a regular file that the client likes best. plain: the file itself, open, which becomes part of it or
+    is closed. Raises NotAcceptable, OSError.
+    """
+    varies = may_have_siblings(kind)
+    fd, info = plain
+    try:
+        for coding in accepted_codings(accept_encoding, _CODINGS):
+            if coding == "identity":
+                taken, fd = fd, -1
+                return _made(taken, info, kind, "", varies)
+            sibling = open_file(root, (*names[:-1], names[-1] + ENDINGS[coding])) if varies else None
+            if sibling is None:
+                continue
+            if stat.S_ISREG(sibling[1].st_mode):
+                return _made(*sibling, kind, coding, varies)
+            os.close(sibling[0])
+        raise NotAcceptable
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def _made(fd: int, info: os.stat_result, kind: str, coding: str, varies: bool) -> Representation:
+    changed = info.st_mtime_ns if info.st_mtime_ns >= _EARLIEST else info.st_ctime_ns
+    now = time.time()
+    weak = "" if changed + SETTLED * 10**9 <= now * 10**9 else "W/"
+    etag = f'{weak}"{changed:x}-{info.st_size:x}{"-" + coding if coding else ""}"'
+    # RFC 9110 §8.8.2.1: never later than the response.
+    modified = min(changed // 10**9, int(now))
+    return Representation(fd, info.st_size, kind, coding, varies, Validators(etag, modified))
