@@ -19,11 +19,12 @@ from greenserve.http.parser import CLOSED, EndOfMessage
 from greenserve.http.response import CONTINUE
 from greenserve.http.trailers import permitted
 from greenserve.server.spool import Budget, Spool
-from greenserve.server.stream import Stream
+from greenserve.server.stream import NEVER, Stream
 from greenserve.wsgi.body_reader import BodyReader
 
 logger = logging.getLogger("greenserve.server")
 
+RATE_GRACE = 10.0  # seconds of waiting, in total, before body_min_rate counts: a mobile network's pause
 BODY_READ = 262144  # bytes: fewer system calls for an upload
 SKIP_LIMIT = 65536  # bytes of an unread body that are worth skipping to keep the connection
 
@@ -56,27 +57,30 @@ class RequestBody:
 
     __slots__ = (
         "_file",
-        "_parked",
         "_received",
         "_skipped",
         "_stream",
         "_waited",
+        "deadline",
         "spool",
         "state",
         "trailers",
         "unread",
+        "waiting_since",
     )
+
+    deadline: float  # of the wait without a green thread
 
     def __init__(self, stream: Stream, request: RequestHead) -> None:
         self._stream = stream
         self._file: BodyReader | None = None
-        self._parked: float | None = None  # since when `take_in` waits
         self._received = 0  # bytes, framing included
         self._skipped = 0  # bytes
         self._waited = 0.0  # seconds
         self.spool: Spool | None = None  # where it is taken in
         self.state = _EXPECTED if request.fields.expect_continue else _OPEN
         self.trailers: list[tuple[str, str]] = []  # once it has ENDED
+        self.waiting_since = NEVER  # without a green thread
         self.unread = request.content_length  # unknown for a chunked body: it becomes negative
 
     def open(self) -> BodyReader:
@@ -153,15 +157,9 @@ class RequestBody:
     def take_in(self) -> Progress:
         """Store what has come. Never waits. Raises ProtocolError, ClientDisconnected."""
         assert self.spool is not None
-        clock = self._stream.worker.hub.clock
-        if self._parked is not None:
-            self._waited += clock() - self._parked
-            self._parked = None
         progress = self._move(self.spool.write)
         if progress is Progress.ENDED:
             self.spool.complete()
-        elif progress is Progress.WAITING:
-            self._parked = clock()
         return progress
 
     def skip(self) -> Progress:
@@ -179,9 +177,12 @@ class RequestBody:
             raise ContentTooLarge(f"more than {SKIP_LIMIT} bytes of the body are not worth skipping")
 
     def _move(self, put: Callable[[bytes], None]) -> Progress:
-        """Give what has come to `put`."""
-        stream, parser = self._stream, self._stream.parser
-        while not stream.worker.hub.turn_is_over():
+        """Give what has come to `put`, or at least some of it, also where others have used this turn up."""
+        stream, parser, hub = self._stream, self._stream.parser, self._stream.worker.hub
+        if self.waiting_since != NEVER:
+            self._waited += hub.clock() - self.waiting_since
+            self.waiting_since = NEVER
+        while True:
             event = parser.next_event()
             if type(event) is bytes:
                 put(event)
@@ -193,9 +194,12 @@ class RequestBody:
             else:
                 taken = stream.take(self._read_size())
                 if taken < 0:
+                    self.waiting_since = hub.clock()
+                    self.deadline = self.waiting_since + self.patience()
                     return Progress.WAITING
                 self._received += taken
-        return Progress.TURN_OVER
+            if hub.turn_is_over():
+                return Progress.TURN_OVER
 
     def _receive(self) -> None:
         """Take what has come, waiting while that is nothing and the client keeps up."""
@@ -212,7 +216,7 @@ class RequestBody:
         worker = self._stream.worker
         timeout: float = worker.body_timeout
         if worker.body_min_rate:
-            timeout = min(timeout, timeout + self._received / worker.body_min_rate - self._waited)
+            timeout = min(timeout, min(timeout, RATE_GRACE) + self._received / worker.body_min_rate - self._waited)
             if timeout <= 0:
                 raise RequestTimeout(f"the request body came more slowly than {worker.body_min_rate} bytes per second")
         return timeout

@@ -56,6 +56,7 @@ class Connection(PoolJob):
         "peer_port",
         "phase",
         "proxy",
+        "requests",
         "stream",
         "template",
         "worker",
@@ -81,6 +82,7 @@ class Connection(PoolJob):
         self.template = template
         self.extra = extra  # what the environ of each request has of this connection: TLS's part
         self.cycle: RequestCycle | None = None  # the request in progress
+        self.requests = 0  # so far, where max_requests_per_connection says how many it may be
         self.phase = _HEAD
         self.deadline: float = worker.hub.clock() + worker.header_timeout  # of the phase; in RUN, for a body
         self.write_deadline = NEVER  # of the wait for the client to take bytes; then it is cut off
@@ -357,11 +359,8 @@ class Connection(PoolJob):
 
     def _take_in(self) -> bool:
         """Store what has come of a chunked body. Returns whether that was all; if not, parks, or ends."""
-        body = self._body()
         try:
-            progress = body.take_in()
-            if progress is Progress.WAITING:
-                self.deadline = self.worker.hub.clock() + body.patience()
+            progress = self._body().take_in()
         except ProtocolError as error:
             self.refuse_request(error)
             return False
@@ -373,7 +372,9 @@ class Connection(PoolJob):
 
     def _ended(self, progress: Progress) -> bool:
         """Whether a body's end was found; if not, parks, or lets others have their turn."""
+        self.deadline = NEVER
         if progress is Progress.WAITING:
+            self.deadline = self._body().deadline
             self.stream.on_readable(self)
         elif progress is Progress.TURN_OVER:
             self.worker.hub.make_ready(self)
@@ -396,7 +397,7 @@ class Connection(PoolJob):
         if cycle.body.state is not BodyState.OPEN:
             self._end()
             return False
-        self.enter(_SKIP_BODY, self.worker.hub.clock() + self.worker.body_timeout)
+        self.enter(_SKIP_BODY)
         return self._skip_body() and self._run_on()
 
     def _skip_body(self) -> bool:
@@ -404,7 +405,8 @@ class Connection(PoolJob):
         progress = self._body().skip()
         if progress is Progress.GIVEN_UP:
             self.linger()
-        elif progress is Progress.ENDED:
+            return False
+        if progress is Progress.ENDED:
             self.cycle = None
         return self._ended(progress)
 

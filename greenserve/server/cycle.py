@@ -46,8 +46,11 @@ class RequestCycle(Gateway):
         self.cut = False  # our side is shut, since a piece was not sent to its end
         if request.content_length or request.chunked:
             self.body = RequestBody(connection.stream, request)
-        if connection.worker.each_is_last:
-            self.keep_alive = False
+        limit = connection.worker.max_requests
+        if limit:
+            connection.requests += 1
+            if connection.requests >= limit:
+                self.keep_alive = False
 
     def __repr__(self) -> str:
         return f"<RequestCycle {self.request_line} from {self.connection.peer}>"

@@ -77,6 +77,8 @@ def silent_since(connection: Connection | Arrival) -> float:
     """Since when it has waited for its client without a green thread; NEVER if it does not."""
     if connection.phase is Phase.LINGER:
         return connection.deadline - lingering.SECONDS
+    if isinstance(connection, Connection) and connection.cycle is not None and connection.cycle.body is not None:
+        return connection.cycle.body.waiting_since
     if connection.phase not in PATIENCE:
         return NEVER
     patience: float = getattr(connection.worker, PATIENCE[connection.phase])

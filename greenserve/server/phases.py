@@ -51,6 +51,4 @@ PATIENCE: dict[Phase, str] = {
     Phase.ARRIVAL: "tls_handshake_timeout",
     Phase.IDLE: "keepalive_timeout",
     Phase.HEAD: "header_timeout",
-    Phase.SKIP_BODY: "body_timeout",
-    Phase.TAKE_IN: "body_timeout",
 }

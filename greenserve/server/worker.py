@@ -79,13 +79,13 @@ class Worker:
         "connections",
         "default_headers",
         "draining",
-        "each_is_last",
         "error_pages",
         "handshakes",
         "header_timeout",
         "hub",
         "keepalive_timeout",
         "killed",
+        "max_requests",
         "now",
         "pool",
         "restarting",
@@ -129,7 +129,8 @@ class Worker:
         self.access_log = access_log
         self.state = WorkerState.SERVING
         self.draining = False
-        self.each_is_last = not settings.keepalive_timeout
+        # Of a connection, the last one with `Connection: close`; 0 for any number, the only value that costs nothing.
+        self.max_requests = (settings.max_requests_per_connection or 0) if settings.keepalive_timeout else 1
         self.restarting = False
         self.unsent = 0  # see stream.py
         self.killed = 0  # requests
@@ -190,7 +191,8 @@ class Worker:
             return
         self.restarting = restarting
         self.state = WorkerState.DRAINING
-        self.draining = self.each_is_last = True
+        self.draining = True
+        self.max_requests = 1
         self.stopping.set()
         for listener in self._listeners:
             listener.accept_rest()

@@ -226,7 +226,7 @@ class Settings:
     body_min_rate: int = _option(
         500,
         count(least=0),
-        "The lowest rate of a request body after body_timeout has been spent waiting for it in total; 0 for no limit.",
+        "The lowest rate of a request body once 10 s have been spent waiting for it in total; 0 for no limit.",
         unit="bytes/s",
     )
     keepalive_timeout: float = _option(
@@ -234,6 +234,12 @@ class Settings:
         duration(zero=True),
         "How long an idle connection is kept open for its next request; 0 closes it after each response.",
         unit="s",
+    )
+    max_requests_per_connection: int | None = _option(
+        None,
+        optional(count(least=0)),
+        "How many requests a connection may bring before it is closed; 0 or none for no limit.",
+        unit="requests",
     )
     write_timeout: float = _option(
         60.0,

@@ -127,6 +127,9 @@ WORDS: dict[str, Instead] = {
     **_each(_BUFFERS, "asyncore_loop_timeout asyncore_use_poll channel_request_lookahead"),
     **_each(_NO_WHOLE_TIMEOUT, "t timeout harakiri request_timeout"),
     **_each(Instead("keepalive_timeout", "SECONDS"), "keep_alive keepalive timeout_keep_alive"),
+    **_each(
+        Instead("max_requests_per_connection", "N"), "keepalive_requests keep_alive_max_requests max_keepalive_requests"
+    ),
     **_each(Instead("graceful_timeout", "SECONDS"), "timeout_graceful_shutdown shutdown_timeout workers_kill_timeout"),
     **_each(Instead("header_timeout", "SECONDS"), "http1_header_read_timeout"),
     **_each(Instead("body_timeout", "SECONDS"), "read_timeout"),

@@ -11,9 +11,14 @@ import sys
 import tempfile
 import threading
 
+import pytest
+
 from greenserve import sleep, spawn
+from greenserve.errors import ClientDisconnected
 from greenserve.hub.core.hub import current_hub
+from greenserve.server.phases import Phase
 from tests.server.live import Client, echo, hello, serving
+from tests.waiting import until_blocking
 
 
 def test_a_connection_is_kept_for_the_next_request():
@@ -75,6 +80,34 @@ def test_a_head_may_come_octet_by_octet():
         for octet in b"POST /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody":
             client.send(bytes([octet]))
         assert client.response()[2] == b"POST /slow body"
+
+
+def test_a_connection_ends_with_the_last_request_that_it_may_bring():
+    with serving(hello, max_requests_per_connection=3) as server:
+        for _ in range(2):
+            with Client(server) as client:
+                client.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n" * 5)
+                assert [client.response()[1].get("connection") for _ in range(3)] == [None, None, "close"]
+                assert client.at_end()
+
+
+@pytest.mark.parametrize("limit", [0, None])
+def test_a_connection_may_bring_any_number_of_requests_where_there_is_no_limit(limit):
+    with serving(hello, max_requests_per_connection=limit) as server, Client(server) as client:
+        for _ in range(100):
+            assert client.get() == b"hello"
+
+
+def test_a_connection_that_is_idle_keeps_nothing_of_its_requests():
+    with serving(echo, buffer_chunked=None) as server, Client(server) as client:
+        for request in (b"GET", b"POST"):
+            client.send(request + b" / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc")
+            client.response()
+            (connection,) = server._worker.connections
+            until_blocking(lambda each=connection: each.phase is Phase.IDLE)
+            assert connection.cycle is None
+            with pytest.raises(ClientDisconnected):
+                connection.request  # noqa: B018 - it is asked for
 
 
 def test_close_is_honoured():

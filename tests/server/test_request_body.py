@@ -16,8 +16,9 @@ from greenserve.http.parser import RequestParser
 from greenserve.net.lingering import Lingering
 from greenserve.net.send_buffer import SendBuffer
 from greenserve.server import worker as worker_module
-from greenserve.server.body import RequestBody
+from greenserve.server.body import BodyState, Progress, RequestBody
 from greenserve.server.connection import Connection
+from greenserve.server.spool import Budget, Spool
 from tests.server.live import Client, echo, hello, serving
 
 POST = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n"
@@ -74,6 +75,7 @@ class Trickle:
         self.parser = RequestParser(Limits())
         self.pieces, self.pause = list(pieces), pause
         self.now = 0.0
+        self.turn_over = False
         self.due = pause
         self.parser.receive_data(POST % sum(map(len, pieces)))
         head = self.parser.next_event()
@@ -81,6 +83,9 @@ class Trickle:
 
     def clock(self):
         return self.now
+
+    def turn_is_over(self):
+        return self.turn_over
 
     def give_way(self):
         pass
@@ -136,6 +141,51 @@ def test_a_body_that_comes_too_slowly_ends_with_408(octets, pause, end):
     with pytest.raises(RequestTimeout):
         connection.read()
     assert connection.now == pytest.approx(end)
+
+
+DEFAULTS = {"body_timeout": 30, "body_min_rate": 500}
+
+
+@pytest.mark.parametrize(
+    ("octets", "pause", "end"),
+    [
+        (1, 1.0, 10 + 10 / 500),  # after ten seconds the rate counts
+        (250, 1.0, 19.5),  # half of the rate: 10 s, and half a second for each piece that has come
+        (1, 40.0, 10.0),
+    ],
+)
+def test_a_body_that_trickles_has_ten_seconds_and_what_the_lowest_rate_gives(octets, pause, end):
+    connection = Trickle([b"x" * octets] * 1000, pause, **DEFAULTS)
+    with pytest.raises(RequestTimeout):
+        connection.read()
+    assert connection.now == pytest.approx(end)
+
+
+@pytest.mark.parametrize("step", ["skip", "take_in"])
+@pytest.mark.parametrize(("octets", "end"), [(1, 10 + 10 / 500), (20, 10 + 10 * 20 / 500)])
+def test_the_lowest_rate_holds_for_a_body_without_a_green_thread_too(step, octets, end):
+    connection = Trickle([b"x" * octets] * 1000, 1.0, **DEFAULTS)
+    body = connection.body
+    body.spool = Spool(Budget(100_000, 100_000))
+    move = getattr(body, step)
+    while move() is Progress.WAITING and connection.due <= body.deadline:
+        connection.now = connection.due
+    assert body.deadline == pytest.approx(end)
+    body.close()
+
+
+@pytest.mark.parametrize("step", ["skip", "take_in"])
+def test_what_others_have_left_of_a_turn_is_enough_to_go_on(step):
+    """Or a client whose turn comes behind a flood would never have one."""
+    connection = Trickle([b"x"] * 3, 0.0, **DEFAULTS)
+    connection.turn_over = True
+    body = connection.body
+    body.spool = Spool(Budget(1000, 1000))
+    for _ in range(10):
+        if getattr(body, step)() is not Progress.TURN_OVER:
+            break
+    assert body.state is BodyState.ENDED
+    body.close()
 
 
 def test_time_in_which_the_application_does_not_read_does_not_count():
