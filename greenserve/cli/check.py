@@ -12,12 +12,13 @@ import os
 import platform
 import resource
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from wsgiref.types import WSGIApplication
 
-from greenserve import static
+from greenserve import static, tls
 from greenserve.cli.startup import load, prepare, without_arguments
 from greenserve.errors import ConfigurationError, LoadError
 from greenserve.net import unix_socket
@@ -153,6 +154,25 @@ def _static(subject: Subject) -> Section:
     return Section("static files", tuple(lines), errors=tuple(errors))
 
 
+def _tls(subject: Subject) -> Section:
+    settings = subject.resolution.settings
+    try:
+        tls.check(settings)
+        contexts = tls.Contexts(settings) if tls.is_on(settings) else None
+    except ConfigurationError as error:
+        return Section("TLS", (), errors=(f"{error}\n{getattr(error, 'details', '')}".rstrip(),))
+    if contexts is None:
+        return Section("TLS", (Line("certificates", "none: all addresses speak plain HTTP"),))
+    spoken = [str(tls.with_scheme(address, on=True)) for address in settings.bind]
+    lines = [Line("addresses", ", ".join(spoken))]
+    for each in contexts.certificates:
+        until = time.strftime("%Y-%m-%d", time.gmtime(each.not_after))
+        chain = "without further certificates" if each.chain == 1 else f"{each.chain} certificates"
+        note = f"valid until {until}, issued by {each.issuer}, {chain}"
+        lines.append(Line(str(each.pair), ", ".join(each.names) or "no names", note))
+    return Section("TLS", tuple(lines), warnings=tuple(contexts.notes()))
+
+
 def _environment(subject: Subject) -> Section:
     settings = subject.resolution.settings
     lines = [
@@ -204,7 +224,15 @@ def _patching(subject: Subject) -> Section:
     return Section("patching", tuple(lines), tuple(warnings))
 
 
-SECTIONS: list[Callable[[Subject], Section]] = [_application, _settings, _addresses, _static, _environment, _patching]
+SECTIONS: list[Callable[[Subject], Section]] = [
+    _application,
+    _settings,
+    _addresses,
+    _tls,
+    _static,
+    _environment,
+    _patching,
+]
 
 
 def as_text(report: Report) -> str:

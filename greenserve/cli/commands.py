@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import click
 
+from greenserve import tls
 from greenserve.cli.check import as_json, as_text, examine
 from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
 from greenserve.cli.health import Unhealthy, ask, server_of
@@ -139,8 +140,8 @@ def health_command(context: click.Context, /, pid: int, **_: object) -> None:
         words = words[1:] if words[:1] and words[0] in main.commands else words
         context = serve_command.make_context("serve", words, resilient_parsing=True)
     with failures():
-        addresses = resolve_options(context, environ).settings.bind
-    for address in addresses:
+        settings = resolve_options(context, environ).settings
+    for address in (tls.with_scheme(address, on=tls.is_on(settings)) for address in settings.bind):
         try:
             status = ask(address, directory)
         except Unhealthy as error:

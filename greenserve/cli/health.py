@@ -9,12 +9,14 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+import ssl
 from pathlib import Path
 
 from greenserve.settings import Address, FdAddress, UnixAddress
 
 TIMEOUT = 4.0  # seconds; the Dockerfile gives the whole command 5
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is asked when every interface is listened on
+_WANTS_A_CERTIFICATE = ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE")
 _INITS = ("docker-init", "tini", "dumb-init", "catatonit")  # `docker run --init`: the server is their child
 
 
@@ -49,14 +51,29 @@ def ask(address: Address, directory: Path) -> int:
     if isinstance(address, UnixAddress):
         connection: http.client.HTTPConnection = _UnixConnection(str(directory / address.path))
     else:
-        connection = http.client.HTTPConnection(_ANY.get(address.host, address.host), address.port, timeout=TIMEOUT)
+        host = _ANY.get(address.host, address.host)
+        connection = http.client.HTTPConnection(host, address.port, timeout=TIMEOUT)
+        if address.scheme == "https":
+            connection = http.client.HTTPSConnection(host, address.port, timeout=TIMEOUT, context=_whatever_it_shows())
     try:
         connection.request("HEAD", "/", headers={"Host": "localhost"})
         return connection.getresponse().status
+    except ssl.SSLError as error:
+        if error.reason in _WANTS_A_CERTIFICATE:  # tls_client_verify: it would answer a client that has one
+            return 496  # nginx's number for it
+        raise Unhealthy(f"{address} does not answer: {error}") from None
     except (OSError, http.client.HTTPException) as error:
         raise Unhealthy(f"{address} does not answer: {error}") from None
     finally:
         connection.close()
+
+
+def _whatever_it_shows() -> ssl.SSLContext:
+    """It is asked by an address of this machine, which no certificate need have: that it answers is the question."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class _UnixConnection(http.client.HTTPConnection):

@@ -25,6 +25,7 @@ from greenserve.tls.certificates import Certificate, Pair, check_authorities, lo
 from greenserve.tls.client import connection_environ
 from greenserve.tls.listeners import check
 from greenserve.tls.names import Group, NameTable
+from greenserve.tls.unreadable import keep_quiet
 from greenserve.tls.watching import FileWatch
 
 logger = logging.getLogger("greenserve.server")
@@ -205,6 +206,7 @@ class Contexts:
         context: Any = self.context()
         if context.sni_callback is None:  # else the function's own
             context.sni_callback = self._choose
+            keep_quiet()
 
 
 def _date(certificate: Certificate) -> str:
