@@ -16,7 +16,7 @@ _MEMBER_COUNT = 64  # the rest is not looked at: no client knows as many
 def weights(value: str) -> dict[str, float]:
     """Each value of the list, in lower case, with its weight from 0 to 1. A member with a wrong weight is left out."""
     found: dict[str, float] = {}
-    for member in value.lower().split(",")[:_MEMBER_COUNT]:
+    for member in value.lower().split(",", _MEMBER_COUNT)[:_MEMBER_COUNT]:
         name, *parameters = (part.strip(" \t") for part in member.split(";"))
         if not name:
             continue

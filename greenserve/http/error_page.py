@@ -14,6 +14,7 @@ from typing import Final
 
 from greenserve.errors import InvalidResponse
 
+from .accept import weights
 from .head import RequestHead
 from .response import DefaultHeaders, checked, status_line
 
@@ -64,30 +65,17 @@ def preferred(accept: str | None, *, html: bool = False) -> str:
     Among equals what the client names wins over what a wildcard lets in, and then HTML over JSON over text. html: there
     is a page of the operator's, which a client gets that takes everything. One that takes none of them gets text.
     """
-    weights = _weights(accept or "*/*")
+    given = weights(accept or "*/*")
     best, found = (0.0, True, 0), "text/plain"  # what has no weight is not wanted
     for rank, (media_type, names) in enumerate(_NAMES.items()):
-        wild = weights.get(names[0].partition("/")[0] + "/*", weights.get("*/*", 0.0))
-        named = [weights[name] for name in names if name in weights]
+        wild = given.get(names[0].partition("/")[0] + "/*", given.get("*/*", 0.0))
+        named = [given[name] for name in names if name in given]
         by_wildcard = (wild, False, 1 if media_type == ("text/html" if html else "text/plain") else 0)
         offer = (max(named), True, -rank) if named else by_wildcard
         if offer > best:
             best, found = offer, media_type
     return found
 
-
-def _weights(accept: str) -> dict[str, float]:
-    """The media ranges in lower case and their weights, without what cannot be read. The first of a name counts."""
-    weights: dict[str, float] = {}
-    for each in accept.lower().split(",", _RANGES)[:_RANGES]:
-        name, *parameters = [part.strip(" \t") for part in each.split(";")]
-        weight = next((text.removeprefix("q=") for text in parameters if text.startswith("q=")), "1")
-        if weight.replace(".", "", 1).isdecimal() and weight.isascii():
-            weights.setdefault(name, min(float(weight), 1.0))
-    return weights
-
-
-_RANGES: Final = 32  # members that are read: a browser sends ten
 
 _NAMES: Final = {
     "text/html": ("text/html", "application/xhtml+xml"),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from tempfile import _TemporaryFileWrapper
-from typing import Any
+from typing import Any, TypeAlias
 
 from greenserve.errors import InvalidResponse
+
+Part: TypeAlias = tuple[int, int, int]  # of a regular file: descriptor, offset, bytes
 
 BLOCK = 65536  # bytes, where a file is read
 
@@ -51,6 +54,23 @@ class FileWrapper:
         if close is not None:
             self.close = close
 
+    # Werkzeug asks for these three before it goes to the beginning of a range; without them it reads all before it.
+
+    def seekable(self) -> bool:
+        """Whether `seek` works."""
+        seekable = getattr(self.filelike, "seekable", None)
+        return seekable is not None and bool(seekable())
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """As of the file."""
+        at: int = self.filelike.seek(offset, whence)
+        return at
+
+    def tell(self) -> int:
+        """As of the file."""
+        at: int = self.filelike.tell()
+        return at
+
     # Its own iterator, not a generator: Werkzeug's ranges keep only what iter() gives them, and close that.
     def __iter__(self) -> Iterator[bytes]:
         return self
@@ -70,9 +90,9 @@ class FileWrapper:
             yield block[:count]
             count -= len(block)
 
-    def regular_file(self) -> tuple[int, int, int] | None:
-        """(descriptor, offset, bytes from there to the end) when these are what `read` would give; else None."""
-        file = self.filelike
+    def regular_file(self) -> Part | None:
+        """(descriptor, offset, bytes from there on) when these are what `read` would give; else None."""
+        file, limit = _unbound(self.filelike)
         if type(file) is _TemporaryFileWrapper and "read" not in vars(file):
             file = file.file
         try:
@@ -88,7 +108,7 @@ class FileWrapper:
         # A file without a block on a disk (/proc, /sys) is made when it is read, and its size says nothing.
         if not stat.S_ISREG(info.st_mode) or not info.st_blocks:
             return None
-        return fd, offset, max(0, info.st_size - offset)
+        return fd, offset, max(0, min(info.st_size - offset, limit))
 
 
 def _reads_its_descriptor(file: Any) -> bool:
@@ -102,6 +122,51 @@ def _reads_its_descriptor(file: Any) -> bool:
             return False
         file = file.raw
     return type(file) is io.FileIO and _METHODS.isdisjoint(vars(file)) and file.readable()
+
+
+# Classes of frameworks that bound what is read of a file, and their attributes: the file, and the bytes that are left.
+_BOUNDED = {
+    ("falcon.routing.static", "_BoundedFile"): ("fh", "remaining"),
+    ("whitenoise.responders", "SlicedFile"): ("fileobj", "remaining"),
+}
+
+
+def _unbound(file: Any) -> tuple[Any, int]:
+    """The file in one of these, and how many bytes may be read of it; any other file itself, without a bound."""
+    kind = type(file)
+    names = _BOUNDED.get((kind.__module__, kind.__name__))
+    if names is not None and "read" not in vars(file):
+        inner, left = (getattr(file, name, None) for name in names)
+        if isinstance(left, int):
+            return inner, left
+    return file, sys.maxsize
+
+
+def file_part(body: object) -> Part | None:
+    """The part of a regular file that is what iterating over `body` would give; None where that is not certain."""
+    kind = type(body)
+    if kind is FilePart:
+        return body.fd, body.offset, body.count  # type: ignore[attr-defined]  # as just asked
+    if kind is FileWrapper:  # a subclass may have its own idea of blocks
+        return body.regular_file()  # type: ignore[attr-defined,no-any-return]  # as just asked
+    if kind.__name__ == "_RangeWrapper" and kind.__module__ == "werkzeug.wsgi":
+        return _part_of_werkzeug(body)
+    return None
+
+
+def _part_of_werkzeug(body: Any) -> Part | None:
+    """A range of Werkzeug's and Flask's `send_file`, as long as nothing of it was read: it counts from the beginning of
+    the file, wherever that stands.
+    """
+    wrapper = body.iterable
+    if type(wrapper) is not FileWrapper or body.read_length or body.end_reached or not body.seekable:
+        return None
+    part = wrapper.regular_file()
+    if part is None:
+        return None
+    fd, offset, count = part
+    left = max(0, offset + count - body.start_byte)
+    return fd, body.start_byte, left if body.byte_range is None else min(left, body.byte_range)
 
 
 _METHODS = frozenset(("read", "readall", "readinto", "tell", "fileno"))

@@ -17,7 +17,7 @@ from greenserve.errors import InvalidResponse
 from greenserve.http.body_writer import BodyWriter, LengthWriter
 from greenserve.http.head import RequestHead
 from greenserve.http.response import CheckedHeaders, ResponseHead, check_switch, checked, early_hints, trailers
-from greenserve.wsgi.file_wrapper import FilePart, FileWrapper
+from greenserve.wsgi.file_wrapper import FileWrapper, file_part
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
 Application: TypeAlias = Callable[[dict[str, Any], Callable[..., Callable[[bytes], None]]], Iterable[bytes]]
@@ -97,10 +97,11 @@ class Gateway:
             self._send_whole(result)  # type: ignore[arg-type]  # a list or a tuple, as just asked
             return
         try:
-            if kind is FilePart and self.state is _HEAD_KNOWN:
-                self._send_file(result.fd, result.offset, result.count)  # type: ignore[attr-defined]  # as just asked
-            elif kind is FileWrapper and self.state is _HEAD_KNOWN:  # a subclass may have its own idea of blocks
-                self._send_wrapped(result)  # type: ignore[arg-type]  # a FileWrapper, as just asked
+            part = file_part(result) if self.state is _HEAD_KNOWN and not self._checked.trailers else None
+            if part is not None:
+                self._send_file(*part)
+            elif kind is FileWrapper and self.state is _HEAD_KNOWN:  # of a range, no more than it has (PEP 3333)
+                self._send_pieces(result.blocks(self._checked.length))  # type: ignore[attr-defined]  # as just asked
             elif kind in _NO_PIECES or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
                 raise _not_iterable(result)
             else:
@@ -257,13 +258,6 @@ class Gateway:
         self.sent = writer.sent
         if framed:
             (self.connection.stream.finish if writer.is_whole else self.connection.stream.send)(framed)
-
-    def _send_wrapped(self, wrapper: FileWrapper) -> None:
-        regular = None if self._checked.trailers else wrapper.regular_file()
-        if regular is None:
-            self._send_pieces(wrapper.blocks(self._checked.length))  # of a range, no more than it has (PEP 3333)
-        else:
-            self._send_file(*regular)
 
     def _send_file(self, fd: int, offset: int, length: int) -> None:
         """Send `length` bytes of a regular file, or as many as Content-Length says if these are fewer."""
