@@ -53,7 +53,7 @@ def ask(address: Address, directory: Path) -> int:
     else:
         host = _ANY.get(address.host, address.host)
         connection = http.client.HTTPConnection(host, address.port, timeout=TIMEOUT)
-        if address.scheme == "https":
+        if address.is_secure:
             connection = http.client.HTTPSConnection(host, address.port, timeout=TIMEOUT, context=_whatever_it_shows())
     try:
         connection.request("HEAD", "/", headers={"Host": "localhost"})

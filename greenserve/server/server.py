@@ -25,7 +25,7 @@ from greenserve.server.accesslog import AccessLog
 from greenserve.server.arrival import ServerTls
 from greenserve.server.signals import FORCED, SignalHandlers
 from greenserve.server.worker import Worker, WorkerState
-from greenserve.settings import Address, Settings
+from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.wsgi.callbacks import HandleError, HandleRequest, application_of
 from greenserve.wsgi.gateway import Application
 
@@ -72,6 +72,7 @@ class Server:
         self._waiters: list[Token] = []  # the threads that wait for the end
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
         self.tls: ServerTls | None = None  # of the listeners that speak it; by default as the settings say
+        self._redirect: tls.Redirect | None = None
         self.access_log: AccessLog | None = None  # in the place of the one that the settings name
 
     @property
@@ -132,13 +133,21 @@ class Server:
             self.tls = tls.Contexts(settings)
         try:
             for address in settings.bind:
-                listener = open_listener(address, settings.backlog, settings.socket_access)
-                self._sockets.append(
-                    (listener, tls.with_scheme(bound_address(address, listener), on=self.tls is not None))
-                )
+                self._open(address, secure=self.tls is not None)
+            if settings.redirect_https is not None:
+                secure = [each.port for each in self.addresses if isinstance(each, TcpAddress) and each.is_secure]
+                port = settings.redirect_https_port or next(iter(secure), 443)
+                address = self._open(settings.redirect_https, secure=False)
+                self._redirect = tls.Redirect(address, port, settings.acme_dir)
         except BaseException:
             self._close_sockets()
             raise
+
+    def _open(self, address: Address, *, secure: bool) -> Address:
+        listener = open_listener(address, self.settings.backlog, self.settings.socket_access)
+        bound = tls.with_scheme(bound_address(address, listener), on=secure)
+        self._sockets.append((listener, bound))
+        return bound
 
     def serve_forever(self, ready: Callable[[], None] | None = None, *, signals: bool = True) -> int:
         """Serve in this thread until SIGTERM or SIGINT (in the main thread), or `stop`. Returns an exit status.
@@ -224,7 +233,9 @@ class Server:
 
     def _make_worker(self) -> Worker:
         assert self.application is not None  # _prepare has seen to it
-        self._worker = worker = Worker(current_hub(), self.application, self.settings, self.access_log, self.tls)
+        self._worker = worker = Worker(
+            current_hub(), self.application, self.settings, self.access_log, self.tls, self._redirect
+        )
         return worker
 
     def _run(self, worker: Worker) -> None:

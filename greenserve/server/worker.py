@@ -37,9 +37,10 @@ from greenserve.server.spool import Budget
 from greenserve.server.stream import Stream
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.static import with_static
+from greenserve.tls.redirect import MARK, Redirect
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
-from greenserve.wsgi.environ import EnvironTemplate, Trust
+from greenserve.wsgi.environ import Environ, EnvironTemplate, Trust
 from greenserve.wsgi.gateway import Application
 
 logger = logging.getLogger("greenserve.server")
@@ -68,6 +69,7 @@ class Worker:
         "_limits",
         "_listeners",
         "_proxies",
+        "_redirect",
         "_rooms",
         "_stopped",
         "_sweeper",
@@ -107,6 +109,7 @@ class Worker:
         settings: Settings,
         access_log: AccessLog | None = None,
         tls: ServerTls | None = None,
+        redirect: Redirect | None = None,
     ) -> None:
         self.hub = hub
         self.tls = tls
@@ -114,6 +117,9 @@ class Worker:
         self.handshakes = Handshakes(hub)
         self.application = with_static(application, settings)
         self.upgradable = with_static(upgradable(application), settings)
+        if redirect is not None:
+            self.application, self.upgradable = redirect.before(self.application), redirect.before(self.upgradable)
+        self._redirect = redirect
         self.header_timeout = settings.header_timeout
         self.body_timeout = settings.body_timeout
         self.body_min_rate = settings.body_min_rate
@@ -247,10 +253,12 @@ class Worker:
 
     def _accept_with(self, address: Address) -> Accepted:
         """What a listener calls with each connection."""
-        tls = self.tls if isinstance(address, TcpAddress) and address.scheme == "https" else None
+        tls = self.tls if isinstance(address, TcpAddress) and address.is_secure else None
         name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "")
         scheme, port = ("http", port or "80") if tls is None else ("https", port or "443")
-        extra = {"greenserve.stopping": self.stopping}
+        extra: Environ = {"greenserve.stopping": self.stopping}
+        if self._redirect is not None and address is self._redirect.address:
+            extra[MARK] = True
         plain = EnvironTemplate(name, port, scheme, extra=extra)
         believing = EnvironTemplate(name, port, scheme, extra=extra, trust=self._trust)
 

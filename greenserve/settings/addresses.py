@@ -51,6 +51,11 @@ class TcpAddress(_Address):
         return f"{self.scheme}://{self.place}" if self.scheme else self.place
 
     @property
+    def is_secure(self) -> bool:
+        """Whether it certainly speaks TLS."""
+        return self.scheme == "https"
+
+    @property
     def place(self) -> str:
         """Without the scheme."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -7,5 +7,6 @@ from __future__ import annotations
 
 from greenserve.tls.contexts import Contexts
 from greenserve.tls.listeners import check, is_on, with_scheme
+from greenserve.tls.redirect import Redirect
 
-__all__ = ["Contexts", "check", "is_on", "with_scheme"]
+__all__ = ["Contexts", "Redirect", "check", "is_on", "with_scheme"]

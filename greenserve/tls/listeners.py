@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 from greenserve.errors import ConfigurationError
 from greenserve.settings import Address, Settings, TcpAddress, UnixAddress
@@ -25,7 +26,7 @@ def with_scheme(address: Address, *, on: bool) -> Address:
 
 
 def check(settings: Settings) -> None:
-    """Raises ConfigurationError where the options contradict each other. Reads no file."""
+    """Raises ConfigurationError where the options contradict each other. Reads no certificate."""
     _check_listeners(settings)
     certificates, keys = len(settings.tls_cert), len(settings.tls_key)
     if keys and keys != certificates:
@@ -48,6 +49,10 @@ def check(settings: Settings) -> None:
             raise ConfigurationError(
                 f"{name} belongs to redirect_https, which is missing: add --redirect-https HOST:80, or leave it out"
             )
+    if settings.acme_dir is not None and not Path(settings.acme_dir).is_dir():
+        raise ConfigurationError(
+            f"acme_dir = {settings.acme_dir!r} is not a directory: make it, or name the webroot of the ACME client"
+        )
 
 
 def _check_listeners(settings: Settings) -> None:
@@ -66,7 +71,7 @@ def _check_listeners(settings: Settings) -> None:
             _check_redirect(settings.redirect_https, addresses)
         return
     for address in addresses:
-        if isinstance(address, TcpAddress) and address.scheme == "https":
+        if isinstance(address, TcpAddress) and address.is_secure:
             raise ConfigurationError(f"{address} speaks TLS, which needs a certificate: add --tls-cert FILE")
     for name in ("tls_key", "tls_key_password_file", "tls_client_ca", "redirect_https"):
         if getattr(settings, name):
@@ -75,7 +80,7 @@ def _check_listeners(settings: Settings) -> None:
 
 def _check_redirect(address: Address, addresses: list[Address]) -> None:
     if isinstance(address, TcpAddress):
-        if address.scheme == "https":
+        if address.is_secure:
             raise ConfigurationError(f"redirect_https speaks plain HTTP, so {address} cannot be its address")
         taken = {each.place for each in addresses if isinstance(each, TcpAddress) and each.port}
         if address.place in taken:

@@ -34,7 +34,7 @@ def test_without_a_certificate_nothing_changes_and_unix_sockets_stay_plain_in_an
         {"tls_cert": "a.pem", "bind": ["unix:/a", "https://127.0.0.1:1", "http://127.0.0.1:2"]},
         {"tls_cert": "a.pem", "bind": "fd://3"},
         {"tls_cert": "a.pem", "tls_client_ca": "ca.pem", "tls_client_verify": "optional"},
-        {"tls_cert": "a.pem", "redirect_https": "127.0.0.1:80", "acme_dir": "/srv", "redirect_https_port": 443},
+        {"tls_cert": "a.pem", "redirect_https": "127.0.0.1:80", "acme_dir": "/tmp", "redirect_https_port": 443},
         {"tls_cert": "a.pem", "redirect_https": "127.0.0.1:0", "bind": "127.0.0.1:0"},
         {"tls_context": "module:function"},
         {"bind": "http://127.0.0.1:1"},
