@@ -81,31 +81,33 @@ class DefaultHeaders:
     that are kept. Raises InvalidResponse for what none may send.
     """
 
-    __slots__ = ("_date", "_others", "_server")
+    __slots__ = ("_date", "_server", "others", "usual")
 
     def __init__(
         self, server: str | None = "greenserve", date: bytes | None = None, others: Sequence[tuple[str, str]] = ()
     ) -> None:
         self._server = b"" if server is None else _check_header(("Server", server))[0]
-        self._date = b"" if date is None else b"Date: %b\r\n" % date
         lines = _lines_beside_the_head(list(others))
-        self._others = [(b"\r\n%b:" % line.partition(b":")[0].lower(), line) for line in lines]
+        self.others = [(b"\r\n%b:" % line.partition(b":")[0].lower(), line) for line in lines]
+        self._set_date(date)
+
+    def _set_date(self, date: bytes | None) -> None:
+        self._date = b"" if date is None else b"Date: %b\r\n" % date
+        self.usual = self._server + self._date  # for a section that has neither: nearly all are like this
 
     def at(self, date: bytes | None) -> DefaultHeaders:
         """The same with another date; None for no such field."""
         later = copy(self)
-        later._date = b"" if date is None else b"Date: %b\r\n" % date
+        later._set_date(date)
         return later
 
     def lines_for(self, section: CheckedHeaders) -> bytes:
         """The lines that the section lacks."""
-        lines = b"" if section.served else self._server
+        given = section.lines.lower()
+        lines = [] if section.served else [self._server]
         if not section.dated:
-            lines += self._date
-        if self._others:
-            given = section.lines.lower()
-            lines += b"".join([line for name, line in self._others if name not in given])
-        return lines
+            lines.append(self._date)
+        return b"".join(lines + [line for name, line in self.others if name not in given])
 
 
 class CheckedHeaders:
@@ -233,8 +235,8 @@ def _frame(section: CheckedHeaders, key: _MadeKey, defaults: DefaultHeaders) -> 
         line += b"Connection: Upgrade\r\n"
     elif section.upgrade or not keep_alive or http_version == "1.0":
         line += _connection_line(section, keep_alive=keep_alive, http_version=http_version)
-    data = b"%b%b%b\r\n" % (section.lines, defaults.lines_for(section), line)
-    return ResponseHead(data, framing, length, keep_alive=keep_alive)
+    added = defaults.lines_for(section) if section.served or section.dated or defaults.others else defaults.usual
+    return ResponseHead(b"%b%b%b\r\n" % (section.lines, added, line), framing, length, keep_alive=keep_alive)
 
 
 def _connection_line(section: CheckedHeaders, *, keep_alive: bool, http_version: str) -> bytes:
