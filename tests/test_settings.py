@@ -233,9 +233,9 @@ def test_a_bad_count_is_refused(bad: object) -> None:
 
 
 def test_a_choice_is_one_of_a_few_words() -> None:
-    assert Settings.from_kwargs(access_log_format="JSON").access_log_format == "json"
-    with pytest.raises(ConfigurationError, match="Accepted: one of combined, json"):
-        Settings.from_kwargs(access_log_format="xml")
+    assert Settings.from_kwargs(log_level="INFO").log_level == "info"
+    with pytest.raises(ConfigurationError, match="Accepted: one of debug, info"):
+        Settings.from_kwargs(log_level="chatty")
 
 
 @pytest.mark.parametrize(

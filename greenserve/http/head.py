@@ -49,6 +49,7 @@ class RequestHead:
     path, query: of the target, raw and undecoded, without the "?"; path is "*" for OPTIONS of the server as a whole.
     fields: the header section. chunked: the body comes in chunks. content_length: bytes, 0 without a body or chunked.
     keep_alive: what the version and the Connection options say (RFC 9112 §9.3).
+    size: octets of all of it, as received.
     derived: a place where a layer above memoises what it makes of this head; None at first.
     """
 
@@ -62,6 +63,7 @@ class RequestHead:
         "method",
         "path",
         "query",
+        "size",
         "target",
     )
 
@@ -77,6 +79,7 @@ class RequestHead:
         self.chunked = fields.chunked
         self.content_length = fields.content_length or 0
         self.keep_alive = not fields.close and (http_version == "1.1" or fields.keep_alive)
+        self.size = 0
         self.derived: Any = None
 
     def __repr__(self) -> str:

@@ -198,6 +198,7 @@ class RequestParser:
         if len(raw) > limits.max_head:
             raise too_large(raw, limits)
         head = parse_head(raw, limits)
+        head.size = len(raw)
         if limits.max_body is not None and head.content_length > limits.max_body:
             raise ContentTooLarge(f"the body is larger than max_body, {limits.max_body} bytes")
         if head.chunked:

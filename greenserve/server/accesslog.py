@@ -1,4 +1,4 @@
-"""The access log: one line for each request, combined or JSON.
+"""The access log: one line for each request, and where the lines go; access_format.py makes them.
 
 Lines are written by an OS thread (hub/core/log_writer.py): neither a full disk nor a reader that is stuck holds up a
 request. What could not be written is counted, and said in the server's own log.
@@ -6,47 +6,35 @@ request. What could not be written is counted, and said in the server's own log.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from typing import Protocol, TypeAlias
 
 from greenserve.errors import ConfigurationError
-from greenserve.http.head import RequestHead
 from greenserve.hub.core.log_writer import LIMIT, LogWriter
+from greenserve.net.syslog import SyslogWriter
+from greenserve.server.access_format import Subject, make_format
+from greenserve.settings import Settings
+from greenserve.settings.log_format import DEFAULT_FIELDS
+from greenserve.settings.syslog import Syslog
 
 logger = logging.getLogger("greenserve.access")
 
 
-class Answer(Protocol):
-    """What a client got."""
-
-    @property
-    def status(self) -> str:
-        """Code and phrase."""
-
-    @property
-    def sent(self) -> int:
-        """Bytes: of the body, or of all that a WebSocket was sent."""
-
-
 class AccessLog:
-    """Makes a line of each request, and gives it to `_write`."""
+    """Makes a line of each request, and gives it to `_write`. style, fields: see `make_format`.
 
-    def __init__(self, style: str = "combined") -> None:
-        self._format = FORMATS[style]
+    measures: whether that needs what is known of a MeasuredCycle alone.
+    """
 
-    def write(self, address: str, request: RequestHead, answer: Answer, seconds: float) -> None:
-        """Log a request that was answered. address: the client's."""
-        self._write(self._format(address, request, answer.status[:3], answer.sent, seconds))
+    def __init__(self, style: str = "combined", fields: tuple[str, ...] = DEFAULT_FIELDS) -> None:
+        self._format, self.measures = make_format(style, fields)
 
-    def write_refusal(self, address: str, request: RequestHead | None, status: int) -> None:
-        """Log a request that no application has seen. request: None if its head was wrong: then that is not known."""
-        self._write(self._format(address, request, str(status), 0, 0.0))
+    def write(self, subject: Subject, status: str, sent: int, seconds: float) -> None:
+        """Log a request. status: of the response, with or without its phrase. sent: bytes of the body, or of all that a
+        WebSocket was sent. seconds: from the call of the application to the end.
+        """
+        self._write(self._format(subject, status[:3], sent, seconds))
 
     def check(self) -> None:
         """Called once a second."""
@@ -64,8 +52,10 @@ class AccessLog:
 class CallLog(AccessLog):
     """Gives each line, which ends with a newline, to a function of the program's; that must not block."""
 
-    def __init__(self, call: Callable[[str], object], style: str = "combined") -> None:
-        super().__init__(style)
+    def __init__(
+        self, call: Callable[[str], object], style: str = "combined", fields: tuple[str, ...] = DEFAULT_FIELDS
+    ) -> None:
+        super().__init__(style, fields)
         self._call = call
         self._failed = False
 
@@ -79,23 +69,24 @@ class CallLog(AccessLog):
 
 
 class FileLog(AccessLog):
-    """Writes to standard output (`-`) or appends to a file. Raises ConfigurationError when that cannot be opened.
+    """Writes to standard output (`-`), appends to a file, or sends to a system log. Raises ConfigurationError when that
+    cannot be opened.
 
     limit: bytes of lines that may wait for the disk, or for a reader.
     """
 
-    def __init__(self, target: str, style: str, limit: int = LIMIT) -> None:
-        super().__init__(style)
+    def __init__(
+        self, target: str | Syslog, style: str, limit: int = LIMIT, fields: tuple[str, ...] = DEFAULT_FIELDS
+    ) -> None:
+        super().__init__(style, fields)
         self._failed = False
         self._dropped = 0  # lines, as far as it was said
         try:
-            # A descriptor of our own: should the program close number 1, it may be a client's connection next.
-            self._writer = LogWriter(os.dup(1) if target == "-" else target, limit)
+            self._writer = _writer(target, limit)
         except OSError as error:
             where = "there is no standard output" if target == "-" else f"{error.strerror}"
-            raise ConfigurationError(
-                f"access_log = {target!r}: {where}; name a file in a writable directory"
-            ) from error
+            advice = "name a daemon that runs" if isinstance(target, Syslog) else "name a file in a writable directory"
+            raise ConfigurationError(f"access_log = {str(target)!r}: {where}; {advice}") from error
 
     def check(self) -> None:
         """Say what has gone wrong with the log since the last time."""
@@ -125,72 +116,19 @@ class FileLog(AccessLog):
         self._writer.put(line.encode("utf-8", "backslashreplace"))
 
 
-def _combined(address: str, request: RequestHead | None, status: str, sent: int, seconds: float) -> str:
-    """The Apache combined format. What the client has sent is escaped, so that no request can forge a line."""
-    if request is None:
-        line = referer = agent = "-"
-    else:
-        line = f"{request.method} {request.target} HTTP/{request.http_version}"
-        referer = request.fields.get("referer") or "-"
-        agent = request.fields.get("user-agent") or "-"
-    return (
-        f'{address or "-"} - - [{_clf_time(int(time.time()))}] "{_escape(line)}" {status} {sent or "-"} '
-        f'"{_escape(referer)}" "{_escape(agent)}"\n'
-    )
+def _writer(target: str | Syslog, limit: int) -> LogWriter:
+    if isinstance(target, Syslog):
+        return SyslogWriter(target, limit)
+    # A descriptor of our own: should the program close number 1, it may be a client's connection next.
+    return LogWriter(os.dup(1) if target == "-" else target, limit)
 
 
-def _json(address: str, request: RequestHead | None, status: str, sent: int, seconds: float) -> str:
-    """One JSON object: time (RFC 3339, UTC), client, request, status, body bytes, duration in seconds.
-
-    All in ASCII: what begins a new line in some reader (NEL, U+2028) or commands a terminal (C1, DEL) is escaped.
-    """
-    entry: dict[str, object] = {
-        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-        "remote_addr": address,
-        "method": request.method if request else None,
-        "path": request.path if request else None,
-        "query": request.query if request else None,
-        "protocol": f"HTTP/{request.http_version}" if request else None,
-        "host": request.fields.host if request else None,
-        "status": int(status),
-        "bytes": sent,
-        "duration": round(seconds, 6),
-        "referer": request.fields.get("referer") if request else None,
-        "user_agent": request.fields.get("user-agent") if request else None,
-    }
-    return json.dumps(entry).replace("\x7f", "\\u007f") + "\n"
-
-
-Format: TypeAlias = Callable[[str, RequestHead | None, str, int, float], str]
-FORMATS: dict[str, Format] = {"combined": _combined, "json": _json}
-
-_MONTHS = ("", "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_clf_cache = (0, "")
-
-
-def _clf_time(now: int) -> str:
-    """The time of a combined line, made once a second. English months whatever the locale, which strftime would
-    follow.
-    """
-    global _clf_cache  # noqa: PLW0603 - a cache of one
-    second, text = _clf_cache
-    if second != now:
-        moment = time.localtime(now)
-        zone = time.strftime("%z", moment)
-        text = (
-            f"{moment.tm_mday:02d}/{_MONTHS[moment.tm_mon]}/{moment.tm_year}:{time.strftime('%H:%M:%S', moment)} {zone}"
+def open_access_log(settings: Settings) -> AccessLog | None:
+    """The log that the settings name, if they name one. Raises ConfigurationError when it cannot be opened."""
+    target, style, fields = settings.access_log, settings.access_log_format, settings.access_log_fields
+    if fields != DEFAULT_FIELDS and style != "json":
+        raise ConfigurationError(
+            "access_log_fields are those of JSON: set access_log_format to json, or write a format such as "
+            f"'%h %t \"%r\" %s %{{{fields[-1]}}}x'"
         )
-        _clf_cache = (now, text)
-    return text
-
-
-_UNSAFE = re.compile(r"[^ !#-\[\]-~]")  # a quote, a backslash, what is not printable ASCII
-
-
-def _escape(text: str) -> str:
-    return _UNSAFE.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    character = match[0]
-    return f"\\{character}" if character in '"\\' else f"\\x{ord(character):02x}"
+    return None if target is None else FileLog(target, style, settings.log_buffer, fields)

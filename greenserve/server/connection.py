@@ -25,6 +25,7 @@ from greenserve.http.parser import CLOSED, NEED_DATA
 from greenserve.net import lingering
 from greenserve.net.transport import Transport, raw_socket
 from greenserve.server import handover
+from greenserve.server.access_format import Refusal
 from greenserve.server.body import BodyState, Progress, RequestBody
 from greenserve.server.cycle import RequestCycle
 from greenserve.server.hijack import ConnectionSocket, Owner
@@ -63,6 +64,7 @@ class Connection(PoolJob):
         "write_deadline",
     )
 
+    cycle_class = RequestCycle
     low_water = 0  # a green thread that writes goes on when all of it has left
 
     def __init__(
@@ -178,7 +180,7 @@ class Connection(PoolJob):
         worker, cycle = self.worker, self.cycle
         request = cycle.request if cycle is not None else None  # else its head is wrong, or not complete
         if worker.access_log is not None:
-            worker.access_log.write_refusal(self.client_address, request, error.status)
+            worker.access_log.write(cycle or Refusal(self), str(error.status), 0, 0.0)
         if cycle is not None and cycle.body is not None:
             cycle.body.close()
         self._say_last(worker.error_response(error.status, str(error), request, error.headers))
@@ -291,7 +293,7 @@ class Connection(PoolJob):
         while True:
             event = parser.next_event()
             if type(event) is RequestHead:
-                cycle = self.cycle = RequestCycle(self, event)
+                cycle = self.cycle = self.cycle_class(self, event)
                 if not self._handle(cycle):
                     return
             elif event is CLOSED:

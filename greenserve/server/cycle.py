@@ -34,11 +34,11 @@ _BREAKS_THE_RULES = "the application's response breaks the rules; the server's l
 class RequestCycle(Gateway):
     """All that is known of one request. The connection has it until its response has left and its body is read."""
 
-    __slots__ = ("_logged", "_started", "cut", "ended")
+    __slots__ = ("_logged", "cut", "ended", "started")
 
     body: RequestBody | None
     _logged: bool  # with an access log
-    _started: float
+    started: float
 
     def __init__(self, connection: Any, request: RequestHead) -> None:
         Gateway.__init__(self, connection, request)  # `super()` would cost as much as the call
@@ -96,7 +96,7 @@ class RequestCycle(Gateway):
             proxy = connection.proxy = ConnectionSocket(connection)
         environ["greenserve.socket"] = environ["gunicorn.socket"] = environ["eventlet.input"] = proxy
         if worker.access_log is not None:
-            self._started = worker.hub.clock()
+            self.started = worker.hub.clock()
             self._logged = False
         greenlet.gr_context = greenlet.thread = greenlet.pending = None
         greenlet.job = self
@@ -126,7 +126,10 @@ class RequestCycle(Gateway):
         if self.state is ResponseState.NOTHING or self.state is ResponseState.HEAD_KNOWN:
             self.status = CLIENT_CLOSED
         answer = self if connection.owner is None else connection.owner
-        log.write(self.client_address, self.request, answer, connection.worker.hub.clock() - self._started)
+        log.write(self, answer.status, answer.sent, connection.worker.hub.clock() - self.started)
+
+    def note_head(self, head: bytes) -> None:
+        """A response's head of the server's own leaves now; see measured.py."""
 
     # -- what came up through the application
 
@@ -189,7 +192,10 @@ class RequestCycle(Gateway):
             except InvalidResponse as error:
                 logger.error("%s: the application's refusal breaks the rules: %s", self.request_line, error)
                 answer = worker.error_response(500, _BREAKS_THE_RULES, self.request)
-            self.status, self.state = answer[9:].partition(b"\r\n")[0].decode("latin-1"), ResponseState.DONE
+            head, _, body = answer.partition(b"\r\n\r\n")
+            self.status, self.state = head[9:].partition(b"\r\n")[0].decode("latin-1"), ResponseState.DONE
+            self.sent = len(body)
+            self.note_head(head + b"\r\n\r\n")
             try:
                 connection.stream.finish(answer)
             except ClientDisconnected:

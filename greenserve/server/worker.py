@@ -27,10 +27,11 @@ from greenserve.hub.core.timers import Timer, Token
 from greenserve.hub.sync.event import Flag
 from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
 from greenserve.server import deadlines
-from greenserve.server.accesslog import AccessLog, FileLog
+from greenserve.server.accesslog import AccessLog, open_access_log
 from greenserve.server.arrival import Arrival, Handshakes, ServerTls
 from greenserve.server.connection import Connection
 from greenserve.server.error_pages import read_error_pages
+from greenserve.server.measured import MeasuredConnection
 from greenserve.server.phases import Phase
 from greenserve.server.pool import RequestPool
 from greenserve.server.spool import Budget
@@ -130,9 +131,7 @@ class Worker:
         self._renew_date()
         self.error_pages = read_error_pages(settings.error_pages)
         self.now = hub.clock()
-        if access_log is None and settings.access_log is not None:
-            access_log = FileLog(settings.access_log, settings.access_log_format, settings.log_buffer)
-        self.access_log = access_log
+        self.access_log = access_log if access_log is not None else open_access_log(settings)
         self.state = WorkerState.SERVING
         self.draining = False
         # Of a connection, the last one with `Connection: close`; 0 for any number, the only value that costs nothing.
@@ -233,7 +232,8 @@ class Worker:
         self, stream: Stream, peer: Peer, template: EnvironTemplate, extra: dict[str, Any] | None = None
     ) -> Connection:
         """A client may send requests from now on. extra: what each one's environ has of the connection."""
-        connection = Connection(self, stream, peer, template, extra)
+        measured = self.access_log is not None and self.access_log.measures
+        connection = (MeasuredConnection if measured else Connection)(self, stream, peer, template, extra)
         self.connections.add(connection)
         return connection
 

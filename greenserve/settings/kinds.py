@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 from greenserve.errors import ConfigurationError
 from greenserve.settings.access import check_mode, parse_mode, parse_owner
 from greenserve.settings.addresses import ADDRESS_FORMS, Address, FdAddress, TcpAddress, UnixAddress, parse_address
+from greenserve.settings.log_format import FIELDS, WORDS, parse_fields, parse_format
 from greenserve.settings.mounts import MOUNT_FORMS, parse_mounts
 from greenserve.settings.networks import NETWORK_FORMS, NO_NETWORKS, Networks, parse_networks
 from greenserve.settings.secrets import SecretUrl, conceal_url
+from greenserve.settings.syslog import SYSLOG_FORM, Syslog, is_syslog, parse_syslog
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +351,35 @@ ROOMS = Kind(
     lambda text: text if text.startswith("unix:") else conceal_url(text),
     quote=_quote_rooms,
 )
+
+
+def _parse_log(value: object) -> str | Syslog:
+    if isinstance(value, Syslog):
+        return value
+    return parse_syslog(value.strip()) if isinstance(value, str) and is_syslog(value) else _parse_path(value)
+
+
+def _parse_log_format(value: object) -> str:
+    text = _text(value)
+    if text.lower() in WORDS:
+        return text.lower()
+    if "%" not in text:
+        raise ConfigurationError("it is neither a word that is known nor a format with directives")
+    parse_format(text)
+    return text
+
+
+def _parse_log_fields(value: object) -> tuple[str, ...]:
+    return parse_fields([word for each in _items(value) for word in _text(each).replace(",", " ").split()])
+
+
+LOG = Kind("PATH", f"a path, `-`, or {SYSLOG_FORM}", _parse_log)
+LOG_FORMAT = Kind(
+    "FORMAT",
+    """combined, json, or directives as Apache's '%h %t "%r" %>s %b %D' or gunicorn's '%(h)s %(t)s "%(r)s" %(s)s'""",
+    _parse_log_format,
+)
+LOG_FIELDS = Kind("FIELD", f"of {', '.join(FIELDS)}, or default", _parse_log_fields, ",".join, is_list=True)
 HEADERS = Kind(
     "HEADER",
     'a name, a colon and a value, such as "Strict-Transport-Security: max-age=31536000"; several in one text stand on '

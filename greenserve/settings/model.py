@@ -22,6 +22,9 @@ from greenserve.settings.kinds import (
     CIPHERS,
     FUNCTION,
     HEADERS,
+    LOG,
+    LOG_FIELDS,
+    LOG_FORMAT,
     MODE,
     MOUNTS,
     NAME,
@@ -42,10 +45,12 @@ from greenserve.settings.kinds import (
     optional,
     subset,
 )
+from greenserve.settings.log_format import DEFAULT_FIELDS
 from greenserve.settings.mounts import Mount
 from greenserve.settings.networks import Networks, parse_networks
 from greenserve.settings.other_servers import advice
 from greenserve.settings.secrets import conceal
+from greenserve.settings.syslog import Syslog
 
 ENVIRONMENT_PREFIX = "GREENSERVE_"
 FORWARDED_HEADERS = (
@@ -332,11 +337,16 @@ class Settings:
         "Found in the path of a static file, it says that the file never changes: clients keep it for a year. By "
         "default it is a hash of at least 8 hexadecimal digits behind a dot or hyphen, as in app.3f9a2b1c.js.",
     )
-    access_log: str | None = _option(
-        None, optional(PATH), "Write a line for each request to this file, or to standard output for `-`."
+    access_log: str | Syslog | None = _option(  # noqa: RUF009 - a Syslog is frozen
+        None,
+        optional(LOG),
+        "Write a line for each request to this file, to standard output for `-`, or to the system log.",
     )
     access_log_format: str = _option(
-        "combined", choice("combined", "json"), "What a line of the access log looks like."
+        "combined", LOG_FORMAT, "What a line of the access log looks like; docs/serve.md has the directives."
+    )
+    access_log_fields: tuple[str, ...] = _option(
+        DEFAULT_FIELDS, LOG_FIELDS, "The fields of a JSON line, in order; may be given several times."
     )
     log_buffer: int = _option(
         8 << 20,

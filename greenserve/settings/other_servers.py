@@ -107,7 +107,10 @@ WORDS: dict[str, Instead] = {
     **_each(Instead(note="greenserve does so: leave it out"), "clear_untrusted_proxy_headers"),
     **_each(_PREFIX, "root_path url_prefix url_path_prefix mount script_name"),
     **_each(Instead("access_log", "FILE"), "access_logfile accesslog"),
-    **_each(Instead("access_log_format", "json"), "access_logformat access_log_fmt"),
+    **_each(
+        Instead("access_log_format", "FORMAT", "Apache's and gunicorn's directives are known"),
+        "access_logformat access_log_fmt logformat",
+    ),
     **_each(Instead(note="there is no access log unless --access-log names a file: leave it out"), "no_access_log"),
     **_each(_OWN_LOG, "error_logfile error_log errorlog log_file logto log_syslog log_syslog_to"),
     **_each(_LOGGING, "log_config log_config_json logconfig logger_class log use_colors capture_output"),

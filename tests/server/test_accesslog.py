@@ -10,15 +10,30 @@ from types import SimpleNamespace
 import pytest
 
 from greenserve.errors import ConfigurationError
+from greenserve.server.access_format import Refusal
 from greenserve.server.accesslog import CallLog, FileLog
 from tests.server.live import Client, hello, serving
 from tests.wsgi.fakes import head_of
+
+# Each directive of Apache's and of gunicorn's that is known.
+EVERYTHING = (
+    '%a %{c}a %b %B %D %h %H %I %l %m %O %P "%q" "%r" %s %>s %t %T %{ms}T %u "%U" %v "%{X-Id}i" "%{x-id}o" %% '
+    '%{queue}x %{SSL_CIPHER}x %(h)s %(t)s "%(r)s" %(s)s "%(f)s" "%(a)s" %(L)s %(M)s %(p)s "%({x-id}i)s" "%(q)s"'
+)
+REFUSED = Refusal(SimpleNamespace(peer_address="10.0.0.1"))
+
+
+def subject(head, **more):
+    """A request, as the log knows it."""
+    connection = SimpleNamespace(peer_address="10.0.0.9", extra=None)
+    values = {"request": head, "client_address": "10.0.0.1", "connection": connection, "body": None, "started": 1.0}
+    return SimpleNamespace(**values | more)
 
 
 def logged(tmp_path, raw, style, *, status="200 OK", sent=5, seconds=0.25):
     path = tmp_path / "access.log"
     log = FileLog(str(path), style)
-    log.write("10.0.0.1", head_of(raw), SimpleNamespace(status=status, sent=sent), seconds)
+    log.write(subject(head_of(raw)), status, sent, seconds)
     log.close()
     return path.read_text()
 
@@ -58,14 +73,14 @@ def test_json(tmp_path):
     }
 
 
-@pytest.mark.parametrize("style", ["combined", "json"])
+@pytest.mark.parametrize("style", ["combined", "json", EVERYTHING])
 def test_no_byte_of_a_client_begins_a_line_or_commands_a_terminal(tmp_path, style):
     """C0 but tab is refused in a head. What is left: DEL, C1 (NEL and CSI among them), and all the rest of Latin-1."""
     wild = bytes([0x09, *range(0x20, 0x7F), *range(0x80, 0x100)])
     head = head_of(b"GET / HTTP/1.1\r\nHost: a\r\nReferer: %b\r\nUser-Agent: %b\r\n\r\n" % (wild, wild))
     path = tmp_path / "access.log"
     log = FileLog(str(path), style)
-    log.write("10.0.0.1", head, SimpleNamespace(status="200 OK", sent=5), 0.25)
+    log.write(subject(head), "200 OK", 5, 0.25)
     log.close()
     line = path.read_text(encoding="utf-8")
     assert line[:-1].isprintable()
@@ -75,14 +90,16 @@ def test_no_byte_of_a_client_begins_a_line_or_commands_a_terminal(tmp_path, styl
         assert json.loads(line)["user_agent"] == wild.decode("latin-1").strip()
 
 
-@pytest.mark.parametrize("style", ["combined", "json"])
+@pytest.mark.parametrize("style", ["combined", "json", EVERYTHING])
 def test_a_line_is_printable_whatever_is_in_it(style):
     """Whatever a head may let through one day, or an address: every character to U+2FFF, and some beyond."""
     wild = "".join(map(chr, [*range(0x3000), 0xD800, 0xFEFF, 0xFFFF, 0x1F600, 0x10FFFF]))
     fields = SimpleNamespace(host=wild, get={"referer": wild, "user-agent": wild}.get)
-    request = SimpleNamespace(method="GET", target=wild, path=wild, query=wild, http_version="1.1", fields=fields)
+    request = SimpleNamespace(
+        method="GET", target=wild, path=wild, query=wild, http_version="1.1", fields=fields, size=0
+    )
     lines = []
-    CallLog(lines.append, style).write("::1", request, SimpleNamespace(status="200 OK", sent=0), 0.0)
+    CallLog(lines.append, style).write(subject(request), "200 OK", 0, 0.0)
     (line,) = lines
     assert line.endswith("\n")
     assert line[:-1].isprintable()
@@ -98,7 +115,7 @@ def test_a_rotated_file_is_reopened(tmp_path):
     path = tmp_path / "access.log"
     log = FileLog(str(path), "json")
     os.rename(path, tmp_path / "access.log.1")
-    log.write_refusal("a", None, 400)
+    log.write(REFUSED, "400", 0, 0.0)
     log.close()
     assert json.loads(path.read_text())["status"] == 400
     assert (tmp_path / "access.log.1").read_text() == ""
@@ -106,11 +123,11 @@ def test_a_rotated_file_is_reopened(tmp_path):
 
 def test_what_was_dropped_is_said_once_a_second_and_at_the_end(tmp_path, caplog):
     log = FileLog(str(tmp_path / "access.log"), "combined", limit=10)
-    log.write_refusal("a", None, 400)
-    log.write_refusal("a", None, 400)
+    log.write(REFUSED, "400", 0, 0.0)
+    log.write(REFUSED, "400", 0, 0.0)
     log.check()
     log.check()
-    log.write_refusal("a", None, 400)
+    log.write(REFUSED, "400", 0, 0.0)
     log.close()
     assert [record.getMessage().partition(":")[0] for record in caplog.records] == [
         "the access log lacks 2 lines",
@@ -124,7 +141,7 @@ def test_a_function_for_lines_that_raises_harms_no_request(caplog):
 
     log = CallLog(call)
     for _ in range(3):
-        log.write_refusal("a", None, 400)
+        log.write(REFUSED, "400", 0, 0.0)
     assert [record.getMessage() for record in caplog.records] == [
         "the access log's function raised; requests are still served"
     ]
