@@ -19,10 +19,12 @@ from greenserve.cli.health import Unhealthy, ask, server_of
 from greenserve.cli.logs import detach_streams
 from greenserve.cli.options import given_options, resolve_options, settings_options
 from greenserve.cli.startup import load, prepare, serve, warn, without_arguments
+from greenserve.errors import ConfigurationError
 from greenserve.loading import FORMS
 from greenserve.patching.run import NoProgram
 from greenserve.patching.run import run as run_patched
 from greenserve.settings import Source, conceal, instead
+from greenserve.tls import self_signed
 from greenserve.version import VERSION
 
 DEMO = "greenserve.demo:application"
@@ -102,11 +104,22 @@ serve_command.help = f"{serve_command.help}\n\nAPP is {FORMS}."
 
 
 @main.command("demo", cls=SettingsCommand, epilog=_EPILOG)
+@click.option("--tls", "secure", is_flag=True, help="Serve it over HTTPS, with a certificate made for this run.")
 @settings_options
 @click.pass_context
-def demo_command(context: click.Context, /, **_: object) -> None:
+def demo_command(context: click.Context, /, secure: bool, **_: object) -> None:
     """Serve a built-in application whose page shows the server at work."""
-    _run(context, DEMO)
+    with failures(), contextlib.ExitStack() as stack:
+        more = None
+        if secure:
+            if "tls_cert" in given_options(context):
+                raise ConfigurationError("--tls makes a certificate, and --tls-cert names one: leave one of them out")
+            more = stack.enter_context(self_signed.files())
+            authority = Path(more["tls_cert"]).with_name("ca.pem")
+            click.echo(
+                f"A certificate was made for this run, of which browsers warn. curl: --cacert {authority}", err=True
+            )
+        _run(context, DEMO, more)
 
 
 @main.command("check", cls=SettingsCommand, epilog=_EPILOG)
@@ -176,9 +189,10 @@ def run_command(arguments: tuple[str, ...]) -> None:
         sys.exit(error.code)
 
 
-def _run(context: click.Context, reference: str) -> NoReturn:
+def _run(context: click.Context, reference: str, more: Mapping[str, str] | None = None) -> NoReturn:
+    """more: options as if they were given on the command line."""
     with failures():
-        resolution = resolve_options(context)
+        resolution = resolve_options(context, more=more)
         detach_streams(resolution.settings.log_buffer)
         prepare(resolution)
         warn(resolution)

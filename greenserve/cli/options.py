@@ -27,9 +27,13 @@ def settings_options(function: _Function) -> _Function:
     )(function)
 
 
-def resolve_options(context: click.Context, environ: Mapping[str, str] = os.environ) -> Resolution:
-    """Resolve the settings from what was given on the command line, the environment and the file found here."""
-    return resolve(given_options(context), environ, Path.cwd(), context.params.get("config"))
+def resolve_options(
+    context: click.Context, environ: Mapping[str, str] = os.environ, more: Mapping[str, str] | None = None
+) -> Resolution:
+    """Resolve the settings from what was given on the command line (and `more`), the environment and the file found
+    here.
+    """
+    return resolve(given_options(context) | dict(more or {}), environ, Path.cwd(), context.params.get("config"))
 
 
 def given_options(context: click.Context) -> dict[str, Any]:

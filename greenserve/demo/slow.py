@@ -8,10 +8,11 @@ it is accepted, parsed and answered like any other request.
 from __future__ import annotations
 
 import resource
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -43,13 +44,13 @@ def burst(request: Request) -> Response:
     """Send `n` requests for /slow at once, and stream a report of how they fare."""
     n = request.integer("n", 200, 1, MAX_BURST)
     seconds = request.number("seconds", 2.0, 0.0, MAX_SECONDS, "seconds")
-    host, port = own_address(request.environ)
+    connect = own_connection(request.environ, seconds + PATIENCE)
     _refuse_without_files(n)
     if not clients.take(n):
         text = f"{clients.taken} requests of earlier bursts are still under way; at most {clients.most} may be."
         raise Refused("429 Too Many Requests", text, [("Retry-After", str(round(seconds) + 1))])
     path = quote(request.environ.get("SCRIPT_NAME", ""), encoding="latin-1") + f"/slow?seconds={seconds:g}"
-    run = Burst(n, seconds, lambda: HTTPConnection(host, port, timeout=seconds + PATIENCE), path)
+    run = Burst(n, seconds, connect, path)
     return Response.stream(Body(run.report(), run.abandon))
 
 
@@ -124,13 +125,24 @@ class Burst:
         )
 
 
+def own_connection(environ: dict[str, Any], timeout: float) -> Callable[[], HTTPConnection]:
+    """What makes a connection to this server itself, by TLS if the request has come so. Raises Refused."""
+    host, port = own_address(environ)
+    if "SSL_PROTOCOL" not in environ:
+        return lambda: HTTPConnection(host, port, timeout=timeout)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False  # the certificate need not have this address
+    context.verify_mode = ssl.CERT_NONE
+    return lambda: HTTPSConnection(host, port, timeout=timeout, context=context)
+
+
 def own_address(environ: dict[str, Any]) -> tuple[str, int]:
-    """Host and port at which this server can reach itself. Refused when that is not plain HTTP over TCP.
+    """Host and port at which this server can reach itself. Refused when that is not over TCP, or a proxy's.
 
     The host comes from the listening socket, never from the Host header, which is whatever a client makes of it.
     """
-    if environ["wsgi.url_scheme"] != "http":
-        raise Refused("409 Conflict", "The burst speaks plain HTTP only, and this server was reached over https.")
+    if environ["wsgi.url_scheme"] != ("https" if "SSL_PROTOCOL" in environ else "http"):
+        raise Refused("409 Conflict", "The burst calls this server itself, which was reached through a proxy.")
     port = str(environ.get("SERVER_PORT", ""))
     by_unix_socket = environ.get("REMOTE_ADDR") == ""
     if by_unix_socket or not port.isdecimal() or not 0 < int(port) < 65536:

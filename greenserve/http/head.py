@@ -39,7 +39,7 @@ __all__ = ["Fields", "HeadWatch", "RequestHead", "check_request_line", "parse_he
 
 # A TLS record of the type handshake, which is what a ClientHello comes in (RFC 8446 §5.1).
 _TLS = b"\x16"
-_SPEAKS_TLS = "this is TLS, and the port speaks plain HTTP: use http://, or put a proxy in front that terminates TLS"
+_SPEAKS_TLS = "this is TLS, and the port speaks plain HTTP: use http://, or give the server a certificate (tls_cert)"
 
 
 class RequestHead:

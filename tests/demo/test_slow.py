@@ -159,7 +159,14 @@ def test_a_burst_calls_the_address_that_listens(name: str, port: str, address: t
 
 
 @pytest.mark.parametrize(
-    "change", [{"wsgi.url_scheme": "https"}, {"SERVER_PORT": ""}, {"SERVER_PORT": "70000"}, {"REMOTE_ADDR": ""}]
+    "change",
+    [
+        {"wsgi.url_scheme": "https"},
+        {"SSL_PROTOCOL": "TLSv1.3"},
+        {"SERVER_PORT": ""},
+        {"SERVER_PORT": "70000"},
+        {"REMOTE_ADDR": ""},
+    ],
 )
 def test_a_burst_without_a_plain_tcp_address_is_refused(change: dict[str, str]) -> None:
     with pytest.raises(Refused) as refusal:

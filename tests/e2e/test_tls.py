@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+from websockets.sync.client import connect
 
 from greenserve.tls.certificates import Pair
 from tests.conftest import require_program
@@ -306,3 +308,31 @@ def test_a_broken_function_ends_the_command_with_its_traceback(place: Path, auth
     assert done.returncode == 3
     assert "own.py" in done.stderr
     assert "the function own:tls (from tls_context) failed: ZeroDivisionError" in done.stderr.splitlines()[-1]
+
+
+def test_the_demo_makes_a_certificate_of_its_own(start_server: StartServer) -> None:
+    server = start_server("demo", "--tls")
+    assert server.url.startswith("https://")
+    (found,) = server.wait_for_line("--cacert (.+)$")
+    ca = found[1]
+    for host in ("localhost", "127.0.0.1"):
+        assert "<html" in requests.get(f"https://{host}:{server.port}/", verify=ca, timeout=20).text
+    report = requests.post(server.url + "/burst?n=20&seconds=0", verify=ca, timeout=30).text.splitlines()[-1]
+    assert (json.loads(report)["done"], json.loads(report)["failed"]) == (20, 0)
+    context = ssl.create_default_context(cafile=ca)
+    with connect(server.url.replace("https", "wss") + "/chat?room=lobby&name=b", ssl=context, proxy=None) as ws:
+        assert json.loads(ws.recv(timeout=20))
+    server.stop()
+    assert not Path(ca).exists()
+
+
+def test_the_demo_without_what_makes_certificates_says_what_to_install(place: Path) -> None:
+    (place / "trustme.py").write_text("raise ImportError\n")
+    done = run_command("demo", "--tls", env={"PYTHONPATH": str(place)})
+    assert done.returncode == 2
+    assert "pip install 'greenserve[tls]'" in done.stderr.splitlines()[-1]
+
+
+def test_the_demo_takes_one_certificate(place: Path) -> None:
+    done = run_command("demo", "--tls", "--tls-cert", "a.pem")
+    assert (done.returncode, "leave one of them out" in done.stderr.splitlines()[-1]) == (2, True)
