@@ -156,7 +156,7 @@ def health_command(context: click.Context, /, pid: int, **_: object) -> None:
         settings = resolve_options(context, environ).settings
     for address in (tls.with_scheme(address, on=tls.is_on(settings)) for address in settings.bind):
         try:
-            status = ask(address, directory)
+            status = ask(address, directory, proxied=settings.proxy_protocol)
         except Unhealthy as error:
             click.echo(f"greenserve: {error}", err=True)
             sys.exit(ExitCode.FORCED)

@@ -12,7 +12,8 @@ import socket
 import ssl
 from pathlib import Path
 
-from greenserve.settings import Address, FdAddress, UnixAddress
+from greenserve.net.proxy_protocol import LOCAL
+from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress
 
 TIMEOUT = 4.0  # seconds; the Dockerfile gives the whole command 5
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is asked when every interface is listened on
@@ -41,21 +42,23 @@ def server_of(pid: int) -> tuple[list[str], dict[str, str], Path] | None:
         return None
 
 
-def ask(address: Address, directory: Path) -> int:
+def ask(address: Address, directory: Path, *, proxied: bool = False) -> int:
     """The status that the server at `address` answers with to HEAD /. Raises Unhealthy when there is no answer.
 
-    directory: where the server runs, for the relative path of a Unix socket.
+    directory: where the server runs, for the relative path of a Unix socket. proxied: it expects a PROXY header.
     """
     if isinstance(address, FdAddress):
         raise Unhealthy(f"{address} is a descriptor of the server's: say what it is bound to with --bind")
     if isinstance(address, UnixAddress):
         connection: http.client.HTTPConnection = _UnixConnection(str(directory / address.path))
     else:
-        host = _ANY.get(address.host, address.host)
-        connection = http.client.HTTPConnection(host, address.port, timeout=TIMEOUT)
-        if address.is_secure:
-            connection = http.client.HTTPSConnection(host, address.port, timeout=TIMEOUT, context=_whatever_it_shows())
+        connection = http.client.HTTPConnection(_ANY.get(address.host, address.host), address.port, timeout=TIMEOUT)
     try:
+        connection.connect()
+        if proxied:
+            connection.sock.sendall(LOCAL)
+        if isinstance(address, TcpAddress) and address.is_secure:
+            connection.sock = _whatever_it_shows().wrap_socket(connection.sock)
         connection.request("HEAD", "/", headers={"Host": "localhost"})
         return connection.getresponse().status
     except ssl.SSLError as error:

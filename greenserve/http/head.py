@@ -178,7 +178,7 @@ def _broken_request_line(text: str) -> BadRequest:
     if text.startswith(_TLS.decode("ascii")):
         return BadRequest(_SPEAKS_TLS)
     if text.startswith("PROXY "):
-        return BadRequest("this port does not accept the PROXY protocol: switch it off in the proxy")
+        return BadRequest("a PROXY header is not expected here: switch it off in the proxy, or on by --proxy-protocol")
     if not text.endswith("\r\n"):
         return BadRequest(f"the request line ends in a bare LF: {shown}")
     parts = text[:-2].split(" ")

@@ -1,4 +1,5 @@
-"""From accept to `Connection`: what a client must send before its first request, which is a TLS handshake.
+"""From accept to `Connection`: what a client must send before its first request, which is a TLS handshake (here), or
+what its proxy must (proxied.py).
 
 Strategy. An `Arrival` stands for a connection until then: the hub's call when something has come, without a green
 thread. A silent one costs what a silent connection does. One that has begun to speak stands in line, for a handshake
@@ -21,7 +22,7 @@ from greenserve.net import lingering
 from greenserve.net.tls import SSLContext, SSLError, SSLObject, TlsSocket
 from greenserve.server.phases import Phase
 from greenserve.server.stream import NEVER, Stream
-from greenserve.wsgi.environ import EnvironTemplate
+from greenserve.wsgi.environ import Environ, EnvironTemplate
 
 logger = logging.getLogger("greenserve.server")
 
@@ -46,25 +47,24 @@ class ServerTls(Protocol):
 
 
 class Arrival(HubCall):
-    """A client's connection that speaks no HTTP yet."""
+    """A client's connection that speaks no HTTP yet. timeout: seconds that the client has for what is due."""
 
-    __slots__ = ("_template", "_tls", "deadline", "peer", "stream", "worker", "write_deadline")
+    __slots__ = ("deadline", "peer", "stream", "worker", "write_deadline")
 
     phase = Phase.ARRIVAL
     request_line = "no request"
 
-    def __init__(
-        self, worker: Any, stream: Stream, peer: tuple[str, str], template: EnvironTemplate, tls: ServerTls
-    ) -> None:
+    def __init__(self, worker: Any, stream: Stream, peer: tuple[str, str], timeout: float) -> None:
         self.worker = worker
         self.stream = stream
         self.peer = peer
-        self._template = template
-        self._tls = tls
-        self.deadline: float = worker.hub.clock() + worker.tls_handshake_timeout
+        self.deadline: float = worker.hub.clock() + timeout
         self.write_deadline = NEVER
         stream.owner = self
-        stream.on_readable(self)
+        if stream.drained:
+            stream.on_readable(self)
+        else:
+            worker.hub.make_ready(self)
 
     def __repr__(self) -> str:
         return f"<Arrival from {self}>"
@@ -75,12 +75,76 @@ class Arrival(HubCall):
 
     @property
     def begun(self) -> bool:
+        """Whether more than a connection was asked for."""
+        return self.stream.has_data()
+
+    # -- what the worker asks of its connections
+
+    def expire(self) -> None:
+        """Its deadline has passed."""
+        self.close()
+
+    def drain(self) -> None:
+        """The server is stopping: one that has begun may send a request still."""
+        if self.begun:
+            self.deadline = min(self.deadline, self.worker.hub.clock() + DRAIN_SECONDS)
+        else:
+            self.close()
+
+    def close(self, *, in_order: bool = True) -> None:
+        """End it. Harmless when that has happened, or it is a `Connection` by now."""
+        if self.stream.owner is self:
+            self.stream.close(in_order=in_order)
+            self.worker.forget(self)
+
+    def fail_alone(self) -> None:
+        """Log the error that is being handled, a defect of ours or of the program's context, and close."""
+        self.close()
+        logger.exception("the connection from %s failed by an error of the server's before its first request", self)
+
+    def on_sent(self) -> None:
+        """Nothing: what is answered in the clear is sent at once or not at all."""
+
+    on_flushed = on_sent
+    low_water = 0
+
+    def on_lost(self, error: Exception) -> None:
+        """The client has gone."""
+        self.close()
+
+
+class TlsArrival(Arrival):
+    """One that begins with a TLS handshake."""
+
+    __slots__ = ("_known", "_template", "_tls")
+
+    def __init__(
+        self,
+        worker: Any,
+        stream: Stream,
+        peer: tuple[str, str],
+        template: EnvironTemplate,
+        tls: ServerTls,
+        known: Environ | None = None,
+    ) -> None:
+        self._template = template
+        self._known = known or {}  # of what the environ of each request has of this connection
+        self._tls = tls
+        super().__init__(worker, stream, peer, worker.tls_handshake_timeout)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the handshake has begun, or its first bytes are here."""
+        return self._shaking or super().begun
+
+    @property
+    def _shaking(self) -> bool:
         """Whether OpenSSL has its bytes."""
         return isinstance(self.stream.socket, TlsSocket)
 
     def switch(self) -> None:
         """Something has come, or may be sent."""
-        if self.begun:
+        if self._shaking:
             self.proceed()
             return
         try:
@@ -100,7 +164,7 @@ class Arrival(HubCall):
         try:
             stream.socket = TlsSocket(stream, self._tls.context(), server_side=True, server_hostname=None)
         except Exception:
-            self._fail_alone()
+            self.fail_alone()
         else:
             self.proceed()
 
@@ -118,11 +182,11 @@ class Arrival(HubCall):
         except OSError as error:
             self._fail(error)
         except Exception:
-            self._fail_alone()
+            self.fail_alone()
 
     def _complete(self) -> None:
         worker, stream = self.worker, self.stream
-        extra = self._tls.environ(stream.socket.ssl_object)
+        extra = self._known | (self._tls.environ(stream.socket.ssl_object) or {}) or None
         worker.handshakes.leave(self)
         stream.drained = not stream.has_data()
         connection = worker.welcome(stream, self.peer, self._template, extra)
@@ -130,27 +194,17 @@ class Arrival(HubCall):
             connection.deadline = min(connection.deadline, self.deadline)
         worker.forget(self)
 
-    # -- what the worker asks of its connections
-
     def expire(self) -> None:
         """Its deadline has passed."""
         if self in self.worker.handshakes.in_progress:
             self.worker.handshakes.report("%s did not complete its TLS handshake in time", self)
         self.close()
 
-    def drain(self) -> None:
-        """The server is stopping: one that has begun may send a request still."""
-        if self.begun or self.stream.has_data():
-            self.deadline = min(self.deadline, self.worker.hub.clock() + DRAIN_SECONDS)
-        else:
-            self.close()
-
     def close(self, *, in_order: bool = True) -> None:
         """End it. Harmless when that has happened, or it is a `Connection` by now."""
         if self.stream.owner is self:
             self.worker.handshakes.leave(self)
-            self.stream.close(in_order=in_order)
-            self.worker.forget(self)
+        super().close(in_order=in_order)
 
     # -- failures
 
@@ -182,21 +236,6 @@ class Arrival(HubCall):
         else:
             self.close()
 
-    def _fail_alone(self) -> None:
-        """Log the error that is being handled, a defect of ours or of the program's context, and close."""
-        self.close()
-        logger.exception("the TLS handshake with %s failed by an error of the server's", self)
-
-    def on_sent(self) -> None:
-        """Nothing: what is answered in the clear is sent at once or not at all."""
-
-    on_flushed = on_sent
-    low_water = 0
-
-    def on_lost(self, error: Exception) -> None:
-        """The client has gone."""
-        self.close()
-
 
 class Handshakes(HubCall):
     """The handshakes of a worker: those in line, and those in progress, of which there are at most MOST."""
@@ -205,18 +244,18 @@ class Handshakes(HubCall):
 
     def __init__(self, hub: Hub) -> None:
         self._hub = hub
-        self._line: deque[Arrival] = deque()
+        self._line: deque[TlsArrival] = deque()
         self._queued = False  # this is in the ready queue
-        self.in_progress: dict[Arrival, float] = {}  # since when; the oldest first
+        self.in_progress: dict[TlsArrival, float] = {}  # since when; the oldest first
         self._lines = self._left_out = 0
         self._lines_until = 0.0
 
-    def add(self, arrival: Arrival) -> None:
+    def add(self, arrival: TlsArrival) -> None:
         """Have `arrival.begin()` called when its turn has come."""
         self._line.append(arrival)
         self._go_on()
 
-    def leave(self, arrival: Arrival) -> None:
+    def leave(self, arrival: TlsArrival) -> None:
         """It is over. Harmless when it had not begun."""
         if self.in_progress.pop(arrival, None) is not None:
             self._go_on()
@@ -245,7 +284,7 @@ class Handshakes(HubCall):
         """Once a second: one that is too slow may have to give way; and what was left out of the log is counted."""
         self._go_on()
         if now >= self._lines_until and self._left_out:
-            logger.info("%d more TLS handshakes failed", self._left_out)
+            logger.info("%d more connections failed before their first request", self._left_out)
             self._left_out = 0
 
     def _make_room(self, now: float) -> bool:

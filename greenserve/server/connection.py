@@ -40,7 +40,7 @@ logger = logging.getLogger("greenserve.server")
 HEAD_READ = 65536 + 4096
 
 # Looking a member up in its Enum costs as much as a comparison of two; these are compared for every request.
-_, _IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
+_, _, _IDLE, _HEAD, _RUN, _SKIP_BODY, _TAKE_IN, _FLUSH, _UPGRADED, _LINGER, _CLOSED = Phase
 _ENDED = BodyState.ENDED
 
 

@@ -8,6 +8,7 @@ from enum import Enum
 class Phase(Enum):
     """What a connection is doing, and so what its deadline means. NEXT says what may follow."""
 
+    PROXY = "PROXY header"  # of proxied.py: the first line is the proxy's; at its deadline closed
     ARRIVAL = "arrival"  # of arrival.py: there is no HTTP yet, but a TLS handshake; at its deadline closed
     IDLE = "idle"  # parked between requests; at its deadline closed silently
     HEAD = "head"  # parked, new or with part of a head; at its deadline 408
@@ -23,6 +24,7 @@ class Phase(Enum):
 
 
 NEXT: dict[Phase, frozenset[Phase]] = {
+    Phase.PROXY: frozenset(),  # then an Arrival or a Connection begins
     Phase.ARRIVAL: frozenset(),  # then a Connection begins, with HEAD
     Phase.IDLE: frozenset({Phase.RUN, Phase.CLOSED}),
     Phase.HEAD: frozenset({Phase.RUN, Phase.FLUSH, Phase.LINGER, Phase.CLOSED}),
@@ -48,6 +50,7 @@ NEXT: dict[Phase, frozenset[Phase]] = {
 
 # The setting that says for how long a connection waits in a phase without a green thread, where one does.
 PATIENCE: dict[Phase, str] = {
+    Phase.PROXY: "header_timeout",
     Phase.ARRIVAL: "tls_handshake_timeout",
     Phase.IDLE: "keepalive_timeout",
     Phase.HEAD: "header_timeout",

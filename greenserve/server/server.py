@@ -12,7 +12,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self, overload
 
 from greenserve import rooms, static, tls
-from greenserve.errors import HubError
+from greenserve.errors import ConfigurationError, HubError
 from greenserve.hub.core import report
 from greenserve.hub.core.hub import current_hub, running, wake
 from greenserve.hub.core.originals import start_new_thread
@@ -128,6 +128,11 @@ class Server:
         if self._sockets:
             return
         settings = self.settings
+        if settings.proxy_protocol and not settings.trusted_proxies.entries:
+            raise ConfigurationError(
+                "proxy_protocol would refuse every connection, since trusted_proxies is none: name the proxies in "
+                "trusted_proxies"
+            )
         tls.check(settings)
         if self.tls is None and tls.is_on(settings):
             self.tls = tls.Contexts(settings)

@@ -7,6 +7,7 @@ those were.
 
 from __future__ import annotations
 
+import functools
 import heapq
 import logging
 import time
@@ -28,12 +29,13 @@ from greenserve.hub.sync.event import Flag
 from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
 from greenserve.server import deadlines
 from greenserve.server.accesslog import AccessLog, open_access_log
-from greenserve.server.arrival import Arrival, Handshakes, ServerTls
+from greenserve.server.arrival import Arrival, Handshakes, ServerTls, TlsArrival
 from greenserve.server.connection import Connection
 from greenserve.server.error_pages import read_error_pages
 from greenserve.server.measured import MeasuredConnection
 from greenserve.server.phases import Phase
 from greenserve.server.pool import RequestPool
+from greenserve.server.proxied import ProxiedArrival
 from greenserve.server.spool import Budget
 from greenserve.server.stream import Stream
 from greenserve.settings import Address, Settings, TcpAddress
@@ -69,6 +71,7 @@ class Worker:
         "_has_date",
         "_limits",
         "_listeners",
+        "_proxied",
         "_proxies",
         "_redirect",
         "_rooms",
@@ -164,6 +167,7 @@ class Worker:
             max_target=settings.max_target,
             max_body=settings.max_body,
         )
+        self._proxied = settings.proxy_protocol
         self._proxies = settings.trusted_proxies
         self._trust = Trust(frozenset(settings.forwarded_headers), self._proxies.__contains__)
         self._listeners: list[Listener] = []
@@ -229,7 +233,7 @@ class Worker:
         self.hub.call_later(KILL_SECONDS, self._stop)
 
     def welcome(
-        self, stream: Stream, peer: Peer, template: EnvironTemplate, extra: dict[str, Any] | None = None
+        self, stream: Stream, peer: Peer, template: EnvironTemplate, extra: Environ | None = None
     ) -> Connection:
         """A client may send requests from now on. extra: what each one's environ has of the connection."""
         measured = self.access_log is not None and self.access_log.measures
@@ -255,21 +259,36 @@ class Worker:
         """What a listener calls with each connection."""
         tls = self.tls if isinstance(address, TcpAddress) and address.is_secure else None
         name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "")
-        scheme, port = ("http", port or "80") if tls is None else ("https", port or "443")
         extra: Environ = {"greenserve.stopping": self.stopping}
         if self._redirect is not None and address is self._redirect.address:
             extra[MARK] = True
-        plain = EnvironTemplate(name, port, scheme, extra=extra)
-        believing = EnvironTemplate(name, port, scheme, extra=extra, trust=self._trust)
+
+        @functools.cache
+        def template(https: bool, trusted: bool) -> EnvironTemplate:
+            scheme, usual = ("https", "443") if https else ("http", "80")
+            return EnvironTemplate(name, port or usual, scheme, extra=extra, trust=self._trust if trusted else None)
+
+        def greet(stream: Stream, peer: Peer, https: bool = tls is not None, known: Environ | None = None) -> None:
+            """known: what the environ of each request has of this connection, as far as it is known."""
+            found = template(https, self._proxies.trust(peer[0]))
+            if tls is None:
+                self.welcome(stream, peer, found, known)
+            else:
+                self.connections.add(TlsArrival(self, stream, peer, found, tls, known))
 
         def accepted(sock: Any, peer: Peer) -> None:
-            template = believing if self._proxies.trust(peer[0]) else plain
+            if self._proxied and not self._proxies.trust(peer[0]):
+                self.handshakes.report(
+                    "refused the connection from %s:%s: with proxy_protocol only trusted_proxies may connect", *peer
+                )
+                sock.close()
+                return
             try:
                 stream = Stream(self, sock, RequestParser(self._limits))
-                if tls is None:
-                    self.welcome(stream, peer, template)
+                if self._proxied:
+                    self.connections.add(ProxiedArrival(self, stream, peer, greet))
                 else:
-                    self.connections.add(Arrival(self, stream, peer, template, tls))
+                    greet(stream, peer)
             except BaseException as error:
                 if isinstance(error, MemoryError):
                     self.pool.run_short()

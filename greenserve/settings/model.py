@@ -215,6 +215,11 @@ class Settings:
         "The fields by which trusted proxies say it; the others are removed. Leave out what yours neither sets nor "
         "removes, because then the client could.",
     )
+    proxy_protocol: bool = _option(
+        False,
+        SWITCH,
+        "Each connection begins with a PROXY header (version 1 or 2) of a trusted proxy; without one it is closed.",
+    )
     concurrency: int = _option(
         2000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"
     )

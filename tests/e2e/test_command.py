@@ -147,6 +147,13 @@ def test_health_finds_where_another_process_was_told_to_listen(
     assert ask_health(**environ) == 0
 
 
+def test_health_knows_the_proxy_protocol(start_server: Start, directory: Path) -> None:
+    server = start_server("slow:app", "--proxy-protocol", cwd=directory)
+    address = server.url.removeprefix("http://")
+    assert ask_health("--bind", address, "--proxy-protocol") == 0
+    assert ask_health("--bind", address) == 1
+
+
 def test_health_is_bad_when_the_application_fails(start_server: Start, directory: Path) -> None:
     (directory / "broken.py").write_text("def app(environ, start_response): raise OSError\n")
     server = start_server("broken:app", cwd=directory)
