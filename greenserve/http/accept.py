@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from functools import lru_cache
 
 # weight = OWS ";" OWS "q=" qvalue                                                             RFC 9110 §12.4.2
@@ -30,12 +29,13 @@ def weights(value: str) -> dict[str, float]:
     return found
 
 
-def accepted_codings(value: str | None, known: Sequence[str]) -> list[str]:
+@lru_cache(maxsize=256)
+def accepted_codings(value: str | None, known: tuple[str, ...]) -> tuple[str, ...]:
     """Those of the content codings that a client accepts, the best first; `known` has them as we prefer them, among
     them "identity". Empty when it accepts none (RFC 9110 §12.5.3). value: of Accept-Encoding, None when there is none.
     """
     if value is None:
-        return ["identity"]  # any would be allowed, but such a client knows none
+        return ("identity",)  # any would be allowed, but such a client knows none
     given = weights(value)
     others = given.get("*")
 
@@ -45,4 +45,4 @@ def accepted_codings(value: str | None, known: Sequence[str]) -> list[str]:
             return 0.0005 if coding == "identity" else 0.0  # acceptable unless it is excluded, and after all others
         return found
 
-    return sorted((coding for coding in known if weight(coding) > 0), key=weight, reverse=True)
+    return tuple(sorted((coding for coding in known if weight(coding) > 0), key=weight, reverse=True))

@@ -15,24 +15,25 @@ from greenserve.wsgi.file_wrapper import FilePart
 Answer = tuple[str, Headers, Iterable[bytes]]
 
 
-def answer_file(environ: Environ, file: Representation, cache_control: str) -> Answer:
+def answer_file(environ: Environ, file: Representation) -> Answer:
     """The answer, which closes the file: at once where nothing of it is sent, else by its body's `close`."""
     body: Iterable[bytes] = ()
     try:
-        status, headers, body = _answer_file(environ, file, cache_control)
-        return status_line(status), headers, body
+        answer = _answer_file(environ, file)
+        body = answer[2]
+        return answer
     finally:
         if not hasattr(body, "close"):
             FilePart(file.fd, 0, 0).close()
 
 
-def _answer_file(environ: Environ, file: Representation, cache_control: str) -> tuple[int, Headers, Iterable[bytes]]:
+def _answer_file(environ: Environ, file: Representation) -> Answer:
     status = failed_condition(environ, True, file.validators)
-    headers = [("ETag", file.validators.etag), ("Cache-Control", cache_control)]
-    if file.varies:
+    headers = [("ETag", file.validators.etag), ("Cache-Control", file.place.cache_control)]
+    if file.place.varies:
         headers.append(("Vary", "Accept-Encoding"))
     if status == 304:  # RFC 9110 §15.4.5: these, and no others
-        return 304, headers, ()
+        return "304 Not Modified", headers, ()
     if status == 412:
         return refusal(412, "the file is not in the state that the request asks for", headers)
     headers.append(("X-Content-Type-Options", "nosniff"))
@@ -46,19 +47,19 @@ def _answer_file(environ: Environ, file: Representation, cache_control: str) -> 
     if is_get and "HTTP_RANGE" in environ and range_holds(environ.get("HTTP_IF_RANGE"), file.validators):
         parts = parse_range(environ["HTTP_RANGE"], file.size)
     if parts is None:
-        headers += [("Content-Type", file.kind), ("Content-Length", str(file.size))]
-        return 200, headers, FilePart(file.fd, 0, file.size) if is_get else ()
+        headers += [("Content-Type", file.place.kind), ("Content-Length", str(file.size))]
+        return "200 OK", headers, FilePart(file.fd, 0, file.size) if is_get else ()
     if not parts:
         headers = [("Content-Range", f"bytes */{file.size}"), *headers[:2]]
         return refusal(416, f"the file has {file.size} bytes, and none of those that are asked for", headers)
     if len(parts) == 1:
         start, end = parts[0]
-        headers += [("Content-Type", file.kind), ("Content-Length", str(end - start))]
+        headers += [("Content-Type", file.place.kind), ("Content-Length", str(end - start))]
         headers.append(("Content-Range", f"bytes {start}-{end - 1}/{file.size}"))
-        return 206, headers, FilePart(file.fd, start, end - start)
+        return "206 Partial Content", headers, FilePart(file.fd, start, end - start)
     body = ByteRanges(file, parts)
     headers += [("Content-Type", body.content_type), ("Content-Length", str(body.length))]
-    return 206, headers, body
+    return "206 Partial Content", headers, body
 
 
 class ByteRanges:
@@ -69,7 +70,7 @@ class ByteRanges:
         self.content_type = f"multipart/byteranges; boundary={boundary}"
         self._parts = [
             (
-                f"\r\n--{boundary}\r\nContent-Type: {file.kind}\r\n"
+                f"\r\n--{boundary}\r\nContent-Type: {file.place.kind}\r\n"
                 f"Content-Range: bytes {start}-{end - 1}/{file.size}\r\n\r\n".encode("latin-1"),
                 FilePart(file.fd, start, end - start),
             )
@@ -89,11 +90,8 @@ class ByteRanges:
         self._parts[0][1].close()
 
 
-def refusal(status: int, detail: str, headers: Headers) -> tuple[int, Headers, Iterable[bytes]]:
+def refusal(status: int, detail: str, headers: Headers) -> Answer:
     """An error with one sentence for the reader."""
-    body = f"{status_line(status)}\n\n{detail}\n".encode()
-    return (
-        status,
-        [*headers, ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))],
-        (body,),
-    )
+    line = status_line(status)
+    body = f"{line}\n\n{detail}\n".encode()
+    return line, [*headers, ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))], (body,)

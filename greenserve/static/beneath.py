@@ -28,40 +28,36 @@ def open_beneath(root: bytes, names: Sequence[bytes]) -> int:
 
     Raises OSError, with EXDEV for what lies outside.
     """
-    held = [os.open(root, _DIRECTORY)]
+    held: list[int] = []  # the directories that were walked, without `root`
     todo = list(reversed(names))
     links = 0
     try:
         while todo:
             name = todo.pop()
             if name == b"..":  # of a link's target
-                if len(held) == 1:
+                if not held:
                     raise _outside(name)
                 os.close(held.pop())
                 continue
+            path, at = (name, held[-1]) if held else (root + b"/" + name, None)
             try:
-                held.append(os.open(name, _DIRECTORY | os.O_NOFOLLOW if todo else _FILE, dir_fd=held[-1]))
+                held.append(os.open(path, _DIRECTORY | os.O_NOFOLLOW if todo else _FILE, dir_fd=at))
             except OSError as error:
                 if error.errno not in (errno.ELOOP, errno.ENOTDIR):
                     raise
                 links += 1
                 if links > _LINKS:
                     raise
-                _follow(root, held, name, todo)
-        return held.pop()
+                target = os.readlink(path, dir_fd=at)  # EINVAL when it is not a link
+                if target.startswith(b"/"):
+                    target = _below(root, target)
+                    while held:
+                        os.close(held.pop())
+                todo.extend(part for part in reversed(target.split(b"/")) if part not in (b"", b"."))
+        return held.pop() if held else os.open(root, _DIRECTORY)
     finally:
         for fd in held:
             os.close(fd)
-
-
-def _follow(root: bytes, held: list[int], name: bytes, todo: list[bytes]) -> None:
-    """Put the names of the link's target before those that follow. Raises OSError: EINVAL when it is not a link."""
-    target = os.readlink(name, dir_fd=held[-1])
-    if target.startswith(b"/"):
-        target = _below(root, target)
-        while len(held) > 1:
-            os.close(held.pop())
-    todo.extend(part for part in reversed(target.split(b"/")) if part not in (b"", b"."))
 
 
 def _below(root: bytes, target: bytes) -> bytes:

@@ -20,145 +20,44 @@ from greenserve.errors import ConfigurationError
 from greenserve.http.response import status_line
 from greenserve.settings import Mount, Settings
 from greenserve.static.answer import Answer, answer_file, refusal
-from greenserve.static.content_types import content_type
+from greenserve.static.places import INDEX, Place, Places
 from greenserve.static.representation import NotAcceptable, choose, open_file
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.gateway import Application
 
 logger = logging.getLogger("greenserve.static")
 
-INDEX = b"index.html"
-_METHODS = ("Allow", "GET, HEAD, OPTIONS")
-
-# A name in a path: no control character, no backslash, which is a slash elsewhere; and hidden files stay hidden,
-# except those that RFC 8615 wants to be found. What is not UTF-8 is a name like any other: names are octets.
-_NAME = re.compile(rb"(?!\.)[^\x00-\x1f\x7f/\\]+|\.well-known")
+_READ = ("GET", "HEAD")
+_ALLOW = ("Allow", "GET, HEAD, OPTIONS")
 _ENCODED_SLASH = re.compile(r"%2[fF]|%5[cC]")
 
 
 class StaticFiles:
-    """Serves the files of `mounts` in front of `application`.
+    """Serves the files of `places` in front of `application`."""
 
-    max_age: seconds for which clients may use a file without asking again; 0: they ask each time. immutable: found in
-    the path of a file that never changes, since its name has a hash of what is in it.
-    """
-
-    def __init__(
-        self, application: Application, mounts: Sequence[Mount], max_age: float, immutable: re.Pattern[str]
-    ) -> None:
+    def __init__(self, application: Application, places: Places) -> None:
         self._application = application
-        # PATH_INFO is octets in the guise of latin-1. The longest first: it is the nearest.
-        self._mounts = sorted(
-            (
-                (mount.prefix.encode().decode("latin-1"), os.fsencode(Path(mount.directory).absolute()))
-                for mount in mounts
-            ),
-            reverse=True,
-        )
-        self._prefixes = tuple(prefix or "/" for prefix, _ in self._mounts)
-        self._cache_control = f"public, max-age={int(max_age)}" if max_age else "no-cache"
-        self._immutable = immutable
+        self._places = places
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer as PEP 3333 says."""
         path = environ["PATH_INFO"]
-        if path.startswith(self._prefixes):
-            answer = self._answer(environ, path)
+        if path.startswith(self._places.prefixes):
+            place = None if _has_encoded_slash(environ["REQUEST_URI"]) else self._places.find(path)
+            answer = None if place is None else _answer(environ, place)
             if answer is not None:
                 status, headers, body = answer
                 start_response(status, headers)
                 return body
         return self._application(environ, start_response)
 
-    def _answer(self, environ: Environ, path: str) -> Answer | None:
-        """The answer; None when it is the application's to give."""
-        if "%" in environ["REQUEST_URI"] and _ENCODED_SLASH.search(environ["REQUEST_URI"].partition("?")[0]):
-            return None  # it is part of a name, and no file's name holds it
-        for prefix, root in self._mounts:
-            rest = path[len(prefix) :]
-            if path.startswith(prefix) and (not rest or rest[0] == "/"):
-                return self._answer_beneath(environ, root, rest)
-        return None
-
-    def _answer_beneath(self, environ: Environ, root: bytes, rest: str) -> Answer | None:
-        """The same for what is beneath the directory `root`. rest: of the path, behind the prefix."""
-        names = rest.encode("latin-1").split(b"/")[1:]
-        if names and not names[-1]:
-            names[-1] = INDEX
-        if not all(map(_NAME.fullmatch, names)):
-            return None
-        try:
-            return self._answer_names(environ, root, names)
-        except OSError as error:
-            return _failed(environ["PATH_INFO"], error)
-
-    def _answer_names(self, environ: Environ, root: bytes, names: list[bytes]) -> Answer | None:
-        path = environ["PATH_INFO"]
-        found = open_file(root, names)
-        if found is None:
-            return None
-        fd, info = found
-        is_directory = stat.S_ISDIR(info.st_mode)
-        method = environ["REQUEST_METHOD"]
-        if is_directory or method not in ("GET", "HEAD"):
-            os.close(fd)
-            if is_directory and (path.endswith("/") or not _has_index(root, names)):
-                return None
-            return _redirect(environ, path) if method in ("GET", "HEAD") else _other_method(method)
-        kind = content_type(names[-1].decode("latin-1"))
-        try:
-            file = choose(root, names, kind, found, environ.get("HTTP_ACCEPT_ENCODING"))
-        except NotAcceptable:
-            return _refuse(406, "Accept-Encoding excludes each form of the file", ("Vary", "Accept-Encoding"))
-        immutable = self._immutable.search(path) is not None
-        return answer_file(environ, file, "public, max-age=31536000, immutable" if immutable else self._cache_control)
-
-
-def _has_index(root: bytes, names: Sequence[bytes]) -> bool:
-    found = open_file(root, (*names, INDEX))
-    if found is None:
-        return False
-    os.close(found[0])
-    return stat.S_ISREG(found[1].st_mode)
-
-
-def _redirect(environ: Environ, path: str) -> Answer:
-    """To the directory's path with a slash. The reference is relative to the last name: so it is right behind a proxy
-    that has taken a prefix away, and never begins with two slashes, which would lead to another host.
-    """
-    location = quote(path.rpartition("/")[2].encode("latin-1"), safe="") + "/"
-    if environ["QUERY_STRING"]:
-        location += "?" + environ["QUERY_STRING"]
-    return _refuse(301, "a directory's path ends with a slash", ("Location", location))
-
-
-def _other_method(method: str) -> Answer:
-    if method == "OPTIONS":
-        return status_line(204), [_METHODS], ()
-    return _refuse(405, "this is a file: it can be read, and nothing else", _METHODS)
-
-
-def _failed(path: str, error: OSError) -> Answer:
-    """What is there cannot be opened."""
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        logger.warning("%s cannot be opened: %s", path, error.strerror)
-        return _refuse(503, "too many files are open", ("Retry-After", "1"))
-    if error.errno in (errno.EACCES, errno.EPERM):
-        logger.warning("%s cannot be opened: %s; let the server's user read it", path, error.strerror)
-        return _refuse(403, "the file may not be read")
-    raise error
-
-
-def _refuse(status: int, detail: str, *headers: tuple[str, str]) -> Answer:
-    status, given, body = refusal(status, detail, list(headers))
-    return status_line(status), given, body
-
 
 def with_static(application: Application, settings: Settings) -> Application:
     """`application`, with the directories of the settings in front of it if there are any."""
     if not settings.static:
         return application
-    return StaticFiles(application, settings.static, settings.static_max_age, re.compile(settings.static_immutable))
+    places = Places(settings.static, settings.static_max_age, re.compile(settings.static_immutable))
+    return StaticFiles(application, places)
 
 
 def check(mounts: Sequence[Mount]) -> None:
@@ -173,3 +72,62 @@ def check(mounts: Sequence[Mount]) -> None:
                 f"static = {str(mount)!r}: the directory {path} cannot be read: {error.strerror}; create it, or write "
                 f"{mount.prefix or '/'}=DIR with another one"
             ) from error
+
+
+def _has_encoded_slash(target: str) -> bool:
+    """Such a slash is part of a name, and no file's name holds it."""
+    return "%" in target and _ENCODED_SLASH.search(target.partition("?")[0]) is not None
+
+
+def _answer(environ: Environ, place: Place) -> Answer | None:
+    """The answer; None when it is the application's to give."""
+    method = environ["REQUEST_METHOD"]
+    try:
+        found = open_file(place.root, place.names)
+        if found is None:
+            return None
+        fd, info = found
+        if stat.S_ISREG(info.st_mode) and method in _READ:
+            return answer_file(environ, choose(place, fd, info, environ.get("HTTP_ACCEPT_ENCODING")))
+        os.close(fd)
+        if stat.S_ISDIR(info.st_mode) and not _may_be_redirected(environ, place):
+            return None
+    except NotAcceptable:
+        return refusal(406, "Accept-Encoding excludes each form of the file", [("Vary", "Accept-Encoding")])
+    except OSError as error:
+        return _failed(environ["PATH_INFO"], error)
+    if method in _READ:
+        return _redirect(environ)
+    if method == "OPTIONS":
+        return status_line(204), [_ALLOW], ()
+    return refusal(405, "this is a file: it can be read, and nothing else", [_ALLOW])
+
+
+def _may_be_redirected(environ: Environ, place: Place) -> bool:
+    """Whether a directory has an index, and its path lacks the slash."""
+    found = None if environ["PATH_INFO"].endswith("/") else open_file(place.root, (*place.names, INDEX))
+    if found is None:
+        return False
+    os.close(found[0])
+    return stat.S_ISREG(found[1].st_mode)
+
+
+def _redirect(environ: Environ) -> Answer:
+    """To the directory's path with a slash. The reference is relative to the last name: so it is right behind a proxy
+    that has taken a prefix away, and never begins with two slashes, which would lead to another host.
+    """
+    location = quote(environ["PATH_INFO"].rpartition("/")[2].encode("latin-1"), safe="") + "/"
+    if environ["QUERY_STRING"]:
+        location += "?" + environ["QUERY_STRING"]
+    return refusal(301, "a directory's path ends with a slash", [("Location", location)])
+
+
+def _failed(path: str, error: OSError) -> Answer:
+    """What is there cannot be opened."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        logger.warning("%s cannot be opened: %s", path, error.strerror)
+        return refusal(503, "too many files are open", [("Retry-After", "1")])
+    if error.errno in (errno.EACCES, errno.EPERM):
+        logger.warning("%s cannot be opened: %s; let the server's user read it", path, error.strerror)
+        return refusal(403, "the file may not be read", [])
+    raise error

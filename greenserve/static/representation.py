@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from greenserve.http.accept import accepted_codings
 from greenserve.http.conditions import Validators
 from greenserve.static.beneath import open_beneath
-from greenserve.static.content_types import may_have_siblings
+from greenserve.static.places import Place
 
 # The content codings and their endings, as we prefer them: the smaller first.
 ENDINGS = {"br": b".br", "zstd": b".zst", "gzip": b".gz"}
 _CODINGS = (*ENDINGS, "identity")
 
-# seconds: a file that was changed just now may change again without another time or size (RFC 9110 §8.8.1).
-SETTLED = 2
+# ns: a file that was changed just now may change again without another time or size (RFC 9110 §8.8.1).
+SETTLED = 2 * 10**9
 # Times before 1980 are made up by tools whose archives are to be the same each time: they say nothing of the file.
 _EARLIEST = 315_619_200 * 10**9  # ns
 
@@ -34,15 +34,12 @@ ABSENT = frozenset(
 
 @dataclass(slots=True)
 class Representation:
-    """fd: open for reading, to be closed. size: bytes. coding: of Content-Encoding, "" for none. varies: the choice was
-    the client's Accept-Encoding's.
-    """
+    """fd: open for reading, to be closed. size: bytes. coding: of Content-Encoding, "" for none."""
 
+    place: Place
     fd: int
     size: int
-    kind: str
     coding: str
-    varies: bool
     validators: Validators
 
 
@@ -67,36 +64,39 @@ def open_file(root: bytes, names: Sequence[bytes]) -> tuple[int, os.stat_result]
     return None
 
 
-def choose(
-    root: bytes, names: Sequence[bytes], kind: str, plain: tuple[int, os.stat_result], accept_encoding: str | None
-) -> Representation:
-    """The form of a regular file that the client likes best. plain: the file itself, open, which becomes part of it or
-    is closed. Raises NotAcceptable, OSError.
+def choose(place: Place, fd: int, info: os.stat_result, accept_encoding: str | None) -> Representation:
+    """The form of a regular file that the client likes best. fd: of the file itself, which becomes part of it or is
+    closed. Raises NotAcceptable, OSError.
     """
-    varies = may_have_siblings(kind)
-    fd, info = plain
     try:
         for coding in accepted_codings(accept_encoding, _CODINGS):
             if coding == "identity":
                 taken, fd = fd, -1
-                return _made(taken, info, kind, "", varies)
-            sibling = open_file(root, (*names[:-1], names[-1] + ENDINGS[coding])) if varies else None
-            if sibling is None:
-                continue
-            if stat.S_ISREG(sibling[1].st_mode):
-                return _made(*sibling, kind, coding, varies)
-            os.close(sibling[0])
+                return _made(place, taken, info, "")
+            sibling = _open_sibling(place, ENDINGS[coding]) if place.varies else None
+            if sibling is not None:
+                return _made(place, *sibling, coding)
         raise NotAcceptable
     finally:
         if fd >= 0:
             os.close(fd)
 
 
-def _made(fd: int, info: os.stat_result, kind: str, coding: str, varies: bool) -> Representation:
+def _open_sibling(place: Place, ending: bytes) -> tuple[int, os.stat_result] | None:
+    names = (*place.names[:-1], place.names[-1] + ending)
+    if not os.access(b"/".join((place.root, *names)), os.F_OK):  # most have none, and this raises no exception
+        return None
+    found = open_file(place.root, names)
+    if found is not None and not stat.S_ISREG(found[1].st_mode):
+        os.close(found[0])
+        return None
+    return found
+
+
+def _made(place: Place, fd: int, info: os.stat_result, coding: str) -> Representation:
     changed = info.st_mtime_ns if info.st_mtime_ns >= _EARLIEST else info.st_ctime_ns
-    now = time.time()
-    weak = "" if changed + SETTLED * 10**9 <= now * 10**9 else "W/"
+    now = time.time_ns()
+    weak = "" if changed + SETTLED <= now else "W/"
     etag = f'{weak}"{changed:x}-{info.st_size:x}{"-" + coding if coding else ""}"'
     # RFC 9110 §8.8.2.1: never later than the response.
-    modified = min(changed // 10**9, int(now))
-    return Representation(fd, info.st_size, kind, coding, varies, Validators(etag, modified))
+    return Representation(place, fd, info.st_size, coding, Validators(etag, min(changed, now) // 10**9))
