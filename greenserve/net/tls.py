@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+from collections.abc import Sequence
 from ssl import SSLContext, SSLError, SSLObject
 from typing import Any
 
@@ -187,10 +188,13 @@ class TlsSocket:
             pieces.append(self._outgoing.read())
         self._unsent = b"".join(pieces)
 
-    def sendmsg(self, buffers: tuple[bytes | memoryview, ...], ancdata: object = (), flags: int = 0) -> int:
+    def sendmsg(self, buffers: Sequence[bytes | memoryview], ancdata: object = (), flags: int = 0) -> int:
         """`send` of several."""
-        head, body = buffers
-        return self.send(b"".join((head, body[: max(0, WRITE_SIZE - len(head))])), flags)
+        taken, room = [], WRITE_SIZE
+        for buffer in buffers:
+            taken.append(buffer[:room])
+            room -= len(taken[-1])
+        return self.send(b"".join(taken), flags)
 
     def _push(self) -> None:
         """Send what OpenSSL has made. Raises BlockingIOError while the peer does not take all of it."""

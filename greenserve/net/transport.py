@@ -16,7 +16,7 @@ import _socket
 import contextlib
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from greenserve.hub.core.hub import Descriptor, Hub, HubCall
@@ -26,6 +26,7 @@ from greenserve.hub.spawning import call_in
 from greenserve.net.lingering import Lingering
 from greenserve.net.send_buffer import MSG_DONTWAIT, SEND_SIZE, FileSlice, SendBuffer
 
+IOV_MAX = 1024  # buffers that one sendmsg takes, on Linux and macOS
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # SO_LINGER with no time: close sends a reset
 
 
@@ -148,21 +149,19 @@ class Transport:
         self.put(memoryview(data)[sent:] if sent else data)
         return False
 
-    def write_two(self, head: bytes, body: bytes) -> bool:
-        """`write` both, in one call of the kernel's and without a copy."""
-        sent, view = 0, memoryview(body)
+    def write_together(self, pieces: Sequence[bytes]) -> bool:
+        """`write` several, in one call of the kernel's and without a copy."""
+        sent = 0
         if self.buffer is None:
             try:
-                sent = self.socket.sendmsg((head, view[:SEND_SIZE]), (), MSG_DONTWAIT)
+                sent = self.socket.sendmsg(_at_once(pieces), (), MSG_DONTWAIT)
             except BlockingIOError:
                 pass
-        if sent < len(head):
-            self.put(head[sent:])
-            sent = len(head)
-        elif sent == len(head) + len(body):
-            return True
-        self.put(view[sent - len(head) :])
-        return False
+        for piece in pieces:
+            if sent < len(piece):
+                self.put(memoryview(piece)[sent:] if sent else piece)
+            sent = max(0, sent - len(piece))
+        return self.buffer is None
 
     def write_file(self, file: FileSlice) -> bool:
         """`write` a piece of a file, which is to stay open as long as it waits; see `FileSlice.keep`.
@@ -260,6 +259,18 @@ class _Shutting(HubCall):
         if self._transport.owner is not None:
             with contextlib.suppress(OSError):
                 self._transport.shut_writing()
+
+
+def _at_once(pieces: Sequence[bytes]) -> list[bytes | memoryview]:
+    """The first of them, as many as are given to the kernel at once."""
+    chosen: list[bytes | memoryview] = []
+    room = SEND_SIZE
+    for piece in pieces[:IOV_MAX]:
+        chosen.append(piece if len(piece) <= room else memoryview(piece)[:room])
+        room -= len(piece)
+        if room <= 0:
+            break
+    return chosen
 
 
 def raw_socket(sock: Any) -> Any:

@@ -57,10 +57,10 @@ class Stream(Transport):
         except OSError as error:
             raise gone(error) from None
 
-    def finish_large(self, head: bytes, body: bytes) -> None:
-        """`finish` a whole response whose body is not worth a copy."""
+    def finish_large(self, *pieces: bytes) -> None:
+        """`finish` with pieces that are not worth a copy."""
         try:
-            if not self.write_two(head, body):
+            if not self.write_together(pieces):
                 self._leave()
         except OSError as error:
             raise gone(error) from None

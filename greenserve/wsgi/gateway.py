@@ -26,6 +26,8 @@ _NO_PIECES = frozenset({str, bytes, bytearray, memoryview, dict})  # they iterat
 
 COPY_LIMIT = 65536  # bytes: head and body are joined up to here; a larger body is sent by itself, uncopied
 
+LARGE_PIECE = 8192  # bytes: pieces of this size on average leave in one call, uncopied; smaller ones are joined
+
 
 class ResponseState(Enum):
     """Where a response is."""
@@ -179,9 +181,14 @@ class Gateway:
 
     def _send_whole(self, pieces: list[bytes] | tuple[bytes, ...]) -> None:
         """A body that is there as a whole: its length is known, and head and body leave together."""
-        body = pieces[0] if len(pieces) == 1 else _join(pieces)
-        if not isinstance(body, bytes):
-            raise _not_bytes(body)
+        if len(pieces) == 1:
+            body = pieces[0]
+            if not isinstance(body, bytes):
+                raise _not_bytes(body)
+        elif self._send_large(pieces):
+            return
+        else:
+            body = b"".join(pieces)
         size = len(body)
         if self.state is _HEAD_KNOWN:
             head = self._make_head(size)
@@ -200,6 +207,20 @@ class Gateway:
         elif body:
             self._send_body(body)
         self._finish()
+
+    def _send_large(self, pieces: list[bytes] | tuple[bytes, ...]) -> bool:
+        """If all pieces of a body are so large that a copy would cost more than a vector, send them as they are."""
+        size = _size_of(pieces)
+        if size <= max(COPY_LIMIT, LARGE_PIECE * len(pieces)) or self.state is not _HEAD_KNOWN:
+            return False
+        head = self._make_head(size)
+        if head.length != size:  # a response to HEAD, chunks, or a wrong length
+            return False
+        self.state = _BODY
+        self.sent = size
+        self.connection.stream.finish_large(head.data, *pieces)
+        self.state = _DONE
+        return True
 
     def _send_pieces(self, pieces: Iterable[bytes]) -> None:
         """A body that comes piece by piece; each is sent before the next one is asked for (PEP 3333)."""
@@ -291,11 +312,13 @@ class Gateway:
             self.connection.stream.finish(end)
 
 
-def _join(pieces: Iterable[Any]) -> bytes:
+def _size_of(pieces: Iterable[Any]) -> int:
+    size = 0
     for piece in pieces:
         if not isinstance(piece, bytes):
             raise _not_bytes(piece)
-    return b"".join(pieces)
+        size += len(piece)
+    return size
 
 
 def _not_iterable(result: object) -> InvalidResponse:

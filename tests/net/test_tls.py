@@ -74,8 +74,11 @@ def test_what_is_written_is_received_and_is_not_in_the_clear(pair):
     assert read(server, 6) == b"secret"
     assert server.receive(10) is None
     assert server.drained
-    server.write_two(b"head ", b"body")
+    server.write_together((b"head ", b"", b"bo", b"dy"))
     assert read(client, 9) == b"head body"
+    parts = [b"%05d" % n * 1000 for n in range(100)]
+    server.write_together(parts)
+    assert read(client, 500_000) == b"".join(parts)
 
 
 def test_a_read_is_short_only_when_there_is_no_more(pair):

@@ -156,14 +156,38 @@ def test_what_the_peer_does_not_take_waits_and_leaves_by_itself(pair):
 
 
 @pytest.mark.parametrize("fill", [b"", b"x" * MUCH], ids=["empty", "full"])
-def test_two_pieces_leave_in_one_call(pair, fill):
+def test_two_pieces_leave_together(pair, fill):
     transport = pair.transport
     if fill:
         transport.write(fill)
-    assert transport.write_two(b"head ", b"body") is not bool(fill)
+    assert transport.write_together((b"head ", b"body")) is not bool(fill)
     assert pair.read(len(fill) + 9) == fill + b"head body"
-    assert not transport.write_two(b"head ", b"x" * MUCH)
+    assert not transport.write_together((b"head ", b"x" * MUCH))
     assert pair.read(MUCH + 5) == b"head " + b"x" * MUCH
+
+
+@pytest.mark.parametrize("size", [0, 1, 700, 5000])
+def test_more_pieces_than_one_call_takes_leave_in_order(pair, size):
+    pieces = [b"%04d" % n + b"x" * size for n in range(3000)]
+    pair.transport.write_together(pieces)
+    assert pair.read(3000 * (size + 4)) == b"".join(pieces)
+
+
+def test_many_pieces_leave_in_one_call(pair):
+    calls = []
+
+    class Counting:
+        def sendmsg(self, buffers, *rest):
+            calls.append(len(buffers))
+            return plain.sendmsg(buffers, *rest)
+
+    plain, pair.transport.socket = pair.transport.socket, Counting()
+    try:
+        assert pair.transport.write_together([b"piece"] * 500)
+    finally:
+        pair.transport.socket = plain
+    assert calls == [500]
+    assert pair.read(2500) == b"piece" * 500
 
 
 def test_a_file_leaves_within_the_kernel(pair, tmp_path):

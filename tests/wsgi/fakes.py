@@ -45,9 +45,9 @@ class Wire(Pieces):
         self.sends.append(data)
         self.ends.append(data)
 
-    def finish_large(self, head: bytes, body: bytes) -> None:
-        self.sends += [head, body]
-        self.ends.append(body)
+    def finish_large(self, *pieces: bytes) -> None:
+        self.sends += pieces
+        self.ends.append(pieces[-1])
 
     def finish_file(self, fd: int, offset: int, count: int) -> None:
         self.files.append((fd, offset, count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import tempfile
@@ -437,6 +438,47 @@ def test_what_iterates_by_index_is_a_body():
 
     wire, _ = call(application)
     assert body_of(wire) == b"onetwo"
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "sends"),
+    [
+        (1000, 50, 1),  # small as a whole
+        (1000, 1000, 2),  # joined, behind the head
+        (20, 10_000, 21),  # as they are
+        (2, COPY_LIMIT // 2, 1),
+    ],
+)
+def test_pieces_of_a_list_leave_together(count, size, sends):
+    """One call of the stream's in each case, which is one of the kernel's."""
+    pieces = [b"%04d" % n + b"x" * (size - 4) for n in range(count)]
+    wire, gateway = call(answering(*pieces))
+    assert len(wire.sends) == sends
+    assert len(wire.ends) == 1
+    assert body_of(wire) == b"".join(pieces)
+    assert gateway.sent == count * size
+    assert b"Content-Length: %d" % (count * size) in wire.sends[0]
+
+
+@pytest.mark.parametrize("request_line", [{"method": "HEAD"}, {"version": "1.0"}, {}])
+@pytest.mark.parametrize("headers", [[], [("Content-Length", "30000")], [("Trailer", "X-Sum")]])
+def test_large_pieces_are_framed_like_any(request_line, headers):
+    pieces = [b"x" * 10_000] * 10
+    wrong = bool(headers) and headers[0][0] == "Content-Length" and request_line.get("method") != "HEAD"
+    with pytest.raises(InvalidResponse) if wrong else contextlib.nullcontext():
+        wire, _ = call(answering(*pieces, headers=PLAIN + headers), get(**request_line))
+        body = body_of(wire)
+        if request_line.get("method") == "HEAD":
+            assert body == b""
+        elif headers and not request_line:
+            assert body == b"186a0\r\n" + b"x" * 100_000 + b"\r\n0\r\n\r\n"
+        else:
+            assert body == b"x" * 100_000
+
+
+def test_a_large_piece_that_is_not_bytes_is_named():
+    with pytest.raises(InvalidResponse, match="the application gave str"):
+        call(answering(b"x" * 100_000, "x" * 100_000))
 
 
 HINT = [("Link", "</style.css>; rel=preload; as=style")]
