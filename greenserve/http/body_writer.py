@@ -109,7 +109,8 @@ def choose_framing(
     if code == 205:
         if declared or body_length:
             raise InvalidResponse("205 must not have a body")  # RFC 9110 §15.3.6
-        body_length = 0
+        line = b"Content-Length: 0\r\n" if declared is None else b""
+        return (BodyWriter, line, None) if to_head else (LengthWriter, line, 0)
     if to_head:
         return BodyWriter, _line_to_head(declared, body_length, http_version), None
     if declared is not None:
