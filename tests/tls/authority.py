@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from greenserve.tls.certificates import Pair
 
@@ -47,3 +50,20 @@ class Authority:
             key_type=trustme.KeyType.RSA if rsa else trustme.KeyType.ECDSA,
         )
         return Issued(b"".join(each.bytes() for each in made.cert_chain_pems), made.private_key_pem.bytes())
+
+    def revoke(self, crl: Path, certificate: Path) -> None:
+        """Write a list of revoked certificates that has the one in `certificate`."""
+        now = datetime.datetime.now(datetime.UTC)
+        key = serialization.load_pem_private_key(self._authority.private_key_pem.bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        number = x509.load_pem_x509_certificate(certificate.read_bytes()).serial_number
+        revoked = x509.RevokedCertificateBuilder().serial_number(number).revocation_date(now).build()
+        made = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(x509.load_pem_x509_certificate(self.file.read_bytes()).subject)
+            .last_update(now - datetime.timedelta(hours=1))
+            .next_update(now + datetime.timedelta(days=1))
+            .add_revoked_certificate(revoked)
+            .sign(key, hashes.SHA256())
+        )
+        crl.write_bytes(made.public_bytes(serialization.Encoding.PEM))
