@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class GreenserveError(Exception):
@@ -16,11 +17,13 @@ class ConfigurationError(GreenserveError):
 class ProtocolError(GreenserveError):
     """The peer broke the protocol.
 
-    status: of the answer (RFC 9110 §15). headers: what that status needs besides what every response has.
+    status: of the answer (RFC 9110 §15). headers: what that status needs besides what every response has. request: the
+    RequestHead, where it is the head that is refused, and yet is right.
     """
 
     status = 400
     headers: Sequence[tuple[str, str]] = ()
+    request: Any = None
 
 
 class BadRequest(ProtocolError):

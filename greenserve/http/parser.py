@@ -200,7 +200,9 @@ class RequestParser:
         head = parse_head(raw, limits)
         head.size = len(raw)
         if limits.max_body is not None and head.content_length > limits.max_body:
-            raise ContentTooLarge(f"the body is larger than max_body, {limits.max_body} bytes")
+            error = ContentTooLarge(f"the body is larger than max_body, {limits.max_body} bytes")
+            error.request = head
+            raise error
         if head.chunked:
             state = _CHUNKED
         elif head.content_length:

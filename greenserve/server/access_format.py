@@ -131,8 +131,13 @@ class Entry:
         return self.request.fields.get(name) if self.request is not None else None
 
     def measured(self, name: str) -> Any:
-        """What only measured requests have; None for others."""
+        """What only measured requests have, and those only that an application has seen; None for others."""
         return getattr(self.subject, name, None)
+
+    def between(self, begin: str, end: str) -> float | None:
+        """The time between two points that were measured."""
+        first, last = self.measured(begin), self.measured(end)
+        return None if first is None or last is None else round(max(0.0, last - first), 6)
 
 
 Value: TypeAlias = str | int | float | None
@@ -163,13 +168,11 @@ def _request_line(entry: Entry) -> str | None:
 
 
 def _first_byte(entry: Entry) -> float | None:
-    at = entry.measured("first_byte")
-    return round(at - entry.subject.started, 6) if at is not None else None
+    return entry.between("started", "first_byte")
 
 
 def _queue(entry: Entry) -> float | None:
-    arrived = entry.measured("arrived")
-    return round(max(0.0, entry.subject.started - arrived), 6) if arrived is not None else None
+    return entry.between("arrived", "started")
 
 
 def _bytes_in(entry: Entry) -> int:

@@ -177,13 +177,17 @@ class Connection(PoolJob):
     def refuse_request(self, error: ProtocolError) -> None:
         """Say what is wrong and hang up, since it is unknown where the next message would begin."""
         logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
+        if error.request is not None:
+            self.cycle = self.cycle_class(self, error.request)
         worker, cycle = self.worker, self.cycle
         request = cycle.request if cycle is not None else None  # else its head is wrong, or not complete
+        answer = worker.error_response(error.status, str(error), request, error.headers)
         if worker.access_log is not None:
-            worker.access_log.write(cycle or Refusal(self), str(error.status), 0, 0.0)
+            sent = len(answer.partition(b"\r\n\r\n")[2])
+            worker.access_log.write(cycle or Refusal(self), str(error.status), sent, 0.0)
         if cycle is not None and cycle.body is not None:
             cycle.body.close()
-        self._say_last(worker.error_response(error.status, str(error), request, error.headers))
+        self._say_last(answer)
 
     def _say_last(self, answer: bytes) -> None:
         """Send `answer`, and hang up when the client has taken it. Never waits."""

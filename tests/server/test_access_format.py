@@ -262,6 +262,29 @@ def test_times_and_bytes_of_a_live_server():
         assert entry["peer_addr"] == "127.0.0.1"
 
 
+def test_a_request_that_no_application_has_seen_has_no_times():
+    lines = []
+    server = serving(answering, max_body="1K", buffer_chunked="2K")
+    server.access_log = CallLog(lines.append, "json", parse_fields(FIELD_NAMES.split(",")))
+    refused = [
+        b"BROKEN\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5000\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n",
+        b'GET / HTTP/1.1\r\nHost: a\r\nForwarded: for="\r\n\r\n',
+    ]
+    with server:
+        for request in refused:
+            with Client(server) as client:
+                client.send(request)
+                client.response()
+    entries = [json.loads(each) for each in lines]
+    assert [entry["status"] for entry in entries[:3]] == [400, 413, 400]
+    assert len(entries) == 4
+    for entry in entries[:3]:
+        assert (entry["first_byte"], entry["duration"], entry["request_id"]) == (None, 0.0, None)
+        assert entry["bytes"] > 20
+
+
 def test_a_request_that_waited_for_its_turn_says_for_how_long():
     lines = []
     server = serving(waiting, concurrency=1)

@@ -150,6 +150,21 @@ def test_error_pages_are_what_the_client_prefers_or_the_operators_own(tmp_path):
             assert client.response()[1]["content-type"] == "text/plain; charset=utf-8"
 
 
+def test_a_body_that_is_too_large_is_refused_in_the_clients_type_and_named_in_the_log(tmp_path):
+    (tmp_path / "413.html").write_text("<p>too much</p>")
+    log = tmp_path / "access.log"
+    with serving(hello, max_body="1K", error_pages=str(tmp_path), access_log=str(log)) as server:
+        for accept, body in (("text/html", b"<p>too much</p>"), ("application/json", b'{"type": "about:blank"')):
+            with Client(server) as client:
+                client.send(
+                    f"POST /up HTTP/1.1\r\nHost: a\r\nAccept: {accept}\r\nContent-Length: 2000\r\n\r\n".encode()
+                )
+                status, _, page = client.response()
+                assert status == 413
+                assert page.startswith(body)
+    assert log.read_text().count('"POST /up HTTP/1.1" 413 15 ') == 1
+
+
 @pytest.mark.parametrize("content", [{}, {"500.html": b"x" * (1 << 18 | 1)}, {"404.txt": b"x"}, None])
 def test_error_pages_that_cannot_be_used_are_said_at_the_start(tmp_path, content):
     directory = tmp_path / "pages"
