@@ -20,23 +20,14 @@ from websockets.typing import Origin
 from greenserve.settings import OPTIONS
 from tests.conftest import REPOSITORY, require_program
 from tests.documents import DOCS, Page, file_name
+from tests.e2e.proxies.programs import NGINX_HTTP, NGINX_MAIN, nginx
 from tests.e2e.server_process import ServerProcess
-from tests.faults.test_nginx import nginx
 
 PAGE = Page(DOCS / "deploy.md")
 FILES = {file_name(block): block for language, block in PAGE.blocks if language not in ("shell", "toml")}
 
 # What Debian's nginx.conf has around the files in sites-enabled, with every path below {directory}.
-AROUND = """
-daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/error.log info;
-events {{ worker_connections 512; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
-    include {directory}/hello.conf;
-}}
-"""
+AROUND = NGINX_MAIN + "http {{" + NGINX_HTTP + "include {directory}/hello.conf; }}"
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import pytest
 import requests
 
 from tests.e2e.conftest import StartServer
+from tests.e2e.proxies.programs import nginx
 from tests.e2e.server_process import run_command
-from tests.faults.test_nginx import CONFIGURATION, nginx
+from tests.faults.test_nginx import CONFIGURATION
 from tests.test_deploy import PAGE, answered
 
 (BIND,) = [word for command in PAGE.commands("greenserve") for word in shlex.split(command) if "group=" in word]

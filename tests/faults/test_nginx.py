@@ -5,26 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.conftest import require_program
+from tests.e2e.proxies.programs import NGINX_HTTP, NGINX_MAIN, nginx
 from tests.faults.conftest import Faulty
 
-CONFIGURATION = """
-daemon off; master_process off; worker_processes 1; pid {directory}/nginx.pid; error_log {directory}/error.log info;
-events {{ worker_connections 512; }}
-http {{
-    access_log off; client_max_body_size 0;
-    client_body_temp_path {directory}/body; proxy_temp_path {directory}/proxy; fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi; scgi_temp_path {directory}/scgi;
+CONFIGURATION = (
+    NGINX_MAIN
+    + "http {{"
+    + NGINX_HTTP
+    + """
     upstream app {{ server {upstream}; keepalive 16; }}
     server {{
         listen 127.0.0.1:{port};
@@ -35,29 +31,7 @@ http {{
     }}
 }}
 """
-
-
-@contextmanager
-def nginx(directory: Path, port: int, configuration: str, user: str | None = None) -> Iterator[str]:
-    """Run nginx in `directory`, which it calls {directory}, until it accepts on `port`; its URL. user: as which."""
-    program = require_program("nginx")
-    file = directory / "nginx.conf"
-    file.write_text(configuration.format(directory=directory))
-    command = [program, "-p", str(directory), "-e", str(directory / "error.log"), "-c", str(file)]
-    process = subprocess.Popen(command, user=user, group=user, extra_groups=None if user is None else [])
-    try:
-        deadline = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                assert process.poll() is None, (directory / "error.log").read_text()
-                assert time.monotonic() < deadline
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.terminate()
-        process.wait(10)
+)
 
 
 @pytest.fixture(params=["tcp", "unix"])
