@@ -18,7 +18,7 @@ from greenserve.green import socket as _socket
 from greenserve.green.socket import create_connection, socket  # noqa: F401 - for what is built again over these globals
 from greenserve.hub.core.hub import TIMED_OUT as _TIMED_OUT
 from greenserve.hub.core.hub import running as _running
-from greenserve.hub.core.hub import wake as _wake
+from greenserve.hub.core.wait_queue import WaitQueue as _WaitQueue
 from greenserve.patching.rebind import complete, rebind
 
 _OriginalSocket: Any = _original.SSLSocket
@@ -38,7 +38,7 @@ class SSLSocket(_original.SSLSocket, _socket.socket):  # type: ignore[misc]  # r
 
     # Class-level defaults: the original `_create` makes instances, and knows nothing of ours.
     _busy: dict[str, Any] | None = None  # the thread that waits in: read, write, handshake, shutdown
-    _sharers: dict[str, list[list[Any]]] | None = None  # for each direction that a thread waits for: the other waiters
+    _sharers: dict[str, _WaitQueue] | None = None  # for each direction that a thread waits for: the other waiters
 
     # Over a copy of the original module's names: `super(SSLSocket, self)` in it means the original class, whatever is
     # patched later.
@@ -86,23 +86,13 @@ class SSLSocket(_original.SSLSocket, _socket.socket):  # type: ignore[misc]  # r
             self._sharers = {}
         sharers = self._sharers.get(direction)
         if sharers is None:
-            self._sharers[direction] = []
+            self._sharers[direction] = _WaitQueue()
             try:
                 wait(deadline)
             finally:  # also when killed: one of them waits for the descriptor next
-                for sharer in self._sharers.pop(direction):
-                    _wake(sharer)
-            return
-        greenlet = _running()
-        token: list[Any] = [greenlet]
-        sharers.append(token)
-        try:
-            if greenlet.hub.park_until(greenlet, token, deadline) is _TIMED_OUT:
-                raise TimeoutError("timed out")
-        except BaseException:
-            if token in sharers:
-                sharers.remove(token)  # or another that is empty too, which then takes this
-            raise
+                self._sharers.pop(direction).wake_all()
+        elif sharers.wait(deadline=deadline) is _TIMED_OUT:
+            raise TimeoutError("timed out")
 
     def do_handshake(self, block: bool = False) -> None:
         """Shake hands. block: wait even if the timeout is 0."""

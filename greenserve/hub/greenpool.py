@@ -9,8 +9,8 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 from greenserve.errors import HubError
 from greenserve.hub.core.busy_wait import relax
-from greenserve.hub.core.hub import current_hub, running, wake
-from greenserve.hub.core.wait_queue import Crowd
+from greenserve.hub.core.hub import current_hub
+from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.greenthread import GreenThread, getcurrent
 from greenserve.hub.spawning import spawn_at
 from greenserve.hub.sync.queue import LightQueue
@@ -44,7 +44,7 @@ class GreenPool:
         self._room = Room(size)
         self._threads: set[GreenThread[Any]] = set()
         self._feeders: set[GreenThread[Any]] = set()  # of imaps that were called by our own threads
-        self._waiters = Crowd()
+        self._waiters = WaitQueue()
 
     def spawn(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
         """Run `function(*args, **kwargs)` in one of the pool's green threads, and return that; wait for room."""
@@ -82,15 +82,10 @@ class GreenPool:
 
     def waitall(self) -> None:
         """Wait until all green threads of the pool have ended. Raises HubError when one of them calls it."""
-        current = running()
         if getcurrent() in self._threads:
             raise HubError("a pool's own green thread called waitall(), which would wait for itself")
-        if self._is_empty():
-            return
-        token = self._waiters.enter(current)
-        if self._is_empty():  # between our look and our entry
-            wake(token)
-        self._waiters.park(current, token, None)
+        if not self._is_empty():
+            self._waiters.wait(unless=self._is_empty)
 
     def resize(self, size: int) -> None:
         """Change the size. Threads beyond a smaller one run to their end; callers that wait for new room go on."""

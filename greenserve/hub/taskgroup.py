@@ -19,8 +19,8 @@ from greenlet import GreenletExit, getcurrent
 
 from greenserve.errors import HubError
 from greenserve.hub.core import report
-from greenserve.hub.core.hub import Greenlet, running, wake
-from greenserve.hub.core.wait_queue import Crowd
+from greenserve.hub.core.hub import Greenlet, running
+from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.greenthread import GreenThread
 from greenserve.hub.spawning import spawn_at
 
@@ -72,7 +72,7 @@ class TaskGroup:
         self._cancelled = False
         self._owner: Greenlet | None = None
         self._cancellation: _BlockCancelled | None = None
-        self._waiters = Crowd()
+        self._waiters = WaitQueue()
 
     def spawn(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenThread[T]:
         """Run `function(*args, **kwargs)` in a green thread of this group. Raises HubError when the group has ended,
@@ -165,11 +165,8 @@ class TaskGroup:
     def _wait_for_children(self, owner: Greenlet, arrived: BaseException | None) -> BaseException | None:
         """Wait, whatever arrives meanwhile; returns the first that did, to be raised afterwards."""
         while self._children:
-            token = self._waiters.enter(owner)
-            if not self._children:  # between our look and our entry
-                wake(token)
             try:
-                self._waiters.park(owner, token, None)
+                self._waiters.wait(unless=lambda: not self._children)
             except HubError:  # a deadlock: nothing can be waited for
                 raise
             except BaseException as error:

@@ -22,8 +22,8 @@ from typing import Any, Generic, ParamSpec, TypeVar, cast
 from greenserve.errors import HubError
 from greenserve.hub.core.busy_wait import relax
 from greenserve.hub.core.deadlock import bystanders
-from greenserve.hub.core.hub import running, wake
-from greenserve.hub.core.timers import Token
+from greenserve.hub.core.hub import running
+from greenserve.hub.core.wait_queue import WaitQueue
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Call(Generic[T]):
         self._error: BaseException | None = None
         self._done = False
         self._process = os.getpid()
-        self._waiters: list[Token] = []
+        self._waiters = WaitQueue()
 
     @property
     def done(self) -> bool:
@@ -96,20 +96,12 @@ class Call(Generic[T]):
         return cast("T", self._result)
 
     def _park(self, deadline: float | None) -> None:
-        greenlet = running()
-        token: Token = [greenlet]
-        self._waiters.append(token)
-        if self._done:  # it ended, in its own OS thread, between the question and the entry
-            wake(token)
-        hub = greenlet.hub
+        hub = running().hub
         hub.external += 1
         try:
-            hub.park_until(greenlet, token, deadline)
+            self._waiters.wait(deadline=deadline, unless=lambda: self._done)
         finally:
             hub.external -= 1
-            if not self._done:
-                with contextlib.suppress(ValueError):
-                    self._waiters.remove(token)  # or another that is empty too, which then takes this
         if not self._done:
             raise TimeoutError("the call did not return in time")
 
@@ -126,13 +118,7 @@ class Call(Generic[T]):
                 self._result = error.__traceback__
                 self._error = error
         self._done = True
-        waiters = self._waiters
-        while waiters:
-            try:
-                token = waiters.pop(0)
-            except IndexError:  # the last one has just left, in its own OS thread
-                break
-            wake(token)
+        self._waiters.wake_all()
 
 
 class ThreadPool:

@@ -11,8 +11,8 @@ from collections import deque
 from typing import Any, Protocol
 
 from greenserve.errors import InvalidResponse
-from greenserve.hub.core.hub import Descriptor, HubCall, running, wake
-from greenserve.hub.core.timers import Token
+from greenserve.hub.core.hub import Descriptor, HubCall
+from greenserve.hub.core.wait_queue import WaitQueue
 
 # The open file may be made to block behind our back: by an application that finds the descriptor, by a child of its.
 MSG_DONTWAIT = _socket.MSG_DONTWAIT
@@ -95,7 +95,7 @@ class SendBuffer(HubCall):
         self._transport = transport
         self._low = low
         self._pieces: deque[bytes | memoryview | FileSlice] = deque()
-        self._waiters: list[Token] = []
+        self._waiters = WaitQueue()
         self._backlog: Backlog | None = None
         self.size = self.left = 0
 
@@ -125,19 +125,14 @@ class SendBuffer(HubCall):
 
     def wait(self) -> None:
         """Park the running green thread, of any OS thread, until the peer has taken enough; raises what prevents it."""
-        greenlet = running()
-        token: Token = [greenlet]
-        self._waiters.append(token)
-        if not self._pieces:  # this is another OS thread, and it has been sent meanwhile
-            wake(token)
-        error = greenlet.hub.park(greenlet, token)
-        if error is not None:
+        # In another OS thread: it may have been sent meanwhile.
+        error = self._waiters.wait(unless=lambda: not self._pieces)
+        if isinstance(error, Exception):
             raise error
 
     def wake_waiters(self, error: Exception | None = None) -> bool:
         """Let the waiters go on. Returns whether there were any."""
-        waiters, self._waiters = self._waiters, []
-        return sum(wake(token, error) for token in waiters) > 0
+        return self._waiters.wake_all(error)
 
     # -- in the hub
 

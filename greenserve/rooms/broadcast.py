@@ -17,9 +17,9 @@ from typing import Any
 
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.hub.core.hub import Hub, HubCall, running, wake
+from greenserve.hub.core.hub import Hub, HubCall
 from greenserve.hub.core.originals import get_ident
-from greenserve.hub.core.timers import Token
+from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.rooms.member import Member
 from greenserve.websocket.protocol import encode_message
 from greenserve.websocket.protocol.deflate import DeflateParameters
@@ -56,7 +56,7 @@ class Frames:
 class Broadcast:
     """One message for one shard. connections: the members when it was made; sent: how many took it so far."""
 
-    __slots__ = ("connections", "excluded", "frames", "position", "sent", "waiter")
+    __slots__ = ("connections", "excluded", "frames", "position", "sent", "waiters")
 
     def __init__(self, frames: Frames, excluded: Set[Any], connections: list[Any]) -> None:
         self.frames = frames
@@ -64,7 +64,7 @@ class Broadcast:
         self.connections = connections
         self.position = 0
         self.sent = 0
-        self.waiter: Token = []  # the green thread that waits for its end
+        self.waiters: WaitQueue | None = None  # the green thread that waits for its end
 
     @property
     def addressed(self) -> int:
@@ -115,20 +115,20 @@ class Shard(HubCall):
         self._schedule()
         if _getcurrent() is self.hub.loop:
             return broadcast.addressed
-        greenlet = running()
-        token = broadcast.waiter = [greenlet]
-        greenlet.hub.park(greenlet, token)
+        broadcast.waiters = WaitQueue()
+        broadcast.waiters.wait()
         return broadcast.sent
 
     def _broadcast_from_another_thread(self, broadcast: Broadcast) -> None:
-        must_wait = len(self._waiting) >= BACKLOG
-        if must_wait:
-            greenlet = running()
-            token = broadcast.waiter = [greenlet]
-        self._waiting.append(broadcast)
-        self.hub.call_soon_threadsafe(self._schedule)
-        if must_wait:
-            greenlet.hub.park_until(greenlet, token, greenlet.hub.clock() + BACKLOG_SECONDS)
+        def line_up() -> None:
+            self._waiting.append(broadcast)
+            self.hub.call_soon_threadsafe(self._schedule)
+
+        if len(self._waiting) < BACKLOG:
+            line_up()
+        else:
+            broadcast.waiters = WaitQueue()
+            broadcast.waiters.wait(BACKLOG_SECONDS, unless=line_up)
 
     def _schedule(self) -> None:
         if not self._scheduled and self._waiting:
@@ -140,6 +140,7 @@ class Shard(HubCall):
         broadcast = self._waiting[0]
         if broadcast.send_slice(self.members):
             del self._waiting[0]
-            wake(broadcast.waiter)
+            if broadcast.waiters is not None:
+                broadcast.waiters.wake()
         self._scheduled = False
         self._schedule()

@@ -17,8 +17,8 @@ import socket as _socket
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from greenserve.hub.core.hub import current_hub, running, wake
-from greenserve.hub.core.timers import Token
+from greenserve.hub.core.hub import current_hub
+from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.greenthread import GreenThread, sleep
 from greenserve.hub.spawning import spawn
 
@@ -72,7 +72,7 @@ class Outbox:
         self._limit = limit
         self._pieces: list[bytes] = []
         self._taken = 0
-        self._taker: Token = []
+        self._taker = WaitQueue()
 
     def put(self, piece: bytes) -> bool:
         """Returns False when more than `limit` bytes wait."""
@@ -80,7 +80,7 @@ class Outbox:
             return False
         self._pieces.append(piece)
         self.size += len(piece)
-        wake(self._taker)
+        self._taker.wake()
         return True
 
     def take(self, timeout: float | None = None) -> list[bytes]:
@@ -88,10 +88,7 @@ class Outbox:
         self.size -= self._taken
         self._taken = 0
         if not self._pieces:
-            greenlet = running()
-            self._taker = token = [greenlet]
-            hub = greenlet.hub
-            hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout)
+            self._taker.wait(timeout)
         pieces, self._pieces = self._pieces, []
         self._taken = self.size
         return pieces

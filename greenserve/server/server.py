@@ -14,9 +14,10 @@ from typing import Any, Self, overload
 from greenserve import rooms, static, tls
 from greenserve.errors import ConfigurationError, HubError
 from greenserve.hub.core import report
-from greenserve.hub.core.hub import current_hub, running, wake
+from greenserve.hub.core.hub import current_hub, running
 from greenserve.hub.core.originals import start_new_thread
-from greenserve.hub.core.timers import Token
+from greenserve.hub.core.wait_queue import WaitQueue
+from greenserve.hub.sync.event import Event
 from greenserve.net.listener import ListeningSocket, bound_address, close_listener, open_listener
 from greenserve.net.streamserver import serve as serve_sockets
 from greenserve.patching import monkey, other_hubs
@@ -69,7 +70,7 @@ class Server:
         self.settings = settings if settings is not None else Settings.from_kwargs(**options)
         self._sockets: list[tuple[ListeningSocket, Address]] = []
         self._worker: Worker | None = None
-        self._waiters: list[Token] = []  # the threads that wait for the end
+        self._waiters = WaitQueue()  # the threads that wait for the end
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
         self.tls: ServerTls | None = None  # of the listeners that speak it; by default as the settings say
         self._redirect: tls.Redirect | None = None
@@ -186,16 +187,14 @@ class Server:
         if self._worker is not None:
             raise HubError("the server is running already")
         self._prepare()
-        greenlet = running()
-        token: Token = [greenlet]
-        greenlet.hub.external += 1  # until the thread has begun, nothing shows that we will be woken
-        start_new_thread(self._serve_in_thread, (token,))
+        hub = current_hub()
+        hub.external += 1  # until the thread has begun, nothing shows that we will be woken
+        started: Event[None] = Event()
         try:
-            error = greenlet.hub.park(greenlet, token)
+            start_new_thread(self._serve_in_thread, (started,))
+            started.wait()
         finally:
-            greenlet.hub.external -= 1
-        if error is not None:
-            raise error
+            hub.external -= 1
         return self
 
     def stop(self, grace: float | None = None) -> None:
@@ -208,15 +207,9 @@ class Server:
             self._close_sockets()
             return
         greenlet = running()
-        token: Token = [greenlet]
-        self._waiters.append(token)
         worker.hub.call_soon_threadsafe(worker.drain, grace)
-        if self._worker is None:
-            wake(token)
-        if greenlet.hub is worker.hub and greenlet is not worker.hub.main:
-            token.clear()
-            return
-        greenlet.hub.park(greenlet, token)
+        if greenlet.hub is not worker.hub or greenlet is worker.hub.main:
+            self._waiters.wait(unless=lambda: self._worker is None)
 
     def __enter__(self) -> Self:
         return self.start()
@@ -249,18 +242,16 @@ class Server:
         finally:
             self._sockets = []
             self._worker = None
-            waiters, self._waiters = self._waiters, []
-            for token in waiters:
-                wake(token)
+            self._waiters.wake_all()
 
-    def _serve_in_thread(self, started: Token) -> None:
+    def _serve_in_thread(self, started: Event[None]) -> None:
         try:
             worker = self._make_worker()
         except BaseException as error:
             self._close_sockets()
-            wake(started, error)
+            started.send_exception(error)
             return
-        wake(started)
+        started.send()
         try:
             self._run(worker)
         except BaseException as error:

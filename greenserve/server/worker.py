@@ -23,8 +23,9 @@ from greenserve.http.head import RequestHead
 from greenserve.http.limits import Limits
 from greenserve.http.parser import RequestParser
 from greenserve.http.response import DefaultHeaders
-from greenserve.hub.core.hub import Hub, running, wake
-from greenserve.hub.core.timers import Timer, Token
+from greenserve.hub.core.hub import Hub
+from greenserve.hub.core.timers import Timer
+from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.sync.event import Flag
 from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
 from greenserve.server import deadlines
@@ -171,12 +172,11 @@ class Worker:
         self._proxies = settings.trusted_proxies
         self._trust = Trust(frozenset(settings.forwarded_headers), self._proxies.__contains__)
         self._listeners: list[Listener] = []
-        self._stopped: Token = []
+        self._stopped = WaitQueue()
         self._sweeper: Timer | None = None
 
     def run(self, sockets: list[tuple[ListeningSocket, Address]]) -> None:
         """Serve until stopped. Closes the sockets."""
-        greenlet = running()
         try:
             rooms.attach(self.hub, self._rooms)
             self._listeners = [
@@ -186,8 +186,7 @@ class Worker:
             self.now = self.hub.clock()
             self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
             while self.state is not WorkerState.STOPPED:
-                self._stopped = [greenlet]
-                self.hub.park(greenlet, self._stopped)
+                self._stopped.wait()
         finally:
             self._shut()
 
@@ -340,7 +339,7 @@ class Worker:
 
     def _stop(self) -> None:
         self.state = WorkerState.STOPPED
-        wake(self._stopped)
+        self._stopped.wake()
 
     def _shut(self) -> None:
         self.state = WorkerState.STOPPED

@@ -16,8 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 from greenserve.errors import AlreadyWaiting
-from greenserve.hub.core.hub import running, wake
-from greenserve.hub.core.ready import TIMED_OUT, Token
+from greenserve.hub.core.ready import TIMED_OUT
+from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.testing.conditions import Conditions
 
 
@@ -31,20 +31,18 @@ class Gate:
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._token: Token = []
+        self._waiters = WaitQueue()
 
     def wait(self, deadline: float | None) -> None:
         """Park until `open`. Raises TimeoutError; AlreadyWaiting when another thread waits already."""
-        if self._token:
+        if self._waiters:
             raise AlreadyWaiting(f"another green thread waits already to {self._what}")
-        greenlet = running()
-        token = self._token = [greenlet]
-        if greenlet.hub.park_until(greenlet, token, deadline) is TIMED_OUT:
+        if self._waiters.wait(deadline=deadline) is TIMED_OUT:
             raise TimeoutError("timed out")
 
     def open(self) -> None:
         """Wake the waiter, which looks again."""
-        wake(self._token)
+        self._waiters.wake()
 
 
 class Deliveries:

@@ -21,10 +21,10 @@ from collections.abc import Callable
 
 from greenlet import getcurrent
 
-from greenserve.hub.core.hub import TIMED_OUT, Hub, HubCall, running, wake
+from greenserve.hub.core.hub import TIMED_OUT, Hub, HubCall, running
 from greenserve.hub.core.originals import get_ident
 from greenserve.hub.core.ready import call_guarded
-from greenserve.hub.core.timers import Token
+from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.spawning import call_in
 from greenserve.net import lingering
 from greenserve.net.send_buffer import JOINED_SIZE
@@ -433,8 +433,12 @@ class Connection(HubCall):
         """Undo `call_at_end`. Harmless when it was not called."""
         if get_ident() != self.hub.thread_id:
             self.hub.call_soon_threadsafe(self.forget_at_end, callback)
-        elif (ENDED, callback) in (self._callbacks or ()):
-            self._callbacks.remove((ENDED, callback))  # type: ignore[union-attr]  # as just asked
+        else:
+            self._forget(ENDED, callback)
+
+    def _forget(self, stage: Stage, callback: Callable[[Connection], object]) -> None:
+        if (stage, callback) in (self._callbacks or ()):
+            self._callbacks.remove((stage, callback))  # type: ignore[union-attr]  # as just asked
 
     def when_closed(self, callback: Callable[[Connection], object]) -> None:
         """Call `callback(connection)` when the socket is closed; at once if it is. The hub's thread only."""
@@ -454,10 +458,16 @@ class Connection(HubCall):
         stage = CLOSED if self.client else ENDED
         if self.stage >= stage:
             return True
-        greenlet = running()
-        token: Token = [greenlet]
-        self._call_at(stage, lambda _: wake(token))
-        return hub.park_until(greenlet, token, None if timeout is None else hub.clock() + timeout) is not TIMED_OUT
+        waiters = WaitQueue()
+
+        def on_end(_: Connection) -> None:
+            waiters.wake()
+
+        self._call_at(stage, on_end)
+        try:
+            return waiters.wait(timeout) is not TIMED_OUT
+        finally:
+            self._forget(stage, on_end)
 
     def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
         """Send our Close, if neither side has closed before; the rest goes by itself. The hub's thread only.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import collections
 from typing import Any
 
 import pytest
 
 import greenserve
 from greenserve.hub.core.hub import Hub
-from greenserve.hub.core.wait_queue import WaitQueue
-from greenserve.hub.sync.light_queue import LightQueue, ShutDown, _Offer
+from greenserve.hub.core.wait_queue import Offer, WaitQueue
+from greenserve.hub.sync.light_queue import LightQueue, ShutDown
 from greenserve.hub.sync.lock import Lock
 from tests.hub.support import VirtualTime, run
 
@@ -64,7 +63,7 @@ def test_a_getter_that_meets_an_offer_which_was_withdrawn_waits_for_the_next(vir
     queue = LightQueue[str](0)
     getter = greenserve.spawn(queue.get)
     greenserve.sleep(0)
-    queue._putters.append(_Offer("withdrawn", []))
+    queue._putters.append(Offer("withdrawn"))
     queue._settle()
     greenserve.sleep(0)
     assert not getter.dead
@@ -94,7 +93,7 @@ def test_a_getter_that_comes_at_the_moment_of_the_shutdown_is_told(virtual: Virt
 
 
 def test_a_putter_that_comes_at_the_moment_of_the_shutdown_is_told(virtual: VirtualTime):
-    class Putters(collections.deque[Any]):
+    class Putters(WaitQueue):
         def append(self, offer: Any, /) -> None:
             queue.shutdown()
             super().append(offer)

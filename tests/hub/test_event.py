@@ -96,7 +96,7 @@ def test_a_wait_with_a_timeout_returns_none_and_leaves_nothing(virtual):
     event = Event()
     assert event.wait(timeout=5) is None
     assert virtual.now == 5
-    assert not event._crowd
+    assert not event._waiters
     thread = spawn(event.wait, 5)
     sleep(1)
     event.send("in time")
@@ -108,7 +108,7 @@ def test_a_killed_waiter_leaves_nothing(hub):
     thread = spawn(event.wait)
     sleep()
     thread.kill()
-    assert not event._crowd
+    assert not event._waiters
     event.send(1)
 
 
@@ -167,7 +167,7 @@ def test_a_flag_is_up_or_down(virtual):
     flag.clear()
     assert flag.wait(1) is False
     assert virtual.now == 2
-    assert not flag._crowd
+    assert not flag._waiters
 
 
 def test_a_flag_that_is_put_up_and_down_at_once_wakes_those_who_waited(hub):
@@ -186,7 +186,7 @@ def test_a_timeout_ends_a_wait_for_a_flag(virtual):
     with Timeout(3, False):
         flag.wait()
     assert virtual.now == 3
-    assert not flag._crowd
+    assert not flag._waiters
 
 
 @pytest.mark.parametrize(("make", "happen"), [(Event, Event.send), (Flag, Flag.set)])
@@ -194,7 +194,7 @@ def test_what_happens_in_the_middle_of_a_wait_is_not_missed(make, happen, virtua
     def scenario(instruction):
         thing, start = make(), virtual.now
         interrupted(lambda: thing.wait(5), lambda: happen(thing), instruction)
-        assert not thing._crowd
+        assert not thing._waiters
         return virtual.now == start
 
     assert everywhere(scenario) > 10

@@ -12,8 +12,8 @@ from greenlet import greenlet
 from greenserve.hub import Event, Timeout, getcurrent, running, sleep, spawn, spawn_after
 from greenserve.hub.core.hub import ROUNDS_BETWEEN_POLLS, Hub, use_hub
 from greenserve.hub.core.scheduler import Carrier
-from greenserve.hub.core.wait_queue import WaitQueue
-from greenserve.hub.sync.light_queue import LightQueue, ShutDown, _Offer
+from greenserve.hub.core.wait_queue import Offer, WaitQueue
+from greenserve.hub.sync.light_queue import LightQueue, ShutDown
 from greenserve.hub.sync.lock import Lock, Semaphore
 from greenserve.hub.sync.queue import Channel
 from tests.hub.interrupting import everywhere, interrupted
@@ -99,10 +99,10 @@ def test_a_getter_whose_putter_is_killed_meanwhile_looks_again(virtual):
         queue = Channel()
         getter = spawn(queue.get)
         sleep()
-        me = running()
-        offer = _Offer("offered", [me])
+        offer = Offer("offered")
+        offer.append(running())
         queue._putters.append(offer)
-        _, came = interrupted(queue._match, offer.token.clear, instruction)
+        _, came = interrupted(queue._match, offer.clear, instruction)
         queue._putters.clear()
         if not getter.join(1):
             queue.put("another", timeout=5)

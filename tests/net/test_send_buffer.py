@@ -121,6 +121,17 @@ def test_waiters_go_on_below_the_water_mark():
     waiter.wait()
 
 
+def test_waiters_that_give_up_leave_nothing_behind():
+    peer = Peer()
+    peer.buffer.put(bytes(200))
+    for _ in range(3):
+        waiter = spawn(peer.buffer.wait)
+        sleep(0)
+        waiter.kill()
+    assert not peer.buffer.wake_waiters()
+    assert not peer.buffer._waiters
+
+
 def test_without_a_mark_waiters_go_on_when_nothing_is_left():
     peer = Peer()
     peer.buffer.put(bytes(200))

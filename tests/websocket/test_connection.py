@@ -614,6 +614,17 @@ def test_close_returns_at_its_timeout(clock):
         assert pair.connection.stage is Stage.LEAVING
 
 
+def test_waiting_in_vain_for_the_end_leaves_nothing_behind(clock):
+    with Pair() as pair:
+        before = list(pair.connection._callbacks or ())
+        for _ in range(3):
+            assert not pair.connection.wait_closed(1)
+        waiting = spawn(pair.connection.wait_closed, None)
+        sleep(0)
+        waiting.kill()
+        assert list(pair.connection._callbacks or ()) == before
+
+
 def test_a_peer_that_never_shuts_its_side_is_closed_after_a_while(clock):
     with Pair() as pair:
         pair.peer.send_close()

@@ -11,8 +11,7 @@ from typing import Any, Protocol
 
 from greenserve.errors import HubError
 from greenserve.hub.core.busy_wait import relax
-from greenserve.hub.core.hub import TIMED_OUT, Greenlet, running
-from greenserve.hub.core.timers import Token
+from greenserve.hub.core.hub import TIMED_OUT, running
 from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.sync.rlock import RLock
 
@@ -76,21 +75,12 @@ class Condition:
         """
         if not self._is_owned():
             raise RuntimeError("cannot wait on un-acquired lock")
-        greenlet = running()
-        token: Token = [greenlet]
-        self._line.append(token)
+        saved: list[Any] = []
         try:
-            saved = self._release_save()
-        except BaseException:
-            self._line.leave(token)
-            raise
-        try:
-            notified = self._line.park(greenlet, token, timeout) is not TIMED_OUT
-        except BaseException:
-            self._retake(greenlet, saved)
-            raise
-        self._retake(greenlet, saved)
-        return notified
+            return self._line.wait(timeout, unless=lambda: saved.append(self._release_save())) is not TIMED_OUT
+        finally:
+            if saved:
+                self._retake(saved[0])
 
     def wait_for(self, predicate: Callable[[], Any], timeout: float | None = None) -> Any:
         """Wait until `predicate()` is true, at most `timeout` seconds. Returns its last value."""
@@ -109,14 +99,14 @@ class Condition:
         """Wake the first `n` waiters, as far as there are so many. Raises RuntimeError when the lock is not taken."""
         if not self._is_owned():
             raise RuntimeError("cannot notify on un-acquired lock")
-        while n > 0 and self._line.wake_first(True):
+        while n > 0 and self._line.wake(True):
             n -= 1
 
     def notify_all(self) -> None:
         """Wake all waiters."""
         self.notify(len(self._line))
 
-    def _retake(self, greenlet: Greenlet, saved: Any) -> None:
+    def _retake(self, saved: Any) -> None:
         """Take the lock again, and put off to the next park what would raise meanwhile."""
         postponed: list[BaseException] = []
         while True:
@@ -128,6 +118,7 @@ class Condition:
             except BaseException as error:
                 postponed.append(error)
         if postponed:
+            greenlet = running()
             greenlet.pending = [*postponed, *(greenlet.pending or ())]
 
     def _is_owned(self) -> bool:

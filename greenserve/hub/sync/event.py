@@ -13,8 +13,8 @@ from typing import Any, Generic, TypeVar
 
 from greenserve.errors import AlreadySent
 from greenserve.hub.core.busy_wait import relax
-from greenserve.hub.core.hub import TIMED_OUT, running, wake
-from greenserve.hub.core.wait_queue import Crowd
+from greenserve.hub.core.hub import TIMED_OUT
+from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.greenthread import GreenThread, error_of
 
 T = TypeVar("T")
@@ -47,13 +47,13 @@ class Event(Generic[T]):
     ('now', True)
     """
 
-    __slots__ = ("__weakref__", "_crowd", "_outcomes")
+    __slots__ = ("__weakref__", "_outcomes", "_waiters")
 
     def __init__(self) -> None:
         self._outcomes: list[
             _Outcome
         ] = []  # the first counts: append and look, and of two senders one learns that it was late
-        self._crowd = Crowd()
+        self._waiters = WaitQueue()
 
     def send(self, result: T | None = None, exc: Any = None) -> None:
         """Hand `result` to present and later waiters. exc: an error instead, as for `send_exception`; a tuple of its
@@ -73,7 +73,7 @@ class Event(Generic[T]):
         if not outcomes:
             outcomes.append(outcome)
             if outcomes[0] is outcome:
-                self._crowd.wake_all(outcome)
+                self._waiters.wake_all(outcome)
                 return
         raise AlreadySent(f"{type(self).__name__} was sent already; `reset` it first to send it again")
 
@@ -86,13 +86,12 @@ class Event(Generic[T]):
         outcomes = self._outcomes
         if outcomes:
             return outcomes[0]
-        greenlet = running()
-        token = self._crowd.enter(greenlet)
-        outcomes = self._outcomes
-        if outcomes:  # sent between our look and our entry
-            wake(token, outcomes[0])
-        outcome = self._crowd.park(greenlet, token, timeout)
+        outcome = self._waiters.wait(timeout, unless=self._first)
         return None if outcome is TIMED_OUT else outcome
+
+    def _first(self) -> _Outcome | None:
+        outcomes = self._outcomes
+        return outcomes[0] if outcomes else None
 
     def ready(self) -> bool:
         """Whether it was sent."""
@@ -123,7 +122,7 @@ class Event(Generic[T]):
         self._outcomes = []
 
     def __repr__(self) -> str:
-        state = "sent" if self._outcomes else f"{len(self._crowd)} waiting"
+        state = "sent" if self._outcomes else f"{len(self._waiters)} waiting"
         return f"<greenserve.{type(self).__qualname__} at {id(self):#x}: {state}>"
 
 
@@ -180,11 +179,11 @@ class Flag:
     True
     """
 
-    __slots__ = ("__weakref__", "_crowd", "_up")
+    __slots__ = ("__weakref__", "_up", "_waiters")
 
     def __init__(self) -> None:
         self._up = False
-        self._crowd = Crowd()
+        self._waiters = WaitQueue()
 
     def is_set(self) -> bool:
         """Whether it is up."""
@@ -194,8 +193,8 @@ class Flag:
     def set(self) -> None:
         """Set it, and wake all waiters. Safe in signal handlers."""
         self._up = True
-        if self._crowd:
-            self._crowd.wake_all(True)
+        if self._waiters:
+            self._waiters.wake_all(True)
 
     def clear(self) -> None:
         """Put it down."""
@@ -205,14 +204,10 @@ class Flag:
         """Wait until it is up, at most `timeout` seconds. Returns whether it was put up."""
         if self._up:
             return True
-        greenlet = running()
-        token = self._crowd.enter(greenlet)
-        if self._up:  # between our look and our entry
-            wake(token, True)
-        return self._crowd.park(greenlet, token, timeout) is not TIMED_OUT
+        return self._waiters.wait(timeout, unless=lambda: self._up) is not TIMED_OUT
 
     def _at_fork_reinit(self) -> None:
-        self._crowd = Crowd()
+        self._waiters = WaitQueue()
 
     def __repr__(self) -> str:
         return f"<greenserve.{type(self).__qualname__} at {id(self):#x}: {'set' if self._up else 'unset'}>"

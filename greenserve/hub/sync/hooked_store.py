@@ -178,14 +178,10 @@ class HookedStore:
 
     def ask(self) -> Any:
         """Take an item if there is one, waiting only for the thread inside. Returns TIMED_OUT when there is none."""
-        greenlet = running()
-        while True:
-            token: Token = [greenlet]
-            self._askers.append(token)
-            self.serve()
-            outcome = self._askers.park(greenlet, token, None)
-            if outcome is not AGAIN:
-                return outcome
+        outcome = AGAIN
+        while outcome is AGAIN:
+            outcome = self._askers.wait(unless=self.serve)
+        return outcome
 
     # -- others' wishes
 
@@ -218,7 +214,7 @@ class HookedStore:
 
     def _give(self, line: WaitQueue, otherwise: Any) -> None:
         """Give an item to the first in the line, or what the hook raises. When there is none, it gets `otherwise`."""
-        receiver = line.claim_first()
+        receiver = line.claim()
         if receiver is None:
             return
         outcome, made_room, failed = otherwise, False, None

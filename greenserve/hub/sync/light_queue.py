@@ -1,7 +1,7 @@
 """LightQueue: what all queues between green threads and OS threads are made of. The others are in queue.py.
 
 Strategy. A put gives its item straight to the first waiting getter, or stores it; a get takes a stored item, and
-then lets the first waiting putter store its own. A putter leaves its item in the line (`_Offer`), so that the thread
+then lets the first waiting putter store its own. A putter leaves its item in the line (`Offer`), so that the thread
 that makes room stores it, and an item never has to wait until its putter has run. Room is counted by permits, which is
 exact however many OS threads put.
 
@@ -29,7 +29,7 @@ from greenlet import getcurrent as _getcurrent
 from greenserve.hub.core.busy_wait import relax
 from greenserve.hub.core.hub import TIMED_OUT, Greenlet, running
 from greenserve.hub.core.timers import Token
-from greenserve.hub.core.wait_queue import AGAIN, WaitQueue, resume
+from greenserve.hub.core.wait_queue import AGAIN, Offer, WaitQueue, resume
 from greenserve.hub.sync.hooked_store import HookedStore, NoItem
 from greenserve.hub.sync.lock import Semaphore
 
@@ -56,16 +56,6 @@ _OPEN = _State.OPEN
 _SHUT: Any = type("Shut", (), {"__repr__": lambda _: "SHUT"})()  # the outcome of a waiter whose queue was shut down
 
 
-class _Offer:
-    """A waiting putter, with its item."""
-
-    __slots__ = ("item", "token")
-
-    def __init__(self, item: Any, token: Token) -> None:
-        self.item = item
-        self.token = token
-
-
 class LightQueue(Generic[T]):
     """A queue: first in, first out. `Queue` has task_done and join too.
 
@@ -85,7 +75,7 @@ class LightQueue(Generic[T]):
         self.maxsize = None if maxsize is None or maxsize < 0 else maxsize
         self._state = _OPEN
         self._getters = WaitQueue()
-        self._putters: collections.deque[_Offer] = collections.deque()
+        self._putters = WaitQueue()  # an `Offer` each
         self._room = None if self.maxsize is None else Semaphore(self.maxsize)
         self._debt: list[bool] = []  # room to be given up, after `resize` to less than there was
         self._puts: Iterator[bool] | None = None
@@ -164,7 +154,7 @@ class LightQueue(Generic[T]):
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
         if not self._items and (self._transparent or self.maxsize == 0):
-            getter = self._getters.claim_first()
+            getter = self._getters.claim()
             if getter is not None:
                 self._count()
                 resume(getter, item)
@@ -182,34 +172,19 @@ class LightQueue(Generic[T]):
 
     def _offer(self, item: T, timeout: float | None) -> None:
         """Wait until another thread makes room and stores the item, or takes it."""
-        greenlet = running()
-        token: Token = [greenlet]
-        offer = _Offer(item, token)
-        self._putters.append(offer)
-        try:
-            room = self._room
-            if self.maxsize != 0 and (room is None or room._take()):
-                self._admit()
-            if self._getters or self._state is not _OPEN:
-                self._settle()
-            hub = greenlet.hub
-            if timeout is None:
-                outcome = hub.park(greenlet, token)
-            else:
-                outcome = hub.park_until(greenlet, token, hub.clock() + timeout)
-        except BaseException:
-            self._withdraw(offer)
-            raise
+        outcome = self._putters.wait(timeout, unless=self._look_for_room, offer=Offer(item))
         if outcome is TIMED_OUT:
-            self._withdraw(offer)
             raise Full
         if outcome is _SHUT:
             raise ShutDown
 
-    def _withdraw(self, offer: _Offer) -> None:
-        offer.token.clear()
-        with contextlib.suppress(ValueError):  # another thread has come across it
-            self._putters.remove(offer)
+    def _look_for_room(self) -> None:
+        """Look again, after a putter's entry."""
+        room = self._room
+        if self.maxsize != 0 and (room is None or room._take()):
+            self._admit()
+        if self._getters or self._state is not _OPEN:
+            self._settle()
 
     def _count(self) -> None:
         if self._puts is not None:
@@ -257,16 +232,16 @@ class LightQueue(Generic[T]):
                 self._getters.leave(token)
                 raise
             if outcome is AGAIN:
-                return self._get_carefully(True, None, self._getters.appendleft)
+                return self._get_carefully(True, None, first=True)
             if outcome is not _SHUT:
                 return cast("T", outcome)
-        return self._get_carefully(block, timeout, self._getters.append)
+        return self._get_carefully(block, timeout)
 
     def get_nowait(self) -> T:
         """`get` without waiting."""
         return self.get(False)
 
-    def _get_carefully(self, block: bool, timeout: float | None, enter: Callable[[Token], None]) -> T:
+    def _get_carefully(self, block: bool, timeout: float | None, first: bool = False) -> T:
         if timeout is not None and timeout < 0:
             raise ValueError("'timeout' must be a non-negative number")
         if self._putters and self.maxsize == 0:
@@ -280,13 +255,10 @@ class LightQueue(Generic[T]):
             raise ShutDown
         if not block or timeout == 0:
             return self.get(False) if relax() else self._take_stored()
-        greenlet = running()
-        clock = greenlet.hub.clock
-        deadline = None if timeout is None else clock() + timeout
-        outcome = self._wait_for_item(greenlet, enter, timeout)
+        deadline = None if timeout is None else running().hub.clock() + timeout
+        outcome = self._getters.wait(deadline=deadline, unless=self._settle, first=first)
         while outcome is AGAIN:
-            left = None if deadline is None else max(0.0, deadline - clock())
-            outcome = self._wait_for_item(greenlet, self._getters.appendleft, left)
+            outcome = self._getters.wait(deadline=deadline, unless=self._settle, first=True)
         if outcome is TIMED_OUT:
             raise Empty
         if outcome is _SHUT:
@@ -301,16 +273,6 @@ class LightQueue(Generic[T]):
         if item is TIMED_OUT:
             raise Empty
         return cast("T", item)
-
-    def _wait_for_item(self, greenlet: Greenlet, enter: Callable[[Token], None], timeout: float | None) -> Any:
-        token: Token = [greenlet]
-        enter(token)
-        try:
-            self._settle()  # something may have come between our look and our entry
-        except BaseException:
-            self._getters.leave(token)
-            raise
-        return self._getters.park(greenlet, token, timeout)
 
     # -- bringing together
 
@@ -327,7 +289,7 @@ class LightQueue(Generic[T]):
             self._hooked.serve()
         else:
             while items and getters:
-                getter = getters.claim_first()
+                getter = getters.claim()
                 if getter is None:
                     break
                 try:
@@ -338,7 +300,7 @@ class LightQueue(Generic[T]):
                     resume(getter, item)
                     self._admit_or_not()
         while self.maxsize == 0 and getters and self._putters and not items:
-            getter = getters.claim_first()
+            getter = getters.claim()
             if getter is None:
                 break
             offer = self._claim_offer()
@@ -385,8 +347,8 @@ class LightQueue(Generic[T]):
         putters = self._putters
         while putters:
             try:
-                offer = putters.popleft()
-                return offer.token.pop(), offer.item
+                offer: Any = putters.popleft()  # each is an `Offer`
+                return offer.pop(), offer.item
             except IndexError:
                 pass
         return None
@@ -413,8 +375,7 @@ class LightQueue(Generic[T]):
                 while True:
                     self._throw_away()
         if not self._items:
-            while self._getters.wake_first(_SHUT):
-                pass
+            self._getters.wake_all(_SHUT)
 
     def _throw_away(self) -> None:
         """Take an item that no getter will get. Raises Empty when there is none."""

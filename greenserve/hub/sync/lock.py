@@ -16,8 +16,7 @@ from operator import length_hint
 from types import TracebackType
 
 from greenserve.hub.core.busy_wait import relax
-from greenserve.hub.core.hub import TIMED_OUT, running
-from greenserve.hub.core.timers import Token
+from greenserve.hub.core.hub import TIMED_OUT
 from greenserve.hub.core.wait_queue import WaitQueue
 
 FIRST_PERMITS = 16  # that many at most are made at once, the others when they are first asked for
@@ -45,20 +44,14 @@ class _Gate:
 
     def _wait(self, timeout: float | None) -> bool:
         """Wait in the line for a permit. Returns whether one came within `timeout` seconds (None: without limit)."""
-        greenlet = running()
         lines = self._lines
         if not lines:
             lines.append(WaitQueue())  # two OS threads may both append one, and both go on with the first
-        line = lines[0]
-        token: Token = [greenlet]
-        line.append(token)
-        if self._take():  # given back between our look and our entry
-            self._give(line)
-        return line.park(greenlet, token, timeout) is not TIMED_OUT
+        return lines[0].wait(timeout, unless=self._serve) is not TIMED_OUT
 
     def _give(self, line: WaitQueue) -> None:
         """Give a permit to the first waiter; put it down when there is none."""
-        while not line.wake_first(True):
+        while not line.wake(True):
             self._free.append(True)
             if not line or not self._take():
                 return

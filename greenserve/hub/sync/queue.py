@@ -13,8 +13,8 @@ from operator import length_hint
 from typing import TypeVar
 
 from greenserve.hub.core.busy_wait import relax
-from greenserve.hub.core.hub import TIMED_OUT, running, wake
-from greenserve.hub.core.wait_queue import Crowd
+from greenserve.hub.core.hub import TIMED_OUT
+from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.sync.light_queue import ATOMIC_HOOKS, TRANSPARENT_HOOKS, Empty, Full, LightQueue, ShutDown
 
 __all__ = [
@@ -53,7 +53,7 @@ class Queue(LightQueue[T]):
         # Two iterators that count down: next() is atomic, and length_hint reads them. An int's += is neither promised.
         self._puts = repeat(True, COUNT)
         self._dones = repeat(True, COUNT)
-        self._joiners = Crowd()
+        self._joiners = WaitQueue()
 
     @property
     def unfinished_tasks(self) -> int:
@@ -77,13 +77,9 @@ class Queue(LightQueue[T]):
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait until everything has been dealt with, at most `timeout` seconds. Returns whether it has."""
-        if self._unfinished() > 0:
-            greenlet = running()
-            token = self._joiners.enter(greenlet)
-            if self._unfinished() <= 0:  # between our look and our entry
-                wake(token)
-            return self._joiners.park(greenlet, token, timeout) is not TIMED_OUT
-        return True
+        if self._unfinished() <= 0:
+            return True
+        return self._joiners.wait(timeout, unless=lambda: self._unfinished() <= 0) is not TIMED_OUT
 
     def _throw_away(self) -> None:
         super()._throw_away()
