@@ -21,6 +21,7 @@ import pytest
 
 from greenserve.cli.exits import EXIT_CODES
 from greenserve.settings import OPTIONS, resolve
+from greenserve.settings.log_format import _APACHE, FIELDS, Reference, parse_format
 from tests.conftest import REPOSITORY
 from tests.documents import DOCS, Page, file_name
 from tests.e2e.server_process import ServerProcess, run_command
@@ -28,8 +29,9 @@ from tests.e2e.server_process import ServerProcess, run_command
 README, SERVE, DEPLOY = Page(REPOSITORY / "README.md"), Page(DOCS / "serve.md"), Page(DOCS / "deploy.md")
 PAGES = (README, SERVE, DEPLOY)
 
-# What a reader of docs/serve.md has already.
-DJANGO = {
+# What a reader of docs/serve.md has already: a project of Django's, and an error page.
+HAD_BEFORE = {
+    "pages/500.html": "<p>Sorry</p>",
     "mysite/__init__.py": "",
     "mysite/settings.py": "SECRET_KEY = 'a'\nROOT_URLCONF = 'mysite.urls'\nALLOWED_HOSTS = ['*']\n",
     "mysite/urls.py": "from django.http import HttpResponse\nfrom django.urls import path\n\n"
@@ -61,7 +63,7 @@ def directory(tmp_path: Path) -> Callable[[Page], Path]:
     """Makes a directory with the files of a page, but for its settings."""
 
     def made(page: Page) -> Path:
-        for name, text in DJANGO.items():
+        for name, text in HAD_BEFORE.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(text)
         for block in page.in_language("python"):
@@ -224,6 +226,18 @@ def test_the_table_of_options_is_true(page: Page) -> None:
     for flag, default in rows:
         option = OPTIONS[flag.replace("-", "_")]
         assert option.kind.show(option.default) == default
+
+
+def test_the_tables_of_what_the_access_log_may_hold_are_true() -> None:
+    rows = dict(re.findall(r"^\| `([a-z_]+\.?)(?:NAME)?` \| (.+) \|$", SERVE.text, flags=re.MULTILINE))
+    assert {name: rows.get(name) for name in FIELDS} == FIELDS
+    for directives, field in re.findall(r"^\| (`%.+`) \| `([a-z_]+)`.* \|$", SERVE.text, flags=re.MULTILINE):
+        for directive in re.findall(r"`([^`]+)`", directives):
+            (reference,) = parse_format(directive)
+            assert isinstance(reference, Reference)
+            assert reference.field == field
+    letters = re.findall(r"`%([A-Za-z])`", SERVE.text)
+    assert sorted(letters) == sorted(_APACHE)
 
 
 def test_the_table_of_exit_codes_is_true() -> None:
