@@ -1,10 +1,11 @@
-"""README, docs/serve.md and docs/deploy.md tell the truth: every Python block and every command in them is run.
+"""README and the pages on serving tell the truth: every Python block and every command in them is run.
 
 The files of a page and its commands share one directory, as they would a reader's, with free ports.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import shlex
@@ -27,7 +28,8 @@ from tests.documents import DOCS, Page, file_name
 from tests.e2e.server_process import ServerProcess, run_command
 
 README, SERVE, DEPLOY = Page(REPOSITORY / "README.md"), Page(DOCS / "serve.md"), Page(DOCS / "deploy.md")
-PAGES = (README, SERVE, DEPLOY)
+STATIC = Page(DOCS / "static.md")
+PAGES = (README, SERVE, DEPLOY, STATIC)
 
 # What a reader of docs/serve.md has already: a project of Django's, and an error page.
 HAD_BEFORE = {
@@ -38,6 +40,16 @@ HAD_BEFORE = {
     "urlpatterns = [path('', lambda request: HttpResponse('hello'))]\n",
     "mysite/wsgi.py": "import os\n\nfrom django.core.wsgi import get_wsgi_application\n\n"
     "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'mysite.settings')\napplication = get_wsgi_application()\n",
+}
+
+
+# What a reader of docs/static.md has already.
+PUBLIC = {
+    "public/site.css": b"body { margin: 2em }\n",
+    "public/robots.txt": b"User-agent: *\n",
+    "public/app.js": b"let a = 1\n",
+    "public/app.js.gz": gzip.compress(b"let a = 1\n"),
+    "public/assets/index-DiwrgTda.js": b"let b = 2\n",
 }
 
 
@@ -66,6 +78,9 @@ def directory(tmp_path: Path) -> Callable[[Page], Path]:
         for name, text in HAD_BEFORE.items():
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text(text)
+        for name, content in PUBLIC.items():
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(content)
         for block in page.in_language("python"):
             name = file_name(block)
             if name:
