@@ -77,12 +77,13 @@ class Contexts:
         self._clock = clock
         self._adapt = load_function(settings.tls_context, "tls_context") if settings.tls_context else None
         keys = settings.tls_key or settings.tls_cert
-        self._pairs = [Pair(*files) for files in zip(settings.tls_cert, keys, strict=True)]
+        self._pairs = list(dict.fromkeys(Pair(*files) for files in zip(settings.tls_cert, keys, strict=True)))
         self._common = [path for path in (settings.tls_client_ca, settings.tls_key_password_file) if path is not None]
         self._watch = FileWatch([*settings.tls_cert, *keys, *self._common])
         self._read: dict[Pair, Certificate] = {}
         self._made: dict[Group[Pair], tuple[object, ssl.SSLContext]] = {}
         self._table: NameTable[Pair]
+        self._default: ssl.SSLContext
         refused = self._load()
         if refused:
             raise refused[0]
@@ -92,7 +93,7 @@ class Contexts:
 
     def context(self) -> ssl.SSLContext:
         """The newest, for a new connection; another may take its place when the client names its server."""
-        return self._made[self._table.default][1]
+        return self._default
 
     def environ(self, tls: ssl.SSLObject) -> dict[str, str]:
         """What the environ of each request has of a connection whose handshake is complete."""
@@ -172,8 +173,11 @@ class Contexts:
                 if group not in self._made:
                     return refused
                 made[group] = self._made[group]
-        self._table, self._made = table, made
-        self._listen_to_names()
+        self._table, self._made, self._default = table, made, made[table.default][1]
+        callback: Any = self._default.sni_callback
+        if callback is None:  # else it is the function's own
+            self._default.sni_callback = self._choose
+            keep_quiet()
         return refused
 
     def _renewed(self, group: Group[Pair], password: bytes | None) -> tuple[object, ssl.SSLContext]:
@@ -201,12 +205,6 @@ class Contexts:
         if found.protocol is ssl.PROTOCOL_TLS_CLIENT:
             raise LoadError(f"{name} returned a client's context: make it by ssl.PROTOCOL_TLS_SERVER")
         return found
-
-    def _listen_to_names(self) -> None:
-        context: Any = self.context()
-        if context.sni_callback is None:  # else the function's own
-            context.sni_callback = self._choose
-            keep_quiet()
 
 
 def _date(certificate: Certificate) -> str:

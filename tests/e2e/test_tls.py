@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -259,6 +260,23 @@ def test_https_plain_and_unix_listeners_stand_side_by_side(
     curl = [require_program("curl"), "-sS", "--unix-socket", "plain.sock", "http://a.example/"]
     done = subprocess.run(curl, cwd=place, capture_output=True, text=True, timeout=20, check=True)
     assert json.loads(done.stdout)["wsgi.url_scheme"] == "http"
+
+
+def test_an_inherited_tcp_socket_speaks_tls(place: Path, authority: Authority, start_server: StartServer) -> None:
+    pair = authority.issue("a.example", "127.0.0.1").write(place, "a")
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        number = held.fileno()
+        server = start_server("shows:app", *options(pair), bind=(f"fd://{number}",), pass_fds=(number,), cwd=place)
+        assert server.url == f"https://127.0.0.1:{held.getsockname()[1]}"
+        assert requests.get(server.url, verify=str(authority.file), timeout=20).json()["HTTPS"] == "on"
+        server.stop()
+
+
+def test_health_finds_out_by_itself_that_a_server_speaks_tls(start: Any, place: Path) -> None:
+    server, _ = start()
+    environ = {"GREENSERVE_BIND": f"127.0.0.1:{server.port}", "GREENSERVE_TLS_CERT": "a.crt"}
+    assert run_command("health", env={**environ}).returncode == 0
+    assert "handshake" not in server.output
 
 
 def test_health_asks_over_tls(start: Any, authority: Authority) -> None:

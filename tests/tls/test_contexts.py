@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,25 @@ def test_a_session_is_resumed_also_in_a_forked_process(
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     fresh = contexts(authority.issue("a.example").write(tmp_path, "c"))
     assert not shake_hands(fresh, client, None, ours.session)[1].session_reused, "the ticket of other keys"
+
+
+def test_a_pair_that_is_given_twice_counts_once(authority: Authority, tmp_path: Path) -> None:
+    pair = authority.issue("a.example").write(tmp_path, "a")
+    assert names_shown(contexts(pair, pair), client_context(authority.file), "a.example") == ("a.example",)
+
+
+def test_other_errors_that_nobody_can_handle_are_reported_as_before(
+    authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failing:
+        def __del__(self) -> None:
+            raise UnicodeDecodeError("ascii", b"x", 0, 1, "raised here")
+
+    seen: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: seen.append(unraisable.exc_type))
+    contexts(authority.issue("a.example").write(tmp_path, "a"))
+    Failing()
+    assert seen == [UnicodeDecodeError]
 
 
 # tls_context
