@@ -26,11 +26,11 @@ from greenlet import getcurrent as _getcurrent
 
 from greenserve.hub.core import log_writer as _logwriter
 from greenserve.hub.core.busy_wait import relax as _relax
+from greenserve.hub.core.greenlets import Loop as _Loop
+from greenserve.hub.core.greenlets import Visitor as _Visitor
 from greenserve.hub.core.originals import _count as _os_threads
 from greenserve.hub.core.originals import get_ident as _os_ident
 from greenserve.hub.core.originals import start_new_thread as _start_os_thread
-from greenserve.hub.core.scheduler import Loop as _Loop
-from greenserve.hub.core.scheduler import Visitor as _Visitor
 from greenserve.hub.greenthread import GreenThread as _GreenThread
 from greenserve.hub.spawning import spawn as _spawn
 from greenserve.hub.sync.event import Flag as _Flag

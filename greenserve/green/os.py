@@ -22,9 +22,9 @@ from greenserve.errors import AlreadyWaiting as _AlreadyWaiting
 from greenserve.green.fcntl import lock_file as _lock_file
 from greenserve.hub import threadpool as _threadpool
 from greenserve.hub.core.busy_wait import relax as _relax
+from greenserve.hub.core.greenlets import Loop as _Loop
 from greenserve.hub.core.hub import hub_here as _hub_here
 from greenserve.hub.core.hub import running as _running
-from greenserve.hub.core.scheduler import Loop as _Loop
 from greenserve.patching.rebind import complete
 
 _read = _original.read

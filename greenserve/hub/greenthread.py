@@ -18,8 +18,8 @@ from greenserve.errors import HubError
 from greenserve.hub.core import originals as _thread
 from greenserve.hub.core import report
 from greenserve.hub.core.busy_wait import relax
+from greenserve.hub.core.greenlets import Visitor
 from greenserve.hub.core.hub import Hub, raise_pending, running, wake
-from greenserve.hub.core.scheduler import Visitor
 from greenserve.hub.core.timers import Timer, Token
 
 Link: TypeAlias = tuple[Callable[..., object], tuple[Any, ...], dict[str, Any]]

@@ -10,8 +10,8 @@ import pytest
 from greenlet import greenlet
 
 from greenserve.hub import Event, Timeout, getcurrent, running, sleep, spawn, spawn_after
+from greenserve.hub.core.greenlets import Carrier
 from greenserve.hub.core.hub import ROUNDS_BETWEEN_POLLS, Hub, use_hub
-from greenserve.hub.core.scheduler import Carrier
 from greenserve.hub.core.wait_queue import Offer, WaitQueue
 from greenserve.hub.sync.light_queue import LightQueue, ShutDown
 from greenserve.hub.sync.lock import Lock, Semaphore

@@ -28,7 +28,7 @@ import greenlet as _greenlet
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.hub.core import originals as _thread
-from greenserve.hub.core.scheduler import Carrier, Loop
+from greenserve.hub.core.greenlets import Carrier, Loop
 
 
 @dataclass(eq=False, slots=True)

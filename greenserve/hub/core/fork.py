@@ -15,8 +15,10 @@ from typing import Any, NoReturn
 
 from greenlet import getcurrent
 
-from greenserve.hub.core import log_writer, report
-from greenserve.hub.core.scheduler import Carrier
+from greenserve.hub.core import log_writer, report, signals
+from greenserve.hub.core import originals as _thread
+from greenserve.hub.core.greenlets import Carrier
+from greenserve.hub.core.wakeup import Wakeup
 
 _frozen: list[Any] = []
 
@@ -34,6 +36,32 @@ def alive(main: Any, loop: Any) -> Any:
     while greenlet is not main and greenlet is not loop and not isinstance(greenlet, Carrier):
         greenlet = greenlet.parent
     return greenlet
+
+
+def begin_afresh(hub: Any) -> None:
+    """Have the parent's `Hub` begin anew: its green threads, timers and waits are not ours. What runs now is."""
+    forked = alive(hub.main, hub.loop)
+    # Their stacks must never unwind here: a `finally` would e.g. roll back a transaction on a socket shared with the
+    # parent.
+    freeze(hub.ready, hub.carriers, hub.idle_carriers, hub.adopted, hub.timers.heap, [hub.main])
+    for greenlet in (hub.main, *hub.carriers, *hub.adopted):
+        greenlet.token.clear()  # they cannot be resumed, neither through an Event that the child sets
+    for descriptor in hub.io.descriptors.values():
+        descriptor.reader = descriptor.writer = None
+        descriptor.hangup = True
+    hub.io.descriptors.clear()
+    hub.forget_all()
+    if forked is not hub.main:
+        hub.heir = Heir(forked)
+    if isinstance(forked, Carrier):
+        hub.main = forked
+        hub.carriers.add(forked)
+    hub.external = 0
+    hub.thread_id = _thread.get_ident()
+    hub.abandon()
+    hub.wakeup = Wakeup()
+    hub.io.use(type(hub.io.poller)())
+    signals.claim(hub)
 
 
 class Heir:

@@ -22,14 +22,14 @@ import greenlet as _greenlet
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import HubError
-from greenserve.hub.core import deadlock, fork, scheduler, shutdown, signals
+from greenserve.hub.core import deadlock, fork, greenlets, shutdown, signals
 from greenserve.hub.core import originals as _thread
+from greenserve.hub.core.greenlets import Carrier, Job, adopt, raise_pending
 from greenserve.hub.core.io import Descriptor, Descriptors, Watch
 from greenserve.hub.core.poller import READ, WRITE, Poller, default_poller
 from greenserve.hub.core.ready import MARK, TIMED_OUT, Call, HubCall, Throw, wake
-from greenserve.hub.core.scheduler import Carrier, Job, Scheduler, adopt, raise_pending
+from greenserve.hub.core.scheduler import Scheduler
 from greenserve.hub.core.timers import Timer, Token
-from greenserve.hub.core.wakeup import Wakeup
 
 __all__ = [
     "MARK",
@@ -62,10 +62,9 @@ SECONDS_BETWEEN_SHARES = 0.005  # as often as the interpreter lets OS threads ta
 SECONDS_FOR_OS_THREADS = 0.00005  # what the scheduler takes to wake an OS thread: one per cent of the time
 SECONDS_OF_DOUBT = 0.2  # before a deadlock is one
 MAX_SLEEP = 86400.0  # seconds at a time: pollers refuse what does not fit into their integers, infinity above all
-MAX_EXITS = 100  # how many GreenletExits a green thread may swallow when its hub is closed
 
 
-class Greenlet(scheduler.Greenlet):
+class Greenlet(greenlets.Greenlet):
     """What `running` returns: a greenlet that the hub can park. For type checkers; nothing is made of this class."""
 
     hub: Hub
@@ -258,36 +257,6 @@ class Hub(Scheduler):
 
     # -- the end
 
-    def begin_afresh(self) -> None:
-        """In a forked child: the parent's green threads, timers and waits are not ours. What runs now is."""
-        alive = fork.alive(self.main, self.loop)
-        # Their stacks must never unwind here: a `finally` would e.g. roll back a transaction on a socket shared with
-        # the parent.
-        fork.freeze(self.ready, self.carriers, self.idle_carriers, self.adopted, self.timers.heap, [self.main])
-        for greenlet in (self.main, *self.carriers, *self.adopted):
-            greenlet.token.clear()  # they cannot be resumed, neither through an Event that the child sets
-        for descriptor in self.io.descriptors.values():
-            descriptor.reader = descriptor.writer = None
-            descriptor.hangup = True
-        self.io.descriptors.clear()
-        self.ready.clear()
-        self.ready.append(MARK)
-        self.timers.clear()
-        self.idle_carriers.clear()
-        self.carriers.clear()
-        self.adopted.clear()
-        if alive is not self.main:
-            self.heir = fork.Heir(alive)
-        if isinstance(alive, Carrier):
-            self.main = alive
-            self.carriers.add(alive)
-        self.external = 0
-        self.thread_id = _thread.get_ident()
-        self.abandon()
-        self.wakeup = Wakeup()
-        self.io.use(type(self.io.poller)())
-        signals.claim(self)
-
     def abandon(self) -> None:
         """In a forked child: give back the descriptors that it shares with the parent."""
         self.sleeping = False
@@ -307,7 +276,7 @@ class Hub(Scheduler):
             if _getcurrent() is not self.main:
                 raise HubError("a hub can be closed only in its OS thread's main greenlet")
             self.closed = True
-            self._end_all()
+            shutdown.end_green_threads(self)
             self.loop.throw()
         self.closed = True
         self.sleeping = False
@@ -315,30 +284,11 @@ class Hub(Scheduler):
         self.io.poller.close()
         self.wakeup.close(lock=ours)  # a forked child has lost the OS threads, and perhaps with one of them the lock
 
-    def _end_all(self) -> None:
-        self.max_idle_carriers = 0
-        for item in list(self.ready):
-            # Not begun: its waiters must not wait forever.
-            beginning = item.job if isinstance(item, Carrier) and not item else item
-            cancel = getattr(beginning, "cancel", None)
-            if cancel is not None:
-                cancel()
-        greenlets = [*self.adopted, *self.carriers]
-        for greenlet in greenlets:
-            greenlet.parent = self.main  # where its end brings us back
-            greenlet.pending = [_greenlet.GreenletExit()] * MAX_EXITS
-        self.ready.clear()
+    def forget_all(self) -> None:
+        """Forget every green thread and timer."""
+        for known in (self.adopted, self.carriers, self.idle_carriers, self.ready, self.timers):
+            known.clear()
         self.ready.append(MARK)
-        for greenlet in greenlets:
-            if greenlet:
-                greenlet.token.clear()
-                greenlet.throw()
-        self.adopted.clear()
-        self.carriers.clear()
-        self.idle_carriers.clear()
-        self.ready.clear()
-        self.ready.append(MARK)
-        self.timers.clear()
 
 
 def running() -> Greenlet:
@@ -466,7 +416,7 @@ def _after_fork_in_child() -> None:
             hub.abandon()
             hub.closed = True
     if holder is not None:
-        holder.hub.begin_afresh()
+        fork.begin_afresh(holder.hub)
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -20,9 +20,10 @@ from typing import Any
 from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import AlreadyWaiting
+from greenserve.hub.core.greenlets import Greenlet, adopt
 from greenserve.hub.core.poller import READ, WRITE, Poller
 from greenserve.hub.core.ready import TIMED_OUT, HubCall, Throw, Token, call_guarded, wake
-from greenserve.hub.core.scheduler import Greenlet, Scheduler, adopt
+from greenserve.hub.core.scheduler import Scheduler
 
 SECONDS_BETWEEN_LOOKS = 1.0  # at waited-for descriptors, half a microsecond each;
 LOOKS_PER_SECOND = 10_000  # the more there are, the rarer: under 1 % of the time in any case

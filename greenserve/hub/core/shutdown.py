@@ -16,10 +16,15 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
+from greenlet import GreenletExit
+
 from greenserve.hub.core import originals as _thread
+from greenserve.hub.core.greenlets import Carrier
+from greenserve.hub.core.ready import MARK
 from greenserve.hub.core.scheduler import Scheduler
 
 SECONDS = 0.1  # for all to come to their hub; one that computes, or is blocked elsewhere, does not come
+MAX_EXITS = 100  # how many GreenletExits a green thread may swallow when its hub is closed
 SECONDS_TO_LEAVE = 5.0  # for an OS thread that ends to run the `finally` blocks of its green threads
 
 _leaving: list[Any] = []  # locks; each is released when an OS thread has ended its green threads
@@ -40,6 +45,28 @@ def leaving() -> Iterator[None]:
     finally:
         _leaving.remove(done)
         done.release()
+
+
+def end_green_threads(hub: Any) -> None:
+    """Raise GreenletExit in those of a `Hub` that is closed, at every park, until each has ended. In its main."""
+    hub.max_idle_carriers = 0
+    for item in list(hub.ready):
+        # Not begun: its waiters must not wait forever.
+        beginning = item.job if isinstance(item, Carrier) and not item else item
+        cancel = getattr(beginning, "cancel", None)
+        if cancel is not None:
+            cancel()
+    greenlets = [*hub.adopted, *hub.carriers]
+    for greenlet in greenlets:
+        greenlet.parent = hub.main  # where its end brings us back
+        greenlet.pending = [GreenletExit()] * MAX_EXITS
+    hub.ready.clear()
+    hub.ready.append(MARK)
+    for greenlet in greenlets:
+        if greenlet:
+            greenlet.token.clear()
+            greenlet.throw()
+    hub.forget_all()
 
 
 def begin_afresh() -> None:

@@ -17,8 +17,9 @@ from typing import Any, ClassVar
 from greenlet import getcurrent
 
 from greenserve.hub.core.deadlock import in_hub
+from greenserve.hub.core.greenlets import Carrier, Loop
 from greenserve.hub.core.ready import Throw
-from greenserve.hub.core.scheduler import Carrier, Loop, Scheduler
+from greenserve.hub.core.scheduler import Scheduler
 
 set_handler = signal.signal
 """The interpreter's own, also where `signal` is patched: for handlers that are right in any greenlet."""

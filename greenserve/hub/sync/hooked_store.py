@@ -24,9 +24,9 @@ from greenlet import getcurrent as _getcurrent
 
 from greenserve.hub.core import report
 from greenserve.hub.core.busy_wait import may_switch
+from greenserve.hub.core.greenlets import Loop
 from greenserve.hub.core.hub import TIMED_OUT, Greenlet, running
 from greenserve.hub.core.originals import allocate_lock
-from greenserve.hub.core.scheduler import Loop
 from greenserve.hub.core.timers import Token
 from greenserve.hub.core.wait_queue import AGAIN, WaitQueue, fail, resume
 

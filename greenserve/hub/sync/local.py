@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from greenlet import getcurrent as _getcurrent
 
-from greenserve.hub.core.scheduler import Loop
+from greenserve.hub.core.greenlets import Loop
 from greenserve.hub.greenthread import getcurrent
 
 
