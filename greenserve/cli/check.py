@@ -25,12 +25,11 @@ from greenserve.net import unix_socket
 from greenserve.net.bind_errors import who_listens, who_listens_at
 from greenserve.patching import drivers, existing_locks, monkey, other_hubs
 from greenserve.patching.table import STAYS_BLOCKING, TABLE
+from greenserve.server import machine
 from greenserve.settings import OPTIONS, Resolution, TcpAddress, UnixAddress
 from greenserve.version import VERSION
 
 _DEPENDENCIES = ("greenlet", "h11", "wsproto", "click")
-# Descriptors beside those of the requests: standard streams, hub, listeners, logs, and the application's own.
-_RESERVED_FILES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,13 +183,18 @@ def _environment(subject: Subject) -> Section:
     ]
     warnings = []
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)  # the hard one, to which the server raises the soft one
-    wanted = settings.concurrency + _RESERVED_FILES
-    lines.append(Line("open files", "unlimited" if limit == resource.RLIM_INFINITY else str(limit)))
-    if limit != resource.RLIM_INFINITY and limit < wanted:
-        warnings.append(
-            f"{limit} open files are too few for {settings.concurrency} requests at once: raise the hard limit "
-            f"(systemd: LimitNOFILE={wanted}, Docker: --ulimit nofile={wanted}) or lower --concurrency"
-        )
+    unlimited = limit == resource.RLIM_INFINITY
+    lines.append(Line("open files", "unlimited" if unlimited else str(limit)))
+    most = settings.max_connections or machine.connections(2**31 if unlimited else limit)
+    lines.append(Line("connections", str(most), "max_connections" if settings.max_connections else "as many as fit"))
+    for name, count in (("concurrency", settings.concurrency), ("max_connections", settings.max_connections or 0)):
+        wanted = count + machine.RESERVED_FILES
+        if not unlimited and limit < wanted:
+            what = "requests" if name == "concurrency" else "connections"
+            warnings.append(
+                f"{limit} open files are too few for {count} {what} at once: raise the hard limit (systemd: "
+                f"LimitNOFILE={wanted}, Docker: --ulimit nofile={wanted}) or lower {OPTIONS[name].flag}"
+            )
     return Section("environment", tuple(lines), tuple(warnings))
 
 

@@ -27,9 +27,7 @@ logger = logging.getLogger("greenserve.server")
 BURST = 64  # connections accepted before others have their turn
 REST = 4096  # connections accepted from the kernel's queue at the end, at the most
 SAID_SECONDS = 60.0  # a shortage is not said again sooner
-SHORTAGE_PAUSE = (
-    0.1  # seconds: out of descriptors or memory; meanwhile connections end, and the kernel's queue holds the new
-)
+SHORTAGE_PAUSE = 0.1  # seconds: out of room or memory; meanwhile connections end, and the kernel's queue holds the new
 # Linux reports on accept what has gone wrong with the connection in the queue (accept(2)): it concerns that one alone.
 _THEIR_ERRORS = frozenset(
     {
@@ -48,7 +46,8 @@ _SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Peer: TypeAlias = tuple[str, str]
 ListeningSocket: TypeAlias = _socket.socket
-Accepted: TypeAlias = Callable[[_socket.socket, Peer], None]  # closes nothing when it raises: the listener does
+# Returns False if there is no room now: it is called again, with the same. Closes nothing when it raises.
+Accepted: TypeAlias = Callable[[_socket.socket, Peer], bool]
 
 
 def open_listener(address: Address, backlog: int, access: Access = BY_ITSELF) -> _socket.socket:
@@ -136,7 +135,7 @@ def bound_address(address: Address, listener: _socket.socket) -> Address:
 class Listener(HubCall):
     """Accepts from one listening socket, in the hub's greenlet, and hands each connection to `accepted`."""
 
-    __slots__ = ("_accepted", "_descriptor", "_hub", "_relieve", "_said", "_socket", "address")
+    __slots__ = ("_accepted", "_descriptor", "_hub", "_in_hand", "_relieve", "_said", "_socket", "address")
 
     def __init__(
         self,
@@ -151,6 +150,7 @@ class Listener(HubCall):
         self._socket = sock
         self._accepted = accepted
         self._relieve = relieve  # called when descriptors have run out; says whether it has freed some
+        self._in_hand: tuple[_socket.socket, Peer] | None = None  # accepted, and to be offered again
         self._said = NEVER_SAID  # when it was last said that accept fails
         self._descriptor: Descriptor = hub.io.register(sock.fileno())
         self._descriptor.reader = self
@@ -160,7 +160,9 @@ class Listener(HubCall):
         """Accept what has come."""
         for _ in range(BURST):
             try:
-                self._accept()
+                if not self._accept():
+                    self._hub.call_later(SHORTAGE_PAUSE, self.switch)
+                    return
             except BlockingIOError:
                 self._park()
                 return
@@ -173,7 +175,8 @@ class Listener(HubCall):
         """Before the end: for the clients in the kernel's queue the connection is open, their requests may be there."""
         for _ in range(REST):
             try:
-                self._accept()
+                if not self._accept():
+                    return
             except OSError as error:
                 if error.errno not in _THEIR_ERRORS:
                     return
@@ -183,30 +186,41 @@ class Listener(HubCall):
         if self._descriptor.reader is self:
             self._descriptor.reader = None
         self._hub.io.unregister(self._descriptor)
+        if self._in_hand is not None:
+            self._in_hand[0].close()
         close_listener(self._socket, self.address)
 
     def _park(self) -> None:
         self._descriptor.reader = self
         self._hub.io.poller.arm(self._descriptor.fd, READ)
 
-    def _accept(self) -> None:
-        """Accept one. Raises what accept(2) raises."""
+    def _accept(self) -> bool:
+        """Accept one. Returns False if there is no room for it now: it stays in hand. Raises what accept(2) raises."""
         try:
-            fd, name = self._socket._accept()  # type: ignore[attr-defined]  # socket.socket.accept is a wrapper of it
+            sock, peer = self._in_hand or self._take()
         except MemoryError:
             raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
+        self._in_hand = None
         try:
-            sock = _socket.socket(self._socket.family, self._socket.type, self._socket.proto, fd)
-            try:
-                sock.setblocking(False)
-                self._accepted(sock, _peer(name))
-            except BaseException:
-                sock.close()
-                raise
+            if self._accepted(sock, peer):
+                return True
+            self._in_hand = sock, peer
+            return False
         except OSError as error:  # gone already
+            sock.close()
             logger.debug("a connection ended before it began: %s", error)
-        except MemoryError:  # it is closed by now
-            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
+            return True
+        except BaseException as error:
+            sock.close()
+            if isinstance(error, MemoryError):
+                raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)) from None
+            raise
+
+    def _take(self) -> tuple[_socket.socket, Peer]:
+        fd, name = self._socket._accept()  # type: ignore[attr-defined]  # socket.socket.accept is a wrapper of it
+        sock = _socket.socket(self._socket.family, self._socket.type, self._socket.proto, fd)
+        sock.setblocking(False)
+        return sock, _peer(name)
 
     def _survives(self, error: OSError) -> bool:
         """Whether to go on accepting at once after an error."""

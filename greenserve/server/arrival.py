@@ -49,7 +49,7 @@ class ServerTls(Protocol):
 class Arrival(HubCall):
     """A client's connection that speaks no HTTP yet. timeout: seconds that the client has for what is due."""
 
-    __slots__ = ("deadline", "peer", "stream", "worker", "write_deadline")
+    __slots__ = ("deadline", "peer", "peer_address", "stream", "worker", "write_deadline")
 
     phase = Phase.ARRIVAL
     request_line = "no request"
@@ -58,6 +58,7 @@ class Arrival(HubCall):
         self.worker = worker
         self.stream = stream
         self.peer = peer
+        self.peer_address = peer[0]
         self.deadline: float = worker.hub.clock() + timeout
         self.write_deadline = NEVER
         stream.owner = self

@@ -30,7 +30,7 @@ from greenserve.server.body import BodyState, Progress, RequestBody
 from greenserve.server.cycle import RequestCycle
 from greenserve.server.hijack import ConnectionSocket, Owner
 from greenserve.server.phases import NEXT, Phase
-from greenserve.server.pool import PoolJob
+from greenserve.server.pool import RETRY_LATER, PoolJob
 from greenserve.server.stream import NEVER, Stream, gone
 from greenserve.wsgi.environ import EnvironTemplate
 
@@ -333,10 +333,14 @@ class Connection(PoolJob):
             self.deadline = worker.now + worker.keepalive_timeout
         self.stream.on_readable(self)
 
-    def refuse(self) -> None:
-        """There is no memory for a green thread: 503 if there is some for that, and the end."""
+    def refuse(self, why: str) -> None:
+        """There is no green thread for the request: 503 if there is memory for that, and the end."""
+        worker, request = self.worker, None if self.cycle is None else self.cycle.request
         try:
-            self._say_last(self.worker.error_response(503, "the server is overloaded"))
+            worker.admission.refuse_request(self.peer, why)
+            if worker.access_log is not None:
+                worker.access_log.write_refusal(self.peer_address, request, 503)
+            self._say_last(worker.error_response(503, "the server is overloaded", request, RETRY_LATER))
         except MemoryError:
             self.close()
 

@@ -16,6 +16,7 @@ from greenlet import GreenletExit, getcurrent
 
 from greenserve.hub.core.hub import Carrier, Hub, HubCall
 
+RETRY_LATER = (("Retry-After", "10"),)  # seconds (RFC 9110 §10.2.3); by then what is silent has met header_timeout
 RESERVE = 1 << 20  # bytes of address space, untouched, for the errors that the want of memory makes
 
 
@@ -46,8 +47,8 @@ class PoolJob(HubCall):
         """Do it, in a green thread. Raises nothing."""
         raise NotImplementedError
 
-    def refuse(self) -> None:
-        """There is no memory for a green thread: end it. Called in the hub's greenlet; raises nothing."""
+    def refuse(self, why: str) -> None:
+        """It can get no green thread: end it. Called in the hub's greenlet; raises nothing."""
         raise NotImplementedError
 
     def fail(self, error: BaseException) -> None:
@@ -58,10 +59,11 @@ class PoolJob(HubCall):
 class RequestPool:
     """The jobs with a green thread, and those that wait for one. Also the job that the hub's carriers see."""
 
-    __slots__ = ("_hub", "_most", "_reserve", "_size", "busy", "detached", "waiting")
+    __slots__ = ("_hub", "_most", "_most_waiting", "_reserve", "_size", "busy", "detached", "waiting")
 
-    def __init__(self, hub: Hub, size: int) -> None:
+    def __init__(self, hub: Hub, size: int, most_waiting: int | None = None) -> None:
         self._hub = hub
+        self._most_waiting = most_waiting
         self._most = self._size = size
         self._reserve: mmap.mmap | None = _make_reserve()
         self.busy = 0  # how many green threads there are
@@ -69,9 +71,12 @@ class RequestPool:
         self.waiting: deque[PoolJob] = deque()
 
     def admit(self, job: PoolJob) -> None:
-        """Start `job` at once, or put it in line. In the hub's greenlet only."""
+        """Start `job` at once, or put it in line, or refuse it. In the hub's greenlet only."""
         if self.busy >= self._size:
-            self.waiting.append(job)
+            if self._most_waiting is None or len(self.waiting) < self._most_waiting:
+                self.waiting.append(job)
+            else:
+                job.refuse(f"max_queue ({self._most_waiting}) requests wait already")
             return
         self.busy += 1
         try:
@@ -83,7 +88,7 @@ class RequestPool:
                 raise
             self.busy -= 1
             self.run_short()
-            job.refuse()
+            job.refuse("there is no memory for a green thread")
 
     def run_short(self) -> None:
         """Memory has run out: give back the reserve, and start no more green threads than there are for now."""

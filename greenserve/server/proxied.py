@@ -63,6 +63,9 @@ class ProxiedArrival(Arrival):
 
     def _go_on(self, header: ProxyHeader) -> None:
         stream = self.stream
+        if header.client is not None and not self.worker.admission.admits_client(header.client[0]):
+            self.close()
+            return
         # What came behind the header is an event that has been: the next owner asks by itself.
         stream.drained = not stream.has_data()
         if header.client is None:

@@ -8,7 +8,6 @@ those were.
 from __future__ import annotations
 
 import functools
-import heapq
 import logging
 import time
 from collections.abc import Sequence
@@ -27,15 +26,17 @@ from greenserve.hub.core.hub import Hub
 from greenserve.hub.core.timers import Timer
 from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.sync.event import Flag
+from greenserve.net import lingering
 from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
 from greenserve.server import deadlines
 from greenserve.server.accesslog import AccessLog, open_access_log
+from greenserve.server.admission import NO_ROOM, Admission, Verdict
 from greenserve.server.arrival import Arrival, Handshakes, ServerTls, TlsArrival
 from greenserve.server.connection import Connection
 from greenserve.server.error_pages import read_error_pages
 from greenserve.server.measured import MeasuredConnection
 from greenserve.server.phases import Phase
-from greenserve.server.pool import RequestPool
+from greenserve.server.pool import RETRY_LATER, RequestPool
 from greenserve.server.proxied import ProxiedArrival
 from greenserve.server.spool import Budget
 from greenserve.server.stream import Stream
@@ -50,8 +51,6 @@ from greenserve.wsgi.gateway import Application
 logger = logging.getLogger("greenserve.server")
 
 SWEEP_SECONDS = 1.0  # how coarse the deadlines of connections are
-RELIEF_SECONDS = 0.25  # what a new connection has for its first bytes even then
-RELIEF = 16  # silent connections that are closed at once when descriptors have run out
 KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
 
@@ -76,10 +75,12 @@ class Worker:
         "_proxies",
         "_redirect",
         "_rooms",
+        "_said_no_room",
         "_stopped",
         "_sweeper",
         "_trust",
         "access_log",
+        "admission",
         "application",
         "body_min_rate",
         "body_timeout",
@@ -132,6 +133,7 @@ class Worker:
         self.write_timeout = settings.write_timeout
         self.default_headers = DefaultHeaders(settings.server_header, others=settings.header)
         self._has_date = settings.date_header
+        self._said_no_room = b""  # made when it is needed, with the date
         self._renew_date()
         self.error_pages = read_error_pages(settings.error_pages)
         self.now = hub.clock()
@@ -149,7 +151,8 @@ class Worker:
             if settings.buffer_chunked is not None
             else None
         )
-        self.pool = RequestPool(hub, settings.concurrency)
+        self.admission = Admission(settings, self.connections, hub.clock)
+        self.pool = RequestPool(hub, settings.concurrency, settings.max_queue)
         self.websocket_policy = websocket.Policy(
             origins=settings.ws_origin,
             ping_interval=settings.ws_ping_interval,
@@ -180,7 +183,13 @@ class Worker:
         try:
             rooms.attach(self.hub, self._rooms)
             self._listeners = [
-                Listener(self.hub, sock, address, self._accept_with(address), self._relieve)
+                Listener(
+                    self.hub,
+                    sock,
+                    address,
+                    self._accept_with(address),
+                    self.admission.relieve,
+                )
                 for sock, address in sockets
             ]
             self.now = self.hub.clock()
@@ -237,12 +246,18 @@ class Worker:
         """A client may send requests from now on. extra: what each one's environ has of the connection."""
         measured = self.access_log is not None and self.access_log.measures
         connection = (MeasuredConnection if measured else Connection)(self, stream, peer, template, extra)
-        self.connections.add(connection)
+        self.enter(connection)
         return connection
+
+    def enter(self, connection: Connection | Arrival) -> None:
+        """A connection has come in."""
+        self.connections.add(connection)
+        self.admission.enter(connection.peer_address)
 
     def forget(self, connection: Connection | Arrival) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
+        self.admission.leave(connection.peer_address)
         if self.draining:
             self._stop_if_empty()
 
@@ -253,6 +268,27 @@ class Worker:
         return error_response(
             status, detail, request=request, defaults=self.default_headers, headers=headers, pages=self.error_pages
         )
+
+    def _judge(self, sock: Any, peer: Peer, in_clear: bool) -> Verdict:
+        """What becomes of a connection that was accepted; one that is refused is closed."""
+        if self._proxied and not self._proxies.trust(peer[0]):
+            self.handshakes.report(
+                "refused the connection from %s:%s: with proxy_protocol only trusted_proxies may connect", *peer
+            )
+            sock.close()
+            return Verdict.REFUSED
+        verdict = self.admission.judge(peer[0])
+        if verdict is Verdict.WAIT and self.draining:
+            verdict = Verdict.REFUSED
+        if verdict is Verdict.REFUSED:
+            lingering.close_saying(sock, self._no_room() if in_clear and not self._proxied else b"")
+        return verdict
+
+    def _no_room(self) -> bytes:
+        """What a client is told that gets no connection; made once a second."""
+        if not self._said_no_room:
+            self._said_no_room = self.error_response(503, NO_ROOM, headers=RETRY_LATER)
+        return self._said_no_room
 
     def _accept_with(self, address: Address) -> Accepted:
         """What a listener calls with each connection."""
@@ -273,38 +309,25 @@ class Worker:
             if tls is None:
                 self.welcome(stream, peer, found, known)
             else:
-                self.connections.add(TlsArrival(self, stream, peer, found, tls, known))
+                self.enter(TlsArrival(self, stream, peer, found, tls, known))
 
-        def accepted(sock: Any, peer: Peer) -> None:
-            if self._proxied and not self._proxies.trust(peer[0]):
-                self.handshakes.report(
-                    "refused the connection from %s:%s: with proxy_protocol only trusted_proxies may connect", *peer
-                )
-                sock.close()
-                return
+        def accepted(sock: Any, peer: Peer) -> bool:
+            verdict = self._judge(sock, peer, tls is None)
+            if verdict is not Verdict.WELCOME:
+                return verdict is Verdict.REFUSED
             try:
                 stream = Stream(self, sock, RequestParser(self._limits))
                 if self._proxied:
-                    self.connections.add(ProxiedArrival(self, stream, peer, greet))
+                    self.enter(ProxiedArrival(self, stream, peer, greet))
                 else:
                     greet(stream, peer)
             except BaseException as error:
                 if isinstance(error, MemoryError):
                     self.pool.run_short()
                 raise
+            return True
 
         return accepted
-
-    def _relieve(self) -> bool:
-        """Descriptors have run out: connections without a request give way, first those that are silent for longest.
-        Returns whether that has freed some.
-        """
-        before = len(self.connections)
-        latest = self.hub.clock() - RELIEF_SECONDS
-        silent = [connection for connection in self.connections if deadlines.silent_since(connection) <= latest]
-        for connection in heapq.nsmallest(RELIEF, silent, key=deadlines.silent_since):
-            deadlines.make_room(connection)
-        return len(self.connections) < before
 
     def _sweep(self) -> None:
         """Once a second: the date, the deadlines, the line of handshakes, the files."""
@@ -319,6 +342,7 @@ class Worker:
         # A client that has sent in time may be in the ready queue, not looked at: the deadlines come after these.
         self.hub.call_soon(self._expire, self.now)
         self.pool.restock()
+        self.admission.tick()
         self.handshakes.tick(self.now)
         if self.tls is not None:
             self.tls.refresh()
@@ -326,6 +350,7 @@ class Worker:
             self.access_log.check()
 
     def _renew_date(self) -> None:
+        self._said_no_room = b""
         if self._has_date:
             self.default_headers = self.default_headers.at(formatdate(time.time(), usegmt=True).encode())
 

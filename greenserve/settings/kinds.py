@@ -97,17 +97,17 @@ def choice(*values: str) -> Kind:
     return Kind("|".join(values), "one of " + ", ".join(values), parse)
 
 
-def optional(kind: Kind) -> Kind:
-    """The same kind, or nothing at all: `none` in text, None from Python."""
+def optional(kind: Kind, word: str = "none") -> Kind:
+    """The same kind, or nothing at all: `word` in text, None from Python. word: what the option's help explains."""
 
     def parse(value: object) -> Any:
-        nothing = value is None or (isinstance(value, str) and value.strip().lower() == "none")
+        nothing = value is None or (isinstance(value, str) and value.strip().lower() == word)
         return None if nothing else kind.parse(value)
 
     def show(value: Any) -> str:
-        return "none" if value is None else kind.show(value)
+        return word if value is None else kind.show(value)
 
-    return dataclasses.replace(kind, form=f"{kind.form}, or none", parse=parse, show=show)
+    return dataclasses.replace(kind, form=f"{kind.form}, or {word}", parse=parse, show=show)
 
 
 def _parse_size(value: object) -> int:

@@ -47,7 +47,7 @@ from greenserve.settings.kinds import (
 )
 from greenserve.settings.log_format import DEFAULT_FIELDS
 from greenserve.settings.mounts import Mount
-from greenserve.settings.networks import Networks, parse_networks
+from greenserve.settings.networks import NO_NETWORKS, Networks, parse_networks
 from greenserve.settings.other_servers import advice
 from greenserve.settings.secrets import conceal
 from greenserve.settings.syslog import Syslog
@@ -228,6 +228,34 @@ class Settings:
         count(),
         "The most connections that wait in the kernel to be accepted (Linux caps it at net.core.somaxconn).",
         unit="connections",
+    )
+    max_connections: int | None = _option(
+        None,
+        optional(count(), "auto"),
+        "The most connections at once. Beyond them idle ones give way, the longest idle first; if none is, "
+        "new ones wait a second and then get 503. "
+        "auto: as many as open files (ulimit -n) and a quarter of the memory allow.",
+        unit="connections",
+    )
+    max_connections_per_client: int | None = _option(
+        None,
+        optional(count(), "auto"),
+        "The most connections of one client at once, which is an IPv4 address or an IPv6 /64; a further one gets 503. "
+        "auto: a quarter of max_connections.",
+        unit="connections",
+    )
+    max_connections_per_client_exempt: Networks = _option(  # noqa: RUF009 - networks are frozen
+        NO_NETWORKS,
+        NETWORKS,
+        "Clients that have no such limit: load balancers, monitors, offices behind one address. trusted_proxies and "
+        "the clients of Unix sockets are never limited so.",
+    )
+    max_queue: int | None = _option(
+        None,
+        optional(count(least=0)),
+        "The most requests that wait for their turn, beyond concurrency; a further one gets 503. By default those of "
+        "all connections may wait.",
+        unit="requests",
     )
     header_timeout: float = _option(
         10.0, duration(), "The longest wait for a complete request head, from its first byte.", unit="s"

@@ -263,12 +263,11 @@ def test_idle_connections_cost_no_processor_time(faulty: Faulty) -> None:
     assert cpu(server) - before <= 0.1
 
 
+FEW_DESCRIPTORS = ("/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-m", "greenserve")
+
+
 def test_descriptors_run_out_and_come_back(faulty: Faulty) -> None:
-    server = faulty.start(
-        "--header-timeout",
-        "1s",
-        executable=("/bin/sh", "-c", 'ulimit -n 64; exec "$@"', "sh", sys.executable, "-m", "greenserve"),
-    )
+    server = faulty.start("--header-timeout", "1s", "--max-connections", "1000", executable=FEW_DESCRIPTORS)
     silent = [faulty.raw(server) for _ in range(100)]
     server.wait_for_line("cannot accept")
     for connection in silent:  # each is closed at its deadline, which makes room for the next
@@ -279,6 +278,20 @@ def test_descriptors_run_out_and_come_back(faulty: Faulty) -> None:
         idle.append(faulty.raw(server, get()))
         assert idle[-1].answer() == (200, b"hello")
     assert server.output.count("cannot accept") == 1
+
+
+def test_with_64_descriptors_none_of_many_requests_is_lost_and_silent_clients_give_way(faulty: Faulty) -> None:
+    """As it is installed: max_connections follows from the descriptors, so that they do not run out."""
+    server = faulty.start("--header-timeout", "600s", executable=FEW_DESCRIPTORS)
+    burst = [faulty.raw(server, get("/sleep?0.01", "Connection: close")) for _ in range(100)]
+    assert [connection.answer() for connection in burst] == [(200, b"hello")] * 100
+    silent = [faulty.raw(server) for _ in range(100)]
+    for _ in range(20):  # a health check, while all that there is room for are silent
+        assert faulty.raw(server, get("/", "Connection: close")).answer() == (200, b"hello")
+    assert silent[0].at_end()
+    server.wait_for_line(r"closed idle connections to make room: \d+; there are max_connections \(32\) already; raise")
+    assert "cannot accept" not in server.output
+    assert "Traceback" not in server.output
 
 
 def test_twenty_thousand_connections_leave_nothing_behind(faulty: Faulty) -> None:

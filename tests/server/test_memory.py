@@ -15,7 +15,7 @@ import greenserve
 from greenserve.hub.core.hub import Hub
 from greenserve.server import pool as pool_module
 from greenserve.server import worker as worker_module
-from greenserve.server.worker import RELIEF
+from greenserve.server.admission import RELIEF
 from tests.server.live import Client, hello, serving
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"

@@ -41,6 +41,23 @@ def test_the_client_is_the_one_that_the_header_names(header):
             assert seen(client) == ("192.0.2.1", "4711", "http", own)
 
 
+def test_connections_are_limited_by_the_client_that_the_header_names_not_by_the_proxy():
+    with proxied(max_connections_per_client=1) as server, Client(server) as one, Client(server) as other:
+        one.send(V1)
+        assert seen(one)[0] == "192.0.2.1"
+        other.send(V1.replace(b"192.0.2.1", b"192.0.2.2"))
+        assert seen(other)[0] == "192.0.2.2"
+        with Client(server) as third:
+            third.send(V1)
+            assert third.at_end()
+        assert seen(one)[0] == "192.0.2.1"
+        one.close()
+        until_blocking(lambda: len(server._worker.connections) == 1)
+        with Client(server) as again:
+            again.send(V1)
+            assert seen(again)[0] == "192.0.2.1"
+
+
 @pytest.mark.parametrize("header", [LOCAL, b"PROXY UNKNOWN\r\n", v2(b"", family=0)])
 def test_a_proxys_own_connection_is_its_own(header):
     with proxied() as server, Client(server) as client:

@@ -1,0 +1,49 @@
+"""What the machine gives to this process: how many open files, and how much memory; and how many connections fit."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+MORE_CONNECTIONS = (
+    "raise the limit of open files (ulimit -n; systemd: LimitNOFILE), or --max-connections if that is set"
+)
+RESERVED_FILES = 64  # descriptors beside the connections: standard streams, hub, listeners, logs, and the application's
+CONNECTION_BYTES = 16384  # what a connection costs here and in the kernel while it waits: some 10 KiB, rounded up
+SHARE = 4  # one part in so many of the memory is for connections that wait
+CGROUPS = Path("/sys/fs/cgroup")
+OWN_CGROUP = Path("/proc/self/cgroup")
+
+
+def connections(files: int | None = None) -> int:
+    """How many connections fit at once, by open files (`files`, by default those of the process) and by memory."""
+    return max(1, min(_by_files(open_files() if files is None else files), memory() // SHARE // CONNECTION_BYTES))
+
+
+def _by_files(files: int) -> int:
+    """A tenth is left to the application, and to what else is open; half, where there are few."""
+    return max(files - max(RESERVED_FILES, files // 10), files // 2)
+
+
+def open_files() -> int:
+    """How many files the process may have open (RLIMIT_NOFILE)."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**31 if soft == resource.RLIM_INFINITY else soft
+
+
+def memory() -> int:
+    """The bytes of memory that the process may use: the machine's, or those of its control groups (cgroups(7), v2)."""
+    least = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        group = CGROUPS / OWN_CGROUP.read_text().strip().rpartition(":")[2].lstrip("/")
+    except OSError:  # no Linux
+        return least
+    for place in (group, *group.parents):
+        try:
+            limit = (place / "memory.max").read_text().strip()
+        except OSError:  # the root has none
+            continue
+        if limit.isdigit():
+            least = min(least, int(limit))
+    return least
