@@ -26,6 +26,8 @@ from greenserve.net.bind_errors import who_listens, who_listens_at
 from greenserve.patching import drivers, existing_locks, monkey, other_hubs
 from greenserve.patching.table import STAYS_BLOCKING, TABLE
 from greenserve.server import machine
+from greenserve.server.accesslog import check_access_log
+from greenserve.server.error_pages import read_error_pages
 from greenserve.settings import OPTIONS, Resolution, TcpAddress, UnixAddress
 from greenserve.version import VERSION
 
@@ -172,6 +174,19 @@ def _tls(subject: Subject) -> Section:
     return Section("TLS", tuple(lines), warnings=tuple(contexts.notes()))
 
 
+def _pages_and_logs(subject: Subject) -> Section:
+    settings = subject.resolution.settings
+    lines, errors = [], []
+    try:
+        statuses = sorted(read_error_pages(settings.error_pages))
+        lines.append(Line("error pages", ", ".join(map(str, statuses)) or "the server's own"))
+        check_access_log(settings)
+        lines.append(Line("access log", str(settings.access_log or "none")))
+    except ConfigurationError as error:
+        errors.append(str(error))
+    return Section("error pages and logs", tuple(lines), errors=tuple(errors))
+
+
 def _environment(subject: Subject) -> Section:
     settings = subject.resolution.settings
     lines = [
@@ -234,6 +249,7 @@ SECTIONS: list[Callable[[Subject], Section]] = [
     _addresses,
     _tls,
     _static,
+    _pages_and_logs,
     _environment,
     _patching,
 ]

@@ -123,12 +123,20 @@ def _writer(target: str | Syslog, limit: int) -> LogWriter:
     return LogWriter(os.dup(1) if target == "-" else target, limit)
 
 
-def open_access_log(settings: Settings) -> AccessLog | None:
-    """The log that the settings name, if they name one. Raises ConfigurationError when it cannot be opened."""
-    target, style, fields = settings.access_log, settings.access_log_format, settings.access_log_fields
-    if fields != DEFAULT_FIELDS and style != "json":
+def check_access_log(settings: Settings) -> None:
+    """Raise ConfigurationError if its settings contradict each other."""
+    fields = settings.access_log_fields
+    if fields != DEFAULT_FIELDS and settings.access_log_format != "json":
         raise ConfigurationError(
             "access_log_fields are those of JSON: set access_log_format to json, or write a format such as "
             f"'%h %t \"%r\" %s %{{{fields[-1]}}}x'"
         )
-    return None if target is None else FileLog(target, style, settings.log_buffer, fields)
+
+
+def open_access_log(settings: Settings) -> AccessLog | None:
+    """The log that the settings name, if they name one. Raises ConfigurationError when it cannot be opened."""
+    check_access_log(settings)
+    target = settings.access_log
+    if target is None:
+        return None
+    return FileLog(target, settings.access_log_format, settings.log_buffer, settings.access_log_fields)

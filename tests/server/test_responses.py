@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
 from greenserve.errors import ConfigurationError
+from tests.e2e.server_process import run_command
 from tests.server.live import Client, hello, serving
 
 HINT = ("Link", "</style.css>; rel=preload; as=style")
@@ -174,3 +176,19 @@ def test_error_pages_that_cannot_be_used_are_said_at_the_start(tmp_path, content
             (directory / name).write_bytes(data)
     with pytest.raises(ConfigurationError, match="error_pages"):
         serving(hello, error_pages=str(directory)).start()
+
+
+def test_check_reports_pages_and_logs_that_cannot_be_used(tmp_path):
+    (tmp_path / "hello.py").write_text("def app(environ, start_response): ...")
+    (tmp_path / "pages").mkdir()
+    (tmp_path / "pages" / "503.html").write_text("x")
+    done = run_command("check", "hello:app", "--error-pages", "pages", "--access-log", "-", cwd=tmp_path)
+    assert done.returncode == 0
+    assert re.search(r"error pages +503\n +access log +-\n", done.stdout)
+    for options, why in (
+        (("--error-pages", "missing"), "error: error_pages = 'missing': missing: No such file"),
+        (("--access-log-fields", "status"), "error: access_log_fields are those of JSON"),
+    ):
+        done = run_command("check", "hello:app", *options, cwd=tmp_path)
+        assert done.returncode == 1
+        assert why in done.stdout
