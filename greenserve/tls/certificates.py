@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from greenserve.errors import ConfigurationError
 
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of x509_vfy.h: `read` judges the dates itself, with a hint
-_CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----.+?-----END [A-Z0-9 ]+-----", re.DOTALL)
+_CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----.+?-----END [A-Z0-9 ]+-----", re.DOTALL)
 _LABEL = re.compile(rb"^-----BEGIN ([A-Z0-9 ]+)-----", re.MULTILINE)
 _HANDSHAKE_STEPS = 8  # more than any handshake has
 
@@ -127,7 +127,7 @@ def check_authorities(path: str) -> None:
     content = read_file(path, "tls_client_ca")
     if not _CERTIFICATE.search(content):
         raise ConfigurationError(
-            f"the file {path} (from tls_client_ca) has no certificates: {_instead_of_pem(path, content)}"
+            f"the file {path} (from tls_client_ca) has no certificates: {_instead_of_pem(path, content, 'CERTIFICATE')}"
         )
 
 
@@ -139,9 +139,11 @@ def _check_kinds(pair: Pair, password: bytes | None) -> None:
     content = read_file(pair.certificate, "tls_cert")
     labels = set(_LABEL.findall(content))
     if not _CERTIFICATE.search(content):
-        why = _instead_of_pem(pair.certificate, content)
+        why = _instead_of_pem(pair.certificate, content, "CERTIFICATE")
         if b"CERTIFICATE REQUEST" in labels or b"NEW CERTIFICATE REQUEST" in labels:
             why = "it is a request; name the certificate that the authority made of it"
+        elif b"TRUSTED CERTIFICATE" in labels:
+            why = f"it is a form of OpenSSL's own; convert it: openssl x509 -in {pair.certificate} -out FILE.pem"
         elif any(label.endswith(b"PRIVATE KEY") for label in labels):
             why = "it has a private key; were tls_cert and tls_key swapped?"
         raise ConfigurationError(f"the file {pair.certificate} (from tls_cert) has no certificate: {why}")
@@ -151,7 +153,11 @@ def _check_kinds(pair: Pair, password: bytes | None) -> None:
     if not any(label.endswith(b"PRIVATE KEY") for label in labels):
         if pair.key == pair.certificate:
             raise ConfigurationError(f"the file {pair} (from tls_cert) has no private key: name its file by --tls-key")
-        why = "it has a certificate; name the file with the key" if labels else _instead_of_pem(pair.key, content)
+        why = (
+            "it has a certificate; name the file with the key"
+            if labels
+            else _instead_of_pem(pair.key, content, "PRIVATE KEY")
+        )
         raise ConfigurationError(f"the file {pair.key} (from tls_key) has no private key: {why}")
     if password is None and (b"ENCRYPTED PRIVATE KEY" in labels or b"Proc-Type: 4,ENCRYPTED" in content):
         raise ConfigurationError(
@@ -160,14 +166,14 @@ def _check_kinds(pair: Pair, password: bytes | None) -> None:
         )
 
 
-def _instead_of_pem(path: str, content: bytes) -> str:
+def _instead_of_pem(path: str, content: bytes, wanted: str) -> str:
     if not content.strip():
         return "it is empty"
     if content[:1] == b"\x30":  # a SEQUENCE of ASN.1
         if path.endswith((".p12", ".pfx")):
             return f"it is PKCS#12; convert it: openssl pkcs12 -in {path} -nodes -out FILE.pem"
         return f"it is DER; convert it to PEM: openssl x509 -inform DER -in {path} -out FILE.pem (a key: openssl pkey)"
-    return "PEM is wanted, text that begins with -----BEGIN"
+    return f"PEM is wanted, text with a line -----BEGIN {wanted}-----"
 
 
 def _explain(pair: Pair, error: Exception, *, encrypted: bool) -> NoReturn:

@@ -123,7 +123,7 @@ def test_der_is_told_how_to_become_pem(authority: Authority, tmp_path: Path) -> 
     ("content", "why"),
     [
         (b"", "it is empty"),
-        (b"hello", "PEM is wanted"),
+        (b"hello", "PEM is wanted, text with a line -----BEGIN CERTIFICATE-----"),
         (b"-----BEGIN CERTIFICATE REQUEST-----\nAA\n-----END CERTIFICATE REQUEST-----\n", "it is a request"),
     ],
 )
@@ -131,6 +131,15 @@ def test_what_is_not_a_certificate_is_named(authority: Authority, tmp_path: Path
     pair = authority.issue("a.example").write(tmp_path, "a")
     Path(pair.certificate).write_bytes(content)
     assert why in refusal(pair)
+
+
+def test_a_form_of_openssls_own_is_told_how_to_become_pem(authority: Authority, tmp_path: Path) -> None:
+    pair = authority.issue("a.example").write(tmp_path, "a")
+    openssl("x509", "-in", pair.certificate, "-trustout", "-out", str(tmp_path / "own.crt"))
+    own = Pair(str(tmp_path / "own.crt"), pair.key)
+    assert f"convert it: openssl x509 -in {own} -out FILE.pem" in refusal(own)
+    openssl("x509", "-in", own.certificate, "-out", pair.certificate)
+    assert read(pair, None, time.time()).names == ("a.example",)
 
 
 def test_half_a_file_is_refused(authority: Authority, tmp_path: Path) -> None:
