@@ -120,7 +120,9 @@ WORDS: dict[str, Instead] = {
     **_each(_SERVER_HEADER, "ident server_name server_names"),
     **_each(Instead("server_header", "off"), "no_server_header"),
     **_each(Instead("header", '"NAME: VALUE"'), "headers add_header addheader"),
-    **_each(_STATIC, "static_path_mount static_path_route static_map static_root"),
+    **_each(_STATIC, "static_path_mount static_path_route static_map static_map2 static_root"),
+    **_each(Instead("static_max_age", "SECONDS"), "static_path_expires static_expires"),
+    **_each(Instead("static", "/=DIR"), "check_static"),
     **_each(
         Instead(note="Django's runserver alone has it; give the directory of collectstatic to static"),
         "insecure nostatic",

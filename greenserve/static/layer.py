@@ -20,6 +20,7 @@ from greenserve.errors import ConfigurationError
 from greenserve.http.response import status_line
 from greenserve.settings import Mount, Settings
 from greenserve.static.answer import Answer, answer_file, refusal
+from greenserve.static.beneath import open_beneath
 from greenserve.static.places import INDEX, Place, Places
 from greenserve.static.representation import NotAcceptable, choose, open_file
 from greenserve.wsgi.environ import Environ
@@ -65,11 +66,13 @@ def check(mounts: Sequence[Mount]) -> None:
     for mount in mounts:
         path = Path(mount.directory).absolute()
         try:
-            with os.scandir(path):
-                pass
+            os.close(open_beneath(os.fsencode(path), ()))
+            if not os.access(path, os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         except OSError as error:
+            hint = "let the server's user enter it" if isinstance(error, PermissionError) else "create it"
             raise ConfigurationError(
-                f"static = {str(mount)!r}: the directory {path} cannot be read: {error.strerror}; create it, or write "
+                f"static = {str(mount)!r}: the directory {path} cannot be served: {error.strerror}; {hint}, or write "
                 f"{mount.prefix or '/'}=DIR with another one"
             ) from error
 

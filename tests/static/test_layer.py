@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from pathlib import Path
 
@@ -263,6 +264,27 @@ def test_several_parts_of_a_file(site):
         )
         for start, end in expected
     ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 80_000), st.integers(0, 20_000)), min_size=1, max_size=8))
+def test_the_parts_are_what_was_asked_for(tmp_path_factory, asked):
+    directory = tmp_path_factory.getbasetemp() / "parts"
+    if not directory.exists():
+        write(directory, "large.bin", CONTENT)
+    answer = Site(f"/={directory}").ask(
+        "/large.bin", range="bytes=" + ",".join(f"{start}-{start + more}" for start, more in asked)
+    )
+    if answer.status == 416:
+        assert all(start >= len(CONTENT) for start, _ in asked)
+        return
+    single = [({"Content-Range": answer.fields.get("content-range")}, answer.body)]
+    seen = set()
+    for fields, body in single if "content-range" in answer.fields else parts_of(answer):
+        start, last = map(int, re.fullmatch(r"bytes (\d+)-(\d+)/76800", fields["Content-Range"]).groups())
+        assert body == CONTENT[start : last + 1]
+        assert seen.isdisjoint(range(start, last + 1))
+        seen.update(range(start, last + 1))
+    assert all(seen.issuperset(range(start, min(start + more + 1, len(CONTENT)))) for start, more in asked)
 
 
 def test_parts_that_overlap_are_sent_once(site):

@@ -11,6 +11,7 @@ import pytest
 from greenserve.errors import ConfigurationError
 from greenserve.server import Server
 from tests.server.live import Client, hello, serving
+from tests.server.test_tls import TlsClient, secured
 from tests.static.support import write
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
@@ -126,9 +127,19 @@ def test_the_access_log_has_a_line_for_each(tree, tmp_path):
     assert ends == [["200", str(len(CONTENT))], ["206", "2"], ["304", "-"]]
 
 
-def test_a_directory_that_is_missing_is_said_before_the_server_listens(tmp_path):
+def test_a_directory_that_cannot_be_served_is_said_before_the_server_listens(tmp_path, monkeypatch):
     with pytest.raises(ConfigurationError, match=r"static = '/s=.*/none': .*No such file.*create it, or write /s=DIR"):
         Server(hello, bind="127.0.0.1:0", static=f"/s={tmp_path}/none").start()
     write(tmp_path, "file")
     with pytest.raises(ConfigurationError, match="Not a directory"):
         Server(hello, bind="127.0.0.1:0", static=f"/s={tmp_path}/file").start()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may enter each
+    with pytest.raises(ConfigurationError, match="Permission denied; let the server's user enter it"):
+        Server(hello, bind="127.0.0.1:0", static=f"/s={tmp_path}").start()
+
+
+def test_files_go_out_over_tls(tree):
+    with secured(hello, static=f"/static={tree}") as server, TlsClient(server) as client:
+        assert client.get("/static/large.bin") == CONTENT
+        assert client.get("/static/large.bin", headers="Range: bytes=100000-\r\n") == CONTENT[100000:]
+        assert client.get("/static/small.txt") == b"small"
