@@ -87,6 +87,7 @@ class Worker:
         "connections",
         "default_headers",
         "draining",
+        "early_hints",
         "error_pages",
         "handshakes",
         "header_timeout",
@@ -135,6 +136,7 @@ class Worker:
         self._has_date = settings.date_header
         self._said_no_room = b""  # made when it is needed, with the date
         self._renew_date()
+        self.early_hints = settings.early_hints
         self.error_pages = read_error_pages(settings.error_pages)
         self.now = hub.clock()
         self.access_log = access_log if access_log is not None else open_access_log(settings)

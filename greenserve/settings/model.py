@@ -294,6 +294,12 @@ class Settings:
     header: tuple[tuple[str, str], ...] = _option(
         (), HEADERS, "A header field for each response that does not set it itself; may be given several times."
     )
+    early_hints: str = _option(
+        "direct",
+        choice("direct", "always", "never"),
+        "Which requests get the application's 103 responses: direct for those that no proxy has passed on, since nginx "
+        "before 1.29 takes a 103 for the response itself.",
+    )
     error_pages: str | None = _option(
         None,
         optional(PATH),

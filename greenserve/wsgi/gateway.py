@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeAlias
 
 from greenserve.errors import InvalidResponse
 from greenserve.http.body_writer import BodyWriter, LengthWriter
+from greenserve.http.forwarded import NAMES as FORWARDED
 from greenserve.http.head import RequestHead
 from greenserve.http.response import CheckedHeaders, ResponseHead, check_switch, checked, early_hints, trailers
 from greenserve.wsgi.file_wrapper import FileWrapper, file_part
@@ -25,6 +26,8 @@ Application: TypeAlias = Callable[[dict[str, Any], Callable[..., Callable[[bytes
 _NO_PIECES = frozenset({str, bytes, bytearray, memoryview, dict})  # they iterate, but not over bytes
 
 COPY_LIMIT = 65536  # bytes: head and body are joined up to here; a larger body is sent by itself, uncopied
+
+_OF_PROXIES = frozenset(("via", "x-real-ip", *FORWARDED))  # a request with one of these has come by way of a proxy
 
 LARGE_PIECE = 8192  # bytes: pieces of this size on average leave in one call, uncopied; smaller ones are joined
 
@@ -54,8 +57,9 @@ class Body(Protocol):
 class Gateway:
     """Takes one request to the application, and its response back.
 
-    connection: has `worker.default_headers`, the same object while the second lasts; and a `stream` with `send`,
-    `finish`, `finish_large`, `finish_file` and `give_way` (server/stream.py), which raise ClientDisconnected.
+    connection: has `worker.default_headers`, the same object while the second lasts; `worker.early_hints`, the setting;
+    and a `stream` with `send`, `finish`, `finish_large`, `finish_file` and `give_way` (server/stream.py), which raise
+    ClientDisconnected.
     body: None if the request has none. keep_alive: whether another request may follow; cleared when the response
     makes that impossible.
     """
@@ -135,13 +139,20 @@ class Gateway:
         """Send a 103 with these headers at once (RFC 8297), such as `("Link", "</style.css>; rel=preload; as=style")`.
 
         As often as wanted before the response's own head leaves. An HTTP/1.0 client knows no interim response, and gets
-        none. Raises InvalidResponse, ClientDisconnected.
+        none; nor does a client that the server's early_hints leaves out. Raises InvalidResponse, ClientDisconnected.
         """
         response = early_hints(headers)
         if self.state is _BODY or self.state is _DONE:
             raise InvalidResponse("early hints come too late: the head of the response has been sent")
-        if self.request.http_version == "1.1":
+        if self.request.http_version == "1.1" and self._takes_hints():
             self.connection.stream.send(response)
+
+    def _takes_hints(self) -> bool:
+        """nginx before 1.29 takes a 103 for the final response, and its client waits in vain for the rest. Where it is
+        not told to name the client, it speaks HTTP/1.0 by default.
+        """
+        policy = self.connection.worker.early_hints
+        return policy == "always" or (policy == "direct" and not self.request.fields.has_any(_OF_PROXIES))
 
     def send_trailers(self, headers: list[tuple[str, str]]) -> None:
         """Send these behind the body (RFC 9110 §6.5), together with what earlier calls gave.

@@ -30,7 +30,7 @@ class Wire(Pieces):
 
     def __init__(self, *pieces: bytes, settled: bool = True) -> None:
         super().__init__(*pieces)
-        self.worker = SimpleNamespace(default_headers=DEFAULTS)
+        self.worker = SimpleNamespace(default_headers=DEFAULTS, early_hints="direct")
         self.stream = self
         self.settled = settled
         self.gateway: Gateway | None = None

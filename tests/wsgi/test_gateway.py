@@ -513,6 +513,21 @@ def test_early_hints_to_http_1_0_are_checked_and_not_sent():
     assert wire.sends[0].startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+@pytest.mark.parametrize("policy", ["direct", "always", "never"])
+@pytest.mark.parametrize("field", ["", "Via: 1.1 a\r\n", "X-Forwarded-For: ::1\r\n", "Forwarded: for=a\r\n"])
+def test_a_request_that_came_by_a_proxy_gets_early_hints_where_the_setting_says_so(policy, field):
+    wire = Wire()
+    wire.worker.early_hints = policy
+
+    def application(environ, start_response):
+        environ["wsgi.early_hints"](HINT)
+        return answering(b"done")(environ, start_response)
+
+    call(application, get(headers=field), wire)
+    hinted = policy == "always" or (policy == "direct" and not field)
+    assert wire.sends[:-1] == [HINTED] * hinted
+
+
 def test_early_hints_behind_the_head_are_an_error_in_words():
     def application(environ, start_response):
         start_response("200 OK", PLAIN)
