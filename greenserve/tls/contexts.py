@@ -1,9 +1,10 @@
 """The `ssl.SSLContext` of each new connection: made of the settings, renewed when the files change, chosen by name.
 
-Strategy. Each group of certificates that share a name has one context. Sessions are resumed by the tickets of the
-default context, whose keys are OpenSSL's own and are made with it: what is forked later has the same, so a client may
-come back to any of the processes. A context is made again when its files change, and no other is; then the tickets of a
-default context are void, and its clients shake hands in full.
+Strategy. Each group of certificates that share a name has one context. A context is made again when its files change,
+and no other is. Sessions are resumed by the tickets of the default context, whose keys are OpenSSL's own and are made
+with it: what is forked later has the same, so a client may come back to any of the processes. That context is made
+again each day, since its keys open all that was said in TLS 1.2 by way of its tickets; then clients shake hands in
+full.
 
 Invariant. What is in use was loaded whole and checked. What cannot be used is refused, with the reason in the log, and
 the one before it stays.
@@ -88,6 +89,7 @@ class Contexts:
         if refused:
             raise refused[0]
         self._next_notes = self._clock()
+        self._tickets_until = self._next_notes + DAY
 
     # -- asked for each connection
 
@@ -112,18 +114,25 @@ class Contexts:
 
     def refresh(self) -> None:
         """Load what has changed, and say once a day what will expire soon. Raises nothing that a file can cause."""
-        if self._watch.has_changed():
-            before = dict(self._read)
-            for error in self._load():
-                logger.error("%s. What was in use stays in use", error)
-            for pair in self._pairs:
-                if self._read[pair] != before[pair]:
-                    logger.info("the certificate %s was renewed; it is valid until %s", pair, _date(self._read[pair]))
         now = self._clock()
+        if now >= self._tickets_until:
+            self._tickets_until = now + DAY
+            self._made[self._table.default] = None, self._default
+            self._reload()
+        if self._watch.has_changed():
+            self._reload()
         if now >= self._next_notes:
             self._next_notes = now + DAY
             for note in self.notes():
                 logger.warning("%s", note)
+
+    def _reload(self) -> None:
+        before = dict(self._read)
+        for reason in dict.fromkeys(map(str, self._load())):
+            logger.error("%s. What was in use stays in use", reason)
+        for pair in self._pairs:
+            if self._read[pair] != before[pair]:
+                logger.info("the certificate %s was renewed; it is valid until %s", pair, _date(self._read[pair]))
 
     @property
     def certificates(self) -> list[Certificate]:
@@ -181,7 +190,7 @@ class Contexts:
         return refused
 
     def _renewed(self, group: Group[Pair], password: bytes | None) -> tuple[object, ssl.SSLContext]:
-        """What a context is made of, and the context. Raises ConfigurationError."""
+        """What a context is made of (None: it is too old), and the context. Raises ConfigurationError."""
         content = [self._read[pair] for pair in group], [stamp_of(path) for path in self._common]
         made = self._made.get(group)
         return made if made is not None and made[0] == content else (content, self._make(group, password))

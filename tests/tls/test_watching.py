@@ -209,6 +209,48 @@ def encrypted(key: bytes, password: bytes) -> bytes:
     )
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_tickets_have_new_keys_each_day(
+    authority: Authority, tmp_path: Path, client: ssl.SSLContext, version: ssl.TLSVersion
+) -> None:
+    client.maximum_version = version
+    server = Running(
+        authority.issue("a.example").write(tmp_path, "a"), authority.issue("b.example").write(tmp_path, "b")
+    )
+
+    def resumed(session: ssl.SSLSession | None) -> tuple[bool | None, ssl.SSLSession | None]:
+        ours, theirs = shake_hands(server.contexts, client, "b.example", session)
+        return theirs.session_reused, ours.session
+
+    _, session = resumed(None)
+    server.late = 0.9 * DAY
+    server.seconds_pass()
+    reused, session = resumed(session)
+    assert reused
+    server.late = 1.1 * DAY
+    server.seconds_pass()
+    reused, session = resumed(session)
+    assert not reused
+    server.seconds_pass()
+    assert resumed(session)[0]
+
+
+def test_a_pair_that_cannot_be_read_any_more_keeps_its_tickets(
+    authority: Authority, tmp_path: Path, client: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    pair = authority.issue("a.example").write(tmp_path, "a")
+    server = Running(pair)
+    before = server.contexts.context()
+    Path(pair.key).unlink()
+    server.seconds_pass()
+    caplog.clear()
+    server.late = 1.1 * DAY
+    server.seconds_pass()
+    assert ["does not exist" in text for text in errors(caplog)] == [True]
+    assert server.contexts.context() is before
+    shake_hands(server.contexts, client, "a.example")
+
+
 def test_what_expires_is_said_at_the_start_and_once_a_day(
     authority: Authority, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
