@@ -51,6 +51,9 @@ def open_file(root: bytes, names: Sequence[bytes]) -> tuple[int, os.stat_result]
     """Open what is there: a descriptor, to be closed, and what it is; None when it is neither a regular file nor a
     directory beneath `root`. Raises OSError when it is one, and cannot be opened.
     """
+    # Most paths below / are the application's, and most files have no siblings: an exception costs three times as much.
+    if not os.access(b"/".join((root, *names)), os.F_OK):
+        return None
     try:
         fd = open_beneath(root, names)
     except OSError as error:
@@ -83,10 +86,7 @@ def choose(place: Place, fd: int, info: os.stat_result, accept_encoding: str | N
 
 
 def _open_sibling(place: Place, ending: bytes) -> tuple[int, os.stat_result] | None:
-    names = (*place.names[:-1], place.names[-1] + ending)
-    if not os.access(b"/".join((place.root, *names)), os.F_OK):  # most have none, and this raises no exception
-        return None
-    found = open_file(place.root, names)
+    found = open_file(place.root, (*place.names[:-1], place.names[-1] + ending))
     if found is not None and not stat.S_ISREG(found[1].st_mode):
         os.close(found[0])
         return None

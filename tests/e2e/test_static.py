@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import subprocess
+import wave
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,11 @@ import pytest
 from tests.conftest import require_program
 from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import run_command
+from tests.e2e.test_demo_browser import chromium
 from tests.static.support import write
+
+if find_spec("selenium") is not None:
+    from selenium.webdriver.support.ui import WebDriverWait
 
 GIB = 1 << 30
 
@@ -63,6 +69,43 @@ def test_curl_has_what_is_compressed_and_asks_before_it_loads_again(start_server
     server.wait_for_line(f'"GET /static/app.js HTTP/1.1" 200 {len(packed)} ')
     assert curl("--compressed", "--etag-compare", etag, url) == b""
     server.wait_for_line(r'"GET /static/app.js HTTP/1.1" 304 - ')
+
+
+MAIN = b"""
+    const wasm = WebAssembly.compileStreaming(fetch("empty.wasm"));
+    const sound = new Promise((done, fail) => {
+        const audio = new Audio("sound.wav");
+        audio.onerror = fail;
+        audio.onseeked = done;
+        audio.onloadedmetadata = () => { audio.currentTime = 20; };
+    });
+    const colour = getComputedStyle(document.body).color;
+    Promise.all([wasm, sound]).then(() => { document.title = colour; }, (error) => { document.title = String(error); });
+"""
+
+
+def test_a_browser_runs_a_site_of_scripts_styles_and_sounds(start_server: StartServer, tmp_path: Path) -> None:
+    """A module, WebAssembly and a style sheet are refused where their types are wrong; sounds are sought by ranges."""
+    site = tmp_path / "site"
+    write(
+        site,
+        "docs/index.html",
+        b'<link rel="stylesheet" href="a.css"><body><script type="module" src="main.js"></script>',
+    )
+    write(site, "docs/main.js", b"the wrong one")
+    write(site, "docs/main.js.gz", gzip.compress(MAIN))
+    write(site, "docs/a.css", b"body { color: rgb(1, 2, 3) }")
+    write(site, "docs/empty.wasm", bytes.fromhex("0061736d01000000"))
+    with wave.open(str(site / "docs" / "sound.wav"), "wb") as sound:
+        sound.setparams((1, 2, 44100, 0, "NONE", ""))
+        sound.writeframes(bytes(2 * 44100 * 30))
+    server = start_server("examples.hello_wsgi:app", "--static", f"/={site}", "--access-log", "-")
+    with chromium(tmp_path / "profile") as browser:
+        browser.get(server.url + "/docs")
+        WebDriverWait(browser, 40).until(lambda browser: browser.title)
+        assert browser.title == "rgb(1, 2, 3)"
+        assert browser.current_url == server.url + "/docs/"
+    server.wait_for_line(r'"GET /docs/sound.wav HTTP/1.1" 206 ')
 
 
 @pytest.mark.parametrize(

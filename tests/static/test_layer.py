@@ -454,6 +454,7 @@ def test_without_descriptors_the_client_is_asked_to_come_again(tmp_path, monkeyp
 
 
 def test_another_error_is_the_servers(tmp_path, monkeypatch):
+    write(tmp_path, "file")
     monkeypatch.setattr(os, "open", _refusing(os.open, OSError(5, "Input/output error")))
     with pytest.raises(OSError, match="Input/output"):
         Site(f"/={tmp_path}").ask("/file")
