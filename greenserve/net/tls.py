@@ -33,12 +33,11 @@ _ENDS = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
 class TlsSocket:
     """What a Transport wants of its socket, in the clear; BlockingIOError means what it means of a plain one.
 
-    plain: the socket below. ssl_object: for questions about the connection.
+    plain: the socket below. descriptor: its transport's. ssl_object: for questions about the connection.
     """
 
     __slots__ = (
         "_ahead",
-        "_descriptor",
         "_incoming",
         "_lock",
         "_more",
@@ -46,6 +45,7 @@ class TlsSocket:
         "_owed",
         "_tls",
         "_unsent",
+        "descriptor",
         "plain",
         "ssl_object",
     )
@@ -54,7 +54,7 @@ class TlsSocket:
         self, transport: Transport, context: SSLContext, *, server_side: bool, server_hostname: str | None
     ) -> None:
         self.plain = transport.socket
-        self._descriptor = transport.descriptor
+        self.descriptor: Any = transport.descriptor
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.ssl_object = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
         self._tls: Any = self.ssl_object._sslobj  # type: ignore[attr-defined]  # each method of its wrapper is a call more
@@ -116,7 +116,7 @@ class TlsSocket:
         while left:
             if not self._more:
                 # A short read has emptied the socket; unless the peer's end is there, of which no event will tell.
-                taken = -1 if taken < READ_SIZE and not self._descriptor.hangup else self._pull()
+                taken = -1 if taken < READ_SIZE and not self.descriptor.hangup else self._pull()
                 if taken < 0:
                     break
             try:
@@ -127,7 +127,7 @@ class TlsSocket:
             except _ENDS:
                 piece = b""
             if not piece:
-                self._descriptor.hangup = True  # perhaps at the TLS level alone, of which no poller knows
+                self.descriptor.hangup = True  # perhaps at the TLS level alone, of which no poller knows
                 return b"".join(pieces)
             self._more = incoming.pending > 0 or tls.pending() > 0
             left -= len(piece)
@@ -164,6 +164,8 @@ class TlsSocket:
         with self._lock:
             if self._unsent or self._outgoing.pending:
                 self._push()
+            if not len(data):
+                return 0
             done, self._owed = self._owed, 0
             end = min(len(data), done + WRITE_SIZE)
             if end - done <= RECORD:

@@ -23,7 +23,8 @@ from greenserve.errors import ClientDisconnected, InvalidResponse, ProtocolError
 from greenserve.http.head import RequestHead
 from greenserve.http.parser import CLOSED, NEED_DATA
 from greenserve.net import lingering
-from greenserve.net.transport import Transport, raw_socket
+from greenserve.net.green_socket import to_transport
+from greenserve.net.transport import Transport
 from greenserve.server import handover
 from greenserve.server.access_format import Refusal
 from greenserve.server.body import BodyState, Progress, RequestBody
@@ -435,7 +436,7 @@ class Connection(PoolJob):
     def take_back(self, sock: Any) -> None:
         """Close a surrendered socket, by way of `linger`: the client's last bytes may still be on their way."""
         self.owner = self.proxy = None
-        self.stream = Transport(self.worker.hub, raw_socket(sock), self)
+        self.stream = to_transport(self.worker.hub, sock, self)
         self.linger()
 
     # -- the end

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from greenserve.errors import ClientDisconnected
 from greenserve.green import socket
+from greenserve.net.green_socket import cut, to_green
 
 _QUESTIONS = frozenset({"family", "fileno", "getpeername", "getsockname", "getsockopt", "setsockopt", "type"})
 _STATUS = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9])\b")
@@ -170,7 +171,7 @@ class ConnectionSocket:
         """Close it; its waiters get EBADF."""
         if self._socket is not None:
             with contextlib.suppress(OSError):  # a child that the application has forked has it too
-                self._socket.shutdown(socket.SHUT_RDWR)
+                cut(self._socket)
             self._socket.close()
 
     def when_closed(self, callback: Callable[[Any], object]) -> None:
@@ -187,7 +188,6 @@ class ConnectionSocket:
         if self._socket is None:
             transport, self._early = self._connection.surrender()
             self._connection.owner = self
-            sock = transport.detach()
-            self._socket = socket.socket(sock.family, sock.type, sock.proto, sock.detach())
+            self._socket = to_green(transport)
             self._socket.settimeout(self._timeout)
         return self._socket

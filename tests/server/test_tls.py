@@ -3,28 +3,9 @@
 from __future__ import annotations
 
 import logging
-import ssl
-from pathlib import Path
 
-from tests.server.live import Client, echo, hello, serving
-
-LOCALHOST = str(Path(__file__).parent.parent / "certificates" / "localhost.pem")
-
-
-def secured(application, **options):
-    return serving(application, tls_cert=LOCALHOST, **options)
-
-
-def client_context():
-    return ssl.create_default_context(cafile=LOCALHOST)
-
-
-class TlsClient(Client):
-    def __init__(self, server, context=None):
-        super().__init__(server)
-        self.file.close()
-        self.socket = (context or client_context()).wrap_socket(self.socket, server_hostname="localhost")
-        self.file = self.socket.makefile("rb")
+from tests.server.live import Client, echo, hello
+from tests.server.tls_support import TlsClient, secured
 
 
 def test_a_request_over_tls():
