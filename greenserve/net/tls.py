@@ -19,14 +19,14 @@ from typing import Any
 
 from greenserve.hub.core.originals import allocate_lock
 from greenserve.hub.core.poller import READ, WRITE
-from greenserve.net.send_buffer import MSG_DONTWAIT
+from greenserve.net.send_buffer import JOINED_SIZE, MSG_DONTWAIT
 from greenserve.net.transport import Transport
 
 __all__ = ["SSLContext", "SSLError", "SSLObject", "TlsSocket", "shake_hands"]
 
 RECORD = 16384  # bytes in the clear, the most in one (RFC 8446 §5.1)
 READ_SIZE = 32768  # bytes of ciphertext that are received at once
-WRITE_SIZE = 4 * RECORD  # bytes that are encrypted at once: what a peer that takes nothing costs besides its answer
+WRITE_SIZE = 16 * RECORD  # bytes that are encrypted at once: what a peer that takes nothing costs besides its answer
 _ENDS = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
 
 
@@ -62,7 +62,7 @@ class TlsSocket:
         self._lock = allocate_lock()
         self._more = True  # OpenSSL may have something that was not read
         self._ahead = b""  # was read by a look ahead
-        self._unsent: bytes | memoryview = b""  # ciphertext
+        self._unsent: list[bytes | memoryview] = []  # ciphertext
         self._owed = 0  # 1: the last byte of the last `send` was encrypted, and not counted
 
     def handshake_step(self) -> int:
@@ -161,54 +161,68 @@ class TlsSocket:
         While the ciphertext has not left, its last byte is not counted: the caller has something to come again with,
         and knows that it must.
         """
+        size = len(data)
+        if not size:
+            return 0
         with self._lock:
             if self._unsent or self._outgoing.pending:
                 self._push()
-            if not len(data):
-                return 0
             done, self._owed = self._owed, 0
-            end = min(len(data), done + WRITE_SIZE)
-            if end - done <= RECORD:
-                if done < end:
-                    self._tls.write(data if end - done == len(data) else memoryview(data)[done:end])
-            else:
-                self._encrypt(memoryview(data)[done:end])
-            try:
-                self._push()
-            except BlockingIOError:
-                self._owed = 1
-                if end == 1:
-                    raise
-                return end - 1
-            return end
-
-    def _encrypt(self, data: memoryview) -> None:
-        """More than a record, leaving little in the BIO."""
-        pieces = []
-        for start in range(0, len(data), RECORD):
-            self._tls.write(data[start : start + RECORD])
-            pieces.append(self._outgoing.read())
-        self._unsent = b"".join(pieces)
+            if size - done > RECORD:
+                size = min(size, done + WRITE_SIZE)
+                self._encrypt(memoryview(data)[done:size])
+            elif size > done:
+                self._tls.write(memoryview(data)[done:] if done else data)
+            return self._leave(size)
 
     def sendmsg(self, buffers: Sequence[bytes | memoryview], ancdata: object = (), flags: int = 0) -> int:
-        """`send` of several."""
-        taken, room = [], WRITE_SIZE
+        """`send` of several, the first of which are made one: a record of its own for each would cost more."""
+        taken, room = [], JOINED_SIZE
         for buffer in buffers:
             taken.append(buffer[:room])
             room -= len(taken[-1])
         return self.send(b"".join(taken), flags)
 
+    def _encrypt(self, data: memoryview) -> None:
+        """Several records, leaving no more than one in the BIO at a time."""
+        write, read, unsent = self._tls.write, self._outgoing.read, self._unsent
+        if self._outgoing.pending:
+            unsent.append(read())
+        for start in range(0, len(data), RECORD):
+            write(data[start : start + RECORD])
+            unsent.append(read())
+
+    def _leave(self, size: int) -> int:
+        """Send what was encrypted of `size` bytes. Returns how many of them count as sent."""
+        try:
+            self._push()
+        except BlockingIOError:
+            self._owed = 1
+            if size == 1:
+                raise
+            return size - 1
+        return size
+
     def _push(self) -> None:
         """Send what OpenSSL has made. Raises BlockingIOError while the peer does not take all of it."""
-        unsent, send = self._unsent, self.plain.send
-        try:
-            while unsent or self._outgoing.pending:
-                if not unsent:
-                    unsent = self._outgoing.read()
-                sent = send(unsent, MSG_DONTWAIT)
-                unsent = memoryview(unsent)[sent:] if sent < len(unsent) else b""
-        finally:
-            self._unsent = unsent
+        unsent, outgoing = self._unsent, self._outgoing
+        if not unsent:
+            data = outgoing.read()
+            if not data:
+                return
+            unsent.append(data)
+        elif outgoing.pending:
+            unsent.append(outgoing.read())
+        while unsent:
+            sent = self.plain.sendmsg(unsent, (), MSG_DONTWAIT)
+            for index, piece in enumerate(unsent):
+                if sent < len(piece):
+                    unsent[index] = memoryview(piece)[sent:]
+                    del unsent[:index]
+                    break
+                sent -= len(piece)
+            else:
+                unsent.clear()
 
     # -- the rest
 
