@@ -29,15 +29,15 @@ def answer_file(environ: Environ, file: Representation) -> Answer:
 
 def _answer_file(environ: Environ, file: Representation) -> Answer:
     status = failed_condition(environ, True, file.validators)
-    headers = [("ETag", file.validators.etag), ("Cache-Control", file.place.cache_control)]
+    state = [("ETag", file.validators.etag)]
     if file.place.varies:
-        headers.append(("Vary", "Accept-Encoding"))
+        state.append(("Vary", "Accept-Encoding"))
+    if status == 412:
+        return refusal(412, "the file is not in the state that the request asks for", state)
+    headers = [*state, ("Cache-Control", file.place.cache_control)]
     if status == 304:  # RFC 9110 §15.4.5: these, and no others
         return "304 Not Modified", headers, ()
-    if status == 412:
-        return refusal(412, "the file is not in the state that the request asks for", headers)
-    headers.append(("X-Content-Type-Options", "nosniff"))
-    headers.append(("Accept-Ranges", "bytes"))
+    headers += [("X-Content-Type-Options", "nosniff"), ("Accept-Ranges", "bytes")]
     if file.validators.modified is not None:
         headers.append(("Last-Modified", format_date(file.validators.modified)))
     if file.coding:
@@ -50,8 +50,8 @@ def _answer_file(environ: Environ, file: Representation) -> Answer:
         headers += [("Content-Type", file.place.kind), ("Content-Length", str(file.size))]
         return "200 OK", headers, FilePart(file.fd, 0, file.size) if is_get else ()
     if not parts:
-        headers = [("Content-Range", f"bytes */{file.size}"), *headers[:2]]
-        return refusal(416, f"the file has {file.size} bytes, and none of those that are asked for", headers)
+        state.append(("Content-Range", f"bytes */{file.size}"))
+        return refusal(416, f"the file has {file.size} bytes, and none of those that are asked for", state)
     if len(parts) == 1:
         start, end = parts[0]
         headers += [("Content-Type", file.place.kind), ("Content-Length", str(end - start))]

@@ -404,6 +404,15 @@ def test_a_hash_in_the_name_makes_a_file_immutable(tmp_path, name, immutable):
     assert value == ("public, max-age=31536000, immutable" if immutable else "no-cache")
 
 
+def test_a_refusal_is_not_kept_for_a_year(tmp_path):
+    write(tmp_path, "app.3f9a2b1c.js")
+    for fields in ({"range": "bytes=100-"}, {"if_match": '"other"'}, {"accept_encoding": "identity;q=0"}):
+        answer = Site(f"/={tmp_path}").ask("/app.3f9a2b1c.js", **fields)
+        assert answer.status in (406, 412, 416)
+        assert "cache-control" not in answer.fields
+        assert answer.fields["vary"] == "Accept-Encoding"
+
+
 def test_what_is_cached_can_be_set(tmp_path):
     write(tmp_path, "assets/index-DiwrgTda.js")
     write(tmp_path, "other.3f9a2b1c.js")
