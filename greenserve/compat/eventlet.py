@@ -7,6 +7,7 @@ does not exist here is named in a warning, not ignored: a program that relied on
 from __future__ import annotations
 
 import os
+import socket
 import ssl
 import warnings
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from greenserve.hub.core.hub import running
 from greenserve.server.accesslog import CallLog
 from greenserve.server.server import Server
 from greenserve.settings import OPTIONS, Settings
+from greenserve.tls import FixedContext
 from greenserve.wsgi.gateway import Application
 
 # What Eventlet's server takes and this one has no need of: nothing is lost without it.
@@ -49,6 +51,8 @@ def server(  # noqa: PLR0913 - Eventlet's own list
 ) -> None:
     """Serve the WSGI application `site` on `sock`, which listens already, until this green thread is killed.
 
+    A `sock` made by `wrap_ssl` speaks TLS, by its context.
+
     In the main OS thread's own greenlet it ends by SIGTERM and SIGINT, too. `sock` stays open.
 
     log: where a line for each request goes: a logger, something with `write`, None for standard error; log_output:
@@ -57,11 +61,9 @@ def server(  # noqa: PLR0913 - Eventlet's own list
     seconds to wait for a client's bytes, and for it to take ours. url_length_limit: of the path and query, in bytes.
     Eventlet's other arguments are taken, and those that would have changed something are named in a warning.
 
-    Raises ConfigurationError for a socket that does not listen, or does TLS; BindError.
+    Raises BindError for a socket that does not listen, ConfigurationError for TLS on a Unix socket.
     """
     _warn_of(others)
-    if isinstance(sock, ssl.SSLSocket):
-        raise ConfigurationError("wsgi.server does not do TLS: give it the socket without, behind a proxy that does")
     options: dict[str, Any] = {"bind": f"fd://{sock.fileno()}", "keepalive_timeout": _seconds(keepalive)}
     size = max_size or getattr(custom_pool, "size", None)
     if size:
@@ -75,6 +77,10 @@ def server(  # noqa: PLR0913 - Eventlet's own list
     # Not warned when nothing is patched: programs written for Eventlet may import its green modules by name instead.
     settings = replace(Settings.from_kwargs(**options), patch=False)
     serving = Server(_with_environ(site, environ) if environ else site, settings)
+    if isinstance(sock, ssl.SSLSocket):  # made by wrap_ssl
+        if sock.family == socket.AF_UNIX:
+            raise ConfigurationError("wsgi.server speaks TLS over TCP alone: give it the Unix socket without wrap_ssl")
+        serving.tls = FixedContext(sock.context)
     if log_output:
         serving.access_log = CallLog(write)
 

@@ -5,8 +5,8 @@ The socket's part is in net/tls.py; nothing here reads from or writes to a conne
 
 from __future__ import annotations
 
-from greenserve.tls.contexts import Contexts
+from greenserve.tls.contexts import Contexts, FixedContext
 from greenserve.tls.listeners import check, is_on, with_scheme
 from greenserve.tls.redirect import Redirect
 
-__all__ = ["Contexts", "Redirect", "check", "is_on", "with_scheme"]
+__all__ = ["Contexts", "FixedContext", "Redirect", "check", "is_on", "with_scheme"]

@@ -216,5 +216,23 @@ class Contexts:
         return found
 
 
+class FixedContext:
+    """What listeners ask where the program has made the context: there is nothing to renew."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+
+    def context(self) -> ssl.SSLContext:
+        """The program's."""
+        return self._context
+
+    def environ(self, tls: ssl.SSLObject) -> dict[str, str]:
+        """As `Contexts.environ`; the name that the client asked for is not known."""
+        return connection_environ(tls, None, asks=True)
+
+    def refresh(self) -> None:
+        """Nothing."""
+
+
 def _date(certificate: Certificate) -> str:
     return time.strftime("%Y-%m-%d", time.gmtime(certificate.not_after))

@@ -7,8 +7,6 @@ import io
 import logging
 import os
 import signal
-import socket
-import ssl
 import subprocess
 import sys
 import warnings
@@ -17,11 +15,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from greenserve.green.http.client import HTTPConnection
+from greenserve.green.http.client import HTTPConnection, HTTPSConnection
 
 import greenserve
 from greenserve import wsgi
 from greenserve.errors import ConfigurationError
+from greenserve.green import socket, ssl
+from tests.conftest import REPOSITORY
+
+LOCALHOST = str(REPOSITORY / "tests" / "certificates" / "localhost.pem")
 
 
 def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -118,10 +120,30 @@ def test_what_has_no_meaning_here_is_named() -> None:
         wsgi.serve  # noqa: B018
 
 
-def test_a_tls_socket_is_refused_with_the_mend() -> None:
-    wrapped = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).wrap_socket(socket.socket(), server_side=True)
-    with wrapped, pytest.raises(ConfigurationError, match="behind a proxy"):
-        wsgi.server(wrapped, app)
+def test_a_socket_of_wrap_ssl_speaks_tls() -> None:
+    def secure(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        return [f"{environ['wsgi.url_scheme']} {environ['SSL_PROTOCOL']}".encode()]
+
+    file = io.StringIO()
+    listener = greenserve.wrap_ssl(greenserve.listen(("127.0.0.1", 0)), certfile=LOCALHOST, server_side=True)
+    thread = greenserve.spawn(wsgi.server, listener, secure, file)
+    context = ssl.create_default_context(cafile=LOCALHOST)  # green
+    address = listener.getsockname()
+    with contextlib.closing(HTTPSConnection("localhost", address[1], timeout=10, context=context)) as connection:
+        for _ in range(2):
+            connection.request("GET", "/")
+            assert connection.getresponse().read() == b"https TLSv1.3"
+    assert f"starting up on https://127.0.0.1:{address[1]}\n" in file.getvalue()
+    thread.kill()
+    listener.close()
+
+
+def test_a_unix_socket_of_wrap_ssl_is_refused() -> None:
+    with socket.socket(socket.AF_UNIX) as plain:
+        wrapped = greenserve.wrap_ssl(plain, certfile=LOCALHOST, server_side=True)
+        with wrapped, pytest.raises(ConfigurationError, match="without wrap_ssl"):
+            wsgi.server(wrapped, app)
 
 
 def test_in_main_it_ends_gracefully_by_a_signal() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import socket
 import ssl
 import subprocess
@@ -242,6 +243,18 @@ def test_certificates_are_renewed_while_it_runs(place: Path, authority: Authorit
     assert client.shown(name="new.example")["SSL_TLS_SNI"] == "new.example"
     (place / "a.key").write_text("nothing")
     server.wait_for_line(r"ERROR.* \(from tls_key\) has no private key: .*\. What was in use stays in use")
+    assert client.shown(name="new.example")["SSL_TLS_SNI"] == "new.example"
+
+
+def test_a_renewal_under_load_fails_no_client(place: Path, authority: Authority, start: Any) -> None:
+    server, client = start()
+    command = [require_program("ab"), "-t", "40", "-n", "1000000", "-c", "5", server.url + "/"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as load:
+        authority.issue("a.example", "new.example").write(place, "a")
+        server.wait_for_line("INFO.* was renewed")
+        load.send_signal(signal.SIGINT)  # then it prints its figures
+        printed, _ = load.communicate(timeout=30)
+    assert re.search(r"Complete requests: +[1-9]\d*\nFailed requests: +0\n", printed), printed
     assert client.shown(name="new.example")["SSL_TLS_SNI"] == "new.example"
 
 
