@@ -89,7 +89,7 @@ class SendBuffer(HubCall):
     which waiters go on; 0: when nothing is left.
     """
 
-    __slots__ = ("_backlog", "_low", "_pieces", "_transport", "_waiters", "left", "size")
+    __slots__ = ("_backlog", "_held", "_low", "_pieces", "_transport", "_waiters", "left", "size")
 
     def __init__(self, transport: Sink, low: int) -> None:
         self._transport = transport
@@ -98,6 +98,7 @@ class SendBuffer(HubCall):
         self._waiters = WaitQueue()
         self._backlog: Backlog | None = None
         self.size = self.left = 0
+        self._held = 0  # bytes that are counted in `_backlog`
 
     def put(self, piece: bytes | memoryview | FileSlice) -> None:
         """Put it behind what waits."""
@@ -106,20 +107,27 @@ class SendBuffer(HubCall):
         else:
             self._resize(len(piece))
         self._pieces.append(piece)
+        if self._backlog is not None:
+            self._count()
 
     def count_in(self, backlog: Backlog) -> bool:
         """Have its bytes counted from now on with those of others. Returns False when they are already."""
         if self._backlog is not None:
             return False
         self._backlog = backlog
-        backlog.unsent += self.size
+        self._count()
         return True
+
+    def _count(self) -> None:
+        """Of a piece that was taken in part, the whole is still in memory."""
+        held = sum(map(_held_by, self._pieces))
+        assert self._backlog is not None
+        self._backlog.unsent += held - self._held
+        self._held = held
 
     def _resize(self, change: int) -> None:
         self.size += change
         self.left += change
-        if self._backlog is not None:
-            self._backlog.unsent += change
 
     # -- waiting for the peer
 
@@ -144,6 +152,8 @@ class SendBuffer(HubCall):
         owner, before = transport.owner, self.left
         try:
             self._send(transport)
+            if self._backlog is not None:
+                self._count()
         except Exception as error:  # a defect of ours, too, is the end of this one alone
             owner.on_lost(error)
             return
@@ -195,7 +205,15 @@ class SendBuffer(HubCall):
         self._pieces.clear()
         self._resize(-self.size)
         self.left = 0
+        if self._backlog is not None:
+            self._count()
         return self.wake_waiters(error)
+
+
+def _held_by(piece: bytes | memoryview | FileSlice) -> int:
+    if isinstance(piece, FileSlice):
+        return 0
+    return memoryview(piece.obj).nbytes if isinstance(piece, memoryview) else len(piece)
 
 
 def _joined(pieces: deque[Any]) -> bytes | memoryview:

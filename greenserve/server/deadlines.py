@@ -26,16 +26,21 @@ def expire(connection: Connection | Arrival, now: float) -> None:
         connection.expire()
         return
     if connection.write_deadline < now:
-        connection.write_deadline = NEVER
-        if not connection.give_up(ClientDisconnected(_TAKES_NOTHING)):
-            logger.info("%s: %s", connection.request_line, _TAKES_NOTHING)
-            connection.abort()
+        cut_off(connection, _TAKES_NOTHING)
     if connection.deadline < now:
         connection.deadline = NEVER
         try:
             _expire_phase(connection)
         except Exception:
             connection.fail_alone()
+
+
+def cut_off(connection: Connection, why: str, level: int = logging.INFO) -> None:
+    """Drop what its client has not taken: the green thread that waits for that is told, or the connection ends."""
+    connection.write_deadline = NEVER
+    if not connection.give_up(ClientDisconnected(why)):
+        logger.log(level, "%s: %s", connection.request_line, why)
+        connection.abort()
 
 
 def _expire_phase(connection: Connection) -> None:

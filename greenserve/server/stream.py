@@ -17,7 +17,7 @@ from greenserve.hub.core.hub import Carrier
 from greenserve.net.send_buffer import FileSlice
 from greenserve.net.transport import Transport
 
-UNSENT_LIMIT = 64 << 20  # bytes that all clients together have still to take after their applications have ended
+LARGE = 65536  # bytes of a piece: above it is counted with what was left to the hub, though its green thread waits
 NEVER = float("inf")
 
 
@@ -81,15 +81,10 @@ class Stream(Transport):
             raise gone(error) from None
 
     def _leave(self) -> None:
-        """Leave what waits to the hub, unless it is too much: green threads are the bound on memory that remains."""
-        buffer, worker = self.buffer, self.worker
-        if buffer is None:  # this is another OS thread, and the hub has been quick
-            return
-        if worker.unsent + buffer.size > UNSENT_LIMIT:
-            self._wait_sent()
-        else:
+        """Leave what waits to the hub; see outstanding.py."""
+        if self.buffer is not None:  # else this is another OS thread, and the hub has been quick
             self.allow_more_time()
-            buffer.count_in(worker)
+            self.worker.outstanding.add(self.owner)
 
     def _wait_sent(self) -> None:
         """Wait until the client has taken all. At the deadline the sweep raises ClientDisconnected."""
@@ -97,6 +92,8 @@ class Stream(Transport):
         if buffer is None:  # see `_leave`
             return
         self.allow_more_time()
+        if buffer.size > LARGE:
+            self.worker.outstanding.add(self.owner)
         try:
             buffer.wait()
         except (OSError, InvalidResponse):

@@ -35,6 +35,7 @@ from greenserve.server.arrival import Arrival, Handshakes, ServerTls, TlsArrival
 from greenserve.server.connection import Connection
 from greenserve.server.error_pages import read_error_pages
 from greenserve.server.measured import MeasuredConnection
+from greenserve.server.outstanding import Outstanding
 from greenserve.server.phases import Phase
 from greenserve.server.pool import RETRY_LATER, RequestPool
 from greenserve.server.proxied import ProxiedArrival
@@ -96,6 +97,7 @@ class Worker:
         "killed",
         "max_requests",
         "now",
+        "outstanding",
         "pool",
         "restarting",
         "spools",
@@ -103,7 +105,6 @@ class Worker:
         "stopping",
         "tls",
         "tls_handshake_timeout",
-        "unsent",
         "upgradable",
         "websocket_policy",
         "write_timeout",
@@ -145,7 +146,6 @@ class Worker:
         # Of a connection, the last one with `Connection: close`; 0 for any number, the only value that costs nothing.
         self.max_requests = (settings.max_requests_per_connection or 0) if settings.keepalive_timeout else 1
         self.restarting = False
-        self.unsent = 0  # see stream.py
         self.killed = 0  # requests
         self.connections: set[Connection | Arrival] = set()
         self.spools = (
@@ -155,6 +155,7 @@ class Worker:
         )
         self.admission = Admission(settings, self.connections, hub.clock)
         self.pool = RequestPool(hub, settings.concurrency, settings.max_queue)
+        self.outstanding = Outstanding(hub, settings.max_unsent)
         self.websocket_policy = websocket.Policy(
             origins=settings.ws_origin,
             ping_interval=settings.ws_ping_interval,
@@ -345,6 +346,7 @@ class Worker:
         self.hub.call_soon(self._expire, self.now)
         self.pool.restock()
         self.admission.tick()
+        self.outstanding.tick()
         self.handshakes.tick(self.now)
         if self.tls is not None:
             self.tls.refresh()

@@ -308,6 +308,14 @@ class Settings:
     graceful_timeout: float = _option(
         30.0, duration(zero=True), "How long requests in progress may take to finish once the server stops.", unit="s"
     )
+    max_unsent: int | None = _option(
+        None,
+        optional(SIZE, "auto"),
+        "The most memory for responses that clients have not taken yet, of all together. From a quarter of it on, "
+        "clients that take less than 16 KiB/s are cut off; beyond it those that have taken least. auto: an eighth of "
+        "the memory, at least 256M.",
+        unit="bytes",
+    )
     max_head: int = _option(65536, SIZE, "The largest request head: request line and header fields.", unit="bytes")
     max_header_count: int = _option(128, count(), "The most header fields in a request.", unit="fields")
     max_target: int = _option(16384, SIZE, "The longest request target (path and query).", unit="bytes")

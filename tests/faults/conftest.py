@@ -32,7 +32,7 @@ def facts():
         "busy": worker.pool.busy,
         "detached": worker.pool.detached,
         "waiting": len(worker.pool.waiting),
-        "unsent": worker.unsent,
+        "unsent": worker.outstanding.unsent,
         "threads": len(list(green_threads(worker.hub))),
         "members": len(rooms.get("room")),
         "timers": len(worker.hub.timers.heap),
@@ -110,8 +110,8 @@ class Faulty:
     def start(self, *arguments: str, **options: object) -> ServerProcess:
         return self._start("faulty:app", *arguments, cwd=self.directory, **options)
 
-    def raw(self, server: ServerProcess, sent: bytes = b"", *, timeout: float = 20.0) -> Raw:
-        connection = Raw(server.host, server.port, timeout)
+    def raw(self, server: ServerProcess, sent: bytes = b"", *, timeout: float = 20.0, receive_buffer: int = 0) -> Raw:
+        connection = Raw(server.host, server.port, timeout, receive_buffer)
         self._open.append(connection)
         if sent:
             connection.send(sent)

@@ -18,8 +18,14 @@ from tests.wire import get
 class Raw(Connection):
     """One connection to a server process."""
 
-    def __init__(self, host: str, port: int, timeout: float = PATIENCE) -> None:
-        super().__init__(socket.create_connection((host, port), timeout))
+    def __init__(self, host: str, port: int, timeout: float = PATIENCE, receive_buffer: int = 0) -> None:
+        """receive_buffer: bytes; a small one keeps the kernels from taking much of what is not read."""
+        sock = socket.socket()
+        sock.settimeout(timeout)
+        if receive_buffer:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        sock.connect((host, port))
+        super().__init__(sock)
 
     def shut(self) -> None:
         self.socket.shutdown(socket.SHUT_WR)

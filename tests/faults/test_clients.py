@@ -84,21 +84,45 @@ def test_slow_readers_of_whole_responses_take_no_place(faulty: Faulty) -> None:
     settled(server, lambda found: found["connections"] == 1 and found["unsent"] == 0)
 
 
-def test_what_slow_readers_have_not_taken_is_bounded(faulty: Faulty) -> None:
-    """Above the bound green threads wait, as many as there are: concurrency is then the bound on memory."""
-    server = faulty.start("--concurrency", "3")
-    serves(faulty, server)
-    before = rss(server)
-    readers = [faulty.raw(server, get("/whole?30000000")) for _ in range(12)]
-    # Two fit under the bound, three green threads wait with one each; the others are not even begun.
-    server_holds = 5 * 30_000_000
-    while rss(server) - before < server_holds * 0.9:
-        assert server.running
+def test_readers_that_keep_up_are_never_cut_off_though_much_is_left(faulty: Faulty) -> None:
+    server = faulty.start("--max-unsent", "400M")
     with ThreadPoolExecutor(12) as pool:
+        readers = [faulty.raw(server, get("/whole?30000000")) for _ in range(12)]
         assert list(pool.map(Raw.answer, readers)) == [(200, b"x" * 30_000_000)] * 12
-    assert peak(server) - before < server_holds * 1.5
     faulty.close()
     settled(server, lambda found: found["unsent"] == 0 and found["connections"] == 1)
+    assert "slow clients" not in server.output
+
+
+def test_two_thousand_slow_readers_hold_no_more_than_max_unsent_and_others_are_served(faulty: Faulty) -> None:
+    server = faulty.start("--max-unsent", "64M")
+    serves(faulty, server)
+    before = rss(server)
+    limit, size = 64 * MEBIBYTE, 4_000_000
+    for _ in range(20):
+        for _ in range(100):
+            faulty.raw(server, get(f"/whole?{size}"), receive_buffer=4096)
+        found = facts(server)  # by a client of its own, which is answered
+        assert found["unsent"] <= limit
+    assert peak(server) - before < 2 * limit
+    server.wait_for_line(r"slow clients cut off: \d+; .* hold too much memory \(max_unsent: 67108864 bytes\)")
+    # Those that take nothing are cut off, until no more than a quarter is held.
+    settled(server, lambda found: found["unsent"] <= limit // 4)
+    faulty.close()
+    settled(server, lambda found: found["unsent"] == 0 and found["connections"] == 1)
+    assert "Traceback" not in server.output
+
+
+def test_the_readers_that_have_taken_least_are_cut_off(faulty: Faulty) -> None:
+    server = faulty.start("--max-unsent", "32M")
+    size = 8_000_000
+    quick = faulty.raw(server, get(f"/whole?{size}"), receive_buffer=4096)
+    assert quick.head()[0] == 200
+    read = quick.file.read(size // 2)
+    slow = [faulty.raw(server, get(f"/whole?{size}"), receive_buffer=4096) for _ in range(6)]
+    server.wait_for_line("slow clients cut off")
+    assert read + quick.file.read(size - len(read)) == b"x" * size
+    assert facts(server)["connections"] < len(slow) + 2
 
 
 def test_a_file_goes_on_after_the_application_has_closed_it(faulty: Faulty) -> None:

@@ -192,7 +192,11 @@ def test_many_buffers_are_counted_together_from_when_they_are_told_to():
     buffer.put(bytes(10))
     assert backlog.unsent == 1110
     peer.flush(60)
-    assert backlog.unsent == 1050
+    assert buffer.left == 50
+    assert backlog.unsent == 1110, "a piece that was taken in part is in memory as a whole"
+    buffer.put(bytes(90_000))
+    peer.flush(50)
+    assert backlog.unsent == 91_000
     peer.drop(None)
     assert backlog.unsent == 1000
 
