@@ -77,6 +77,6 @@ class Lingering(HubCall):
                 break
             self.left -= len(data)
             if hub.turn_is_over():
-                hub.make_ready(self)  # others first
+                hub.background.add(self.switch)
                 return False
         return True

@@ -175,7 +175,7 @@ class SendBuffer(HubCall):
                 transport.on_writable(self)
                 return
             if self._pieces and hub.turn_is_over():
-                hub.make_ready(self)  # others first
+                hub.background.add(self.switch)
                 return
 
     def _send_first(self, sock: Any) -> None:

@@ -141,20 +141,49 @@ class Connection(PoolJob):
             return True
         if phase is _RUN:  # it has given way
             return True
-        try:
-            return self._begin_from(phase)
-        except Exception:
-            self.fail_alone()
-            return False
-
-    def _begin_from(self, phase: Phase) -> bool:
-        if phase is _HEAD:
+        if phase is _HEAD and self.stream.parser.idle:
             self.enter(_RUN, self.deadline)
             return True
-        if phase is _SKIP_BODY:
-            return self._skip_body() and self._run_on()
-        if phase is _TAKE_IN:
-            return self._take_in() and self._run_on()
+        # A further piece of a head, or of a body without a reader: thousands that send in drops hold up no other one.
+        self.worker.hub.background.add(self._go_on)
+        return False
+
+    def _go_on(self) -> None:
+        """Look at what has come of a message that holds no green thread. The background's call."""
+        phase = self.phase
+        try:
+            if (
+                (phase is _HEAD and self._read_head())
+                or (phase is _SKIP_BODY and self._skip_body())
+                or (phase is _TAKE_IN and self._take_in())
+            ):
+                self._run_on()
+                self.worker.pool.admit(self)
+        except Exception:
+            self.fail_alone()
+
+    def _read_head(self) -> bool:
+        """Look at a further piece of a head. Returns whether it is complete; if not, parks, or ends."""
+        stream = self.stream
+        try:
+            data = stream.receive(HEAD_READ)
+            if data is not None:
+                stream.parser.receive_data(data)
+            event = stream.parser.next_event()
+        except ProtocolError as error:
+            self.refuse_request(error)
+            return False
+        except OSError:
+            event = CLOSED
+        if type(event) is RequestHead:
+            self.cycle = RequestCycle(self, event)
+            return True
+        if event is CLOSED:
+            self.close()
+        elif stream.drained:
+            stream.on_readable(self)
+        else:
+            self.worker.hub.background.add(self._go_on)
         return False
 
     def fail_alone(self) -> None:
@@ -234,7 +263,7 @@ class Connection(PoolJob):
                 self.cycle.log_if_over()
             if self._complete():
                 self._run_on()
-                self.worker.pool.admit(self)
+                self.worker.hub.background.add(self.switch)  # it may have sent further requests, without end
         except Exception:
             self.fail_alone()
 
@@ -265,7 +294,7 @@ class Connection(PoolJob):
     def run(self) -> None:
         """Serve what has come, then park or close: a green thread's whole job."""
         try:
-            cycle = self.cycle  # at this point its body was taken in, and its application has not been called
+            cycle = self.cycle  # at this point its application has not been called: the hub has taken in what came
             if cycle is None or self._handle(cycle):
                 self._serve()
         except ProtocolError as error:
@@ -317,7 +346,7 @@ class Connection(PoolJob):
             if hub.turn_is_over():
                 break
         self._ask_first = False
-        hub.make_ready(self)  # others first; `switch` brings us back
+        hub.background.add(self.switch)  # others first
 
     def _park(self, idle: bool) -> None:
         worker = self.worker
@@ -388,7 +417,7 @@ class Connection(PoolJob):
             self.deadline = self._body().deadline
             self.stream.on_readable(self)
         elif progress is Progress.TURN_OVER:
-            self.worker.hub.make_ready(self)
+            self.worker.hub.background.add(self._go_on)
         return progress is Progress.ENDED
 
     def _complete(self) -> bool:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from email.utils import formatdate
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from greenserve import rooms, websocket
@@ -359,8 +360,10 @@ class Worker:
             self.default_headers = self.default_headers.at(formatdate(time.time(), usegmt=True).encode())
 
     def _expire(self, now: float) -> None:
-        for connection in [each for each in self.connections if each.deadline < now or each.write_deadline < now]:
-            deadlines.expire(connection, now)
+        for connection in self.connections:
+            if connection.deadline < now or connection.write_deadline < now:
+                # In the background: there may be thousands.
+                self.hub.background.add(partial(deadlines.expire, connection, now))
 
     def _stop_if_empty(self) -> None:
         if not self.connections:

@@ -24,6 +24,7 @@ from greenlet import getcurrent as _getcurrent
 from greenserve.errors import HubError
 from greenserve.hub.core import deadlock, fork, greenlets, shutdown, signals
 from greenserve.hub.core import originals as _thread
+from greenserve.hub.core.background import Background
 from greenserve.hub.core.greenlets import Carrier, Job, adopt, raise_pending
 from greenserve.hub.core.io import Descriptor, Descriptors, Watch
 from greenserve.hub.core.poller import READ, WRITE, Poller, default_poller
@@ -289,6 +290,7 @@ class Hub(Scheduler):
         for known in (self.adopted, self.carriers, self.idle_carriers, self.ready, self.timers):
             known.clear()
         self.ready.append(MARK)
+        self.background = Background(self)
 
 
 def running() -> Greenlet:

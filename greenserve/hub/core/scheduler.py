@@ -31,6 +31,7 @@ from greenlet import getcurrent as _getcurrent
 from greenserve.errors import HubError
 from greenserve.hub.core import originals as _thread
 from greenserve.hub.core import report
+from greenserve.hub.core.background import Background
 from greenserve.hub.core.greenlets import MAX_IDLE_CARRIERS, Carrier, Greenlet, Job, Loop, Visitor, raise_pending
 from greenserve.hub.core.ready import MARK, TIMED_OUT, Call, Throw, Token
 from greenserve.hub.core.timers import Timer, Timers
@@ -55,6 +56,7 @@ class Scheduler:
     # Slots, which a hub's many attributes need: from the thirty-first on, CPython looks them all up in a dict. Where it
     # counts, one that is called is taken out first: `self.clock()` would look for a method before.
     __slots__ = (
+        "background",
         "carriers",
         "clock",
         "closed",
@@ -79,6 +81,7 @@ class Scheduler:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.take_turns(collections.deque([MARK]))
+        self.background = Background(self)  # what goes on when nothing else is ready
         self.timers = Timers()
         self.carriers: set[Carrier] = set()
         self.idle_carriers: list[Carrier] = []
@@ -180,7 +183,7 @@ class Scheduler:
         """Whether the running code has held the hub for as long as one turn may last: the poller is due.
 
         A loop over what a peer has sent asks this now and then (it costs one look at the clock), and then gives way:
-        by `give_way` in a green thread, by making itself ready again in a callback of the hub's.
+        by `give_way` in a green thread, by `background.add` in a callback of the hub's.
         """
         clock = self.clock
         return clock() >= self.poll_time
