@@ -15,6 +15,9 @@ _ENTITY_TAG = re.compile(r'(W/)?("[\x21\x23-\x7e\x80-\xff]*+")')
 _ENTITY_TAGS = re.compile(rf"[ \t,]*+{_ENTITY_TAG.pattern}(?:[ \t]*+,[ \t,]*+{_ENTITY_TAG.pattern})*+[ \t,]*+")
 
 
+_DATE_LENGTH = 40  # characters; the longest form, with a Wednesday, has 33
+
+
 @dataclass(frozen=True, slots=True)
 class Validators:
     """What tells one state of a representation from another. etag: as the field has it, with W/ when it is weak.
@@ -73,9 +76,13 @@ def _has_match(value: str, etag: str, *, strongly: bool) -> bool:
     return any(tag == opaque and not (strongly and weak) for weak, tag in _ENTITY_TAG.findall(value))
 
 
-@lru_cache(maxsize=256)
 def parse_date(value: str) -> int | None:
     """An HTTP-date in one of its three forms as seconds since 1970; None for anything else (RFC 9110 §5.6.7)."""
+    return _parse_date(value) if 0 < len(value) <= _DATE_LENGTH else None
+
+
+@lru_cache(maxsize=256)
+def _parse_date(value: str) -> int | None:
     try:
         parsed = parsedate(value)
         return None if parsed is None else timegm(parsed)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenserve.http import accept
 from greenserve.http.accept import accepted_codings, weights
 
 KNOWN = ("br", "zstd", "gzip", "identity")
@@ -51,3 +52,14 @@ def test_whatever_the_field_holds_weights_are_from_0_to_1(text):
     codings = accepted_codings(text, KNOWN)
     assert len(set(codings)) == len(codings)
     assert set(codings) <= set(KNOWN)
+
+
+def test_what_a_client_makes_long_is_not_kept():
+    before = accept._accepted_kept.cache_info().currsize
+    for n in range(300):
+        assert accepted_codings("x" * 1000 + str(n), KNOWN) == ("identity",)
+    assert accept._accepted_kept.cache_info().currsize == before
+
+
+def test_a_member_with_many_parameters_is_read_up_to_some():
+    assert weights("a" + ";b" * 100_000 + ";q=0.5, c;q=0.5") == {"a": 1.0, "c": 0.5}

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from greenserve.http import conditions
 from greenserve.http.conditions import Validators, failed_condition, format_date, parse_date, range_holds
 
 NOW = 784111777
@@ -108,3 +109,9 @@ def test_a_date_that_was_written_is_read(moment):
 def test_a_list_of_tags_that_is_wrong_names_nothing(text):
     if '"a"' not in text and text.strip(" \t") != "*":
         assert failed_condition(fields(if_none_match=text), True, STRONG) == 0
+
+
+def test_a_long_text_is_not_a_date_and_is_not_kept():
+    before = conditions._parse_date.cache_info().currsize
+    assert parse_date(DATE + " " * 100) is None
+    assert conditions._parse_date.cache_info().currsize == before
