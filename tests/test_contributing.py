@@ -35,6 +35,12 @@ def test_a_part_of_the_tests_passes(command: str) -> None:
     assert " passed" in run(sys.executable, *shlex.split(command)[1:])
 
 
+@pytest.mark.parametrize("command", [line for line in PAGE.commands(PYTHON) if "fuzz" in line])
+def test_a_search_by_fuzzing_ends_and_says_what_it_found(command: str) -> None:
+    words = [word for word in shlex.split(command)[1:] if word != "--keep"]  # nothing is to change here
+    assert "head: nothing wrong" in run(sys.executable, "-W", "ignore", *words, "--own", "--seconds", "1")
+
+
 @pytest.mark.parametrize("command", [line for line in PAGE.commands("make") if "bench" not in line])
 def test_a_make_target_does_what_its_options_say(command: str) -> None:
     # Not run: it would change the environment that runs this test. What `make test` runs here runs above.
