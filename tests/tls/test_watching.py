@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import ssl
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +251,22 @@ def test_a_pair_that_cannot_be_read_any_more_keeps_its_tickets(
     assert ["does not exist" in text for text in errors(caplog)] == [True]
     assert server.contexts.context() is before
     shake_hands(server.contexts, client, "a.example")
+
+
+def test_a_context_that_is_not_in_use_any_more_is_freed_at_once(authority: Authority, tmp_path: Path) -> None:
+    first = authority.issue("a.example").write(tmp_path, "a")
+    server = Running(first, authority.issue("b.example").write(tmp_path, "b"))
+    contexts = [weakref.ref(context) for _, context in server.contexts._made.values()]
+    gc.disable()
+    try:
+        for _ in range(3):
+            renew(first, authority.issue("a.example"))
+            server.seconds_pass()
+            contexts += [weakref.ref(context) for _, context in server.contexts._made.values()]
+        alive = {id(context()) for context in contexts if context() is not None}
+        assert (len(alive), sum(context() is None for context in contexts)) == (2, 3)
+    finally:
+        gc.enable()
 
 
 def test_what_expires_is_said_at_the_start_and_once_a_day(
