@@ -98,7 +98,7 @@ class SendBuffer(HubCall):
         self._waiters = WaitQueue()
         self._backlog: Backlog | None = None
         self.size = self.left = 0
-        self._held = 0  # bytes that are counted in `_backlog`
+        self._held = 0  # bytes: of a piece that was taken in part, the whole is still in memory
 
     def put(self, piece: bytes | memoryview | FileSlice) -> None:
         """Put it behind what waits."""
@@ -107,23 +107,20 @@ class SendBuffer(HubCall):
         else:
             self._resize(len(piece))
         self._pieces.append(piece)
-        if self._backlog is not None:
-            self._count()
+        self._hold(_held_by(piece))
 
     def count_in(self, backlog: Backlog) -> bool:
         """Have its bytes counted from now on with those of others. Returns False when they are already."""
         if self._backlog is not None:
             return False
         self._backlog = backlog
-        self._count()
+        backlog.unsent += self._held
         return True
 
-    def _count(self) -> None:
-        """Of a piece that was taken in part, the whole is still in memory."""
-        held = sum(map(_held_by, self._pieces))
-        assert self._backlog is not None
-        self._backlog.unsent += held - self._held
-        self._held = held
+    def _hold(self, change: int) -> None:
+        self._held += change
+        if self._backlog is not None:
+            self._backlog.unsent += change
 
     def _resize(self, change: int) -> None:
         self.size += change
@@ -152,8 +149,6 @@ class SendBuffer(HubCall):
         owner, before = transport.owner, self.left
         try:
             self._send(transport)
-            if self._backlog is not None:
-                self._count()
         except Exception as error:  # a defect of ours, too, is the end of this one alone
             owner.on_lost(error)
             return
@@ -189,11 +184,12 @@ class SendBuffer(HubCall):
                 pieces.popleft()
                 piece.close()
             return
-        piece = _joined(pieces)
+        piece, released = _joined(pieces)
+        self._hold(-released)
         sent = sock.send(piece if len(piece) <= SEND_SIZE else memoryview(piece)[:SEND_SIZE], MSG_DONTWAIT)
         self._resize(-sent)
         if sent == len(piece):
-            pieces.popleft()
+            self._hold(-_held_by(pieces.popleft()))
         else:
             pieces[0] = memoryview(piece)[sent:]
 
@@ -204,9 +200,8 @@ class SendBuffer(HubCall):
                 piece.close()
         self._pieces.clear()
         self._resize(-self.size)
+        self._hold(-self._held)
         self.left = 0
-        if self._backlog is not None:
-            self._count()
         return self.wake_waiters(error)
 
 
@@ -216,14 +211,16 @@ def _held_by(piece: bytes | memoryview | FileSlice) -> int:
     return memoryview(piece.obj).nbytes if isinstance(piece, memoryview) else len(piece)
 
 
-def _joined(pieces: deque[Any]) -> bytes | memoryview:
-    """The first piece, small ones made one: each piece of its own would cost a system call."""
+def _joined(pieces: deque[Any]) -> tuple[bytes | memoryview, int]:
+    """The first piece, small ones made one: each of its own would cost a system call. And the bytes released so."""
     first: bytes | memoryview = pieces.popleft()
     size, joined = len(first), [first]
     while pieces and not isinstance(pieces[0], FileSlice) and size + len(pieces[0]) <= JOINED_SIZE:
         joined.append(pieces.popleft())
         size += len(joined[-1])
+    released = 0
     if len(joined) > 1:
         first = b"".join(joined)
+        released = sum(map(_held_by, joined)) - size
     pieces.appendleft(first)
-    return first
+    return first, released
