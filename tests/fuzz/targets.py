@@ -20,11 +20,11 @@ from greenserve.websocket.protocol import Limits as MessageLimits
 from greenserve.websocket.protocol import Protocol, Role
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.events import Close
+from tests.http.peers import check_peers
 from tests.http.support import Begun, Message, Refused, octets, play
 from tests.websocket.protocol.wire import run
 
 from .engine import Check
-from .peers import check_peers
 from .whole_connection import connection
 
 SMALL = Limits(max_head=600, max_target=100, max_header_count=12, max_body=300)

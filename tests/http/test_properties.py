@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import h11
 import pytest
 from hypothesis import example, given, settings
@@ -16,7 +14,8 @@ from greenserve.http.parser import CLOSED, NEED_DATA, RequestParser
 from greenserve.http.response import DefaultHeaders, checked
 
 from .cases import ALL
-from .support import LIMITS, Begun, Closed, Message, Player, Refused, outlines, play
+from .peers import check_peers
+from .support import LIMITS, Closed, Player, Refused, outlines, play
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
@@ -107,100 +106,17 @@ def mutated(draw, base):
     return bytes(raw)
 
 
-def h11_reads(raw: bytes):
-    """The first request as h11 sees it; None when h11 refuses it."""
-    # h11 does not skip whitespace before the ";" of an extension, as RFC 9110 §5.6.3 says a recipient must.
-    return h11_reads_literally(raw) or h11_reads_literally(SPACED_EXTENSION.sub(rb"\1;", raw))
-
-
-SPACED_EXTENSION = re.compile(rb"(?<=\n)([0-9A-Fa-f]+)[ \t]+;")
-
-
-def h11_reads_literally(raw: bytes):
-    """(method, target, version, headers, body, complete, trailers) as h11 sees the first request, or None."""
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
-    connection.receive_data(raw)
-    body, trailers, complete = b"", (), False
-    try:
-        request = connection.next_event()
-        if type(request) is not h11.Request:
-            return None
-        while True:
-            event = connection.next_event()
-            if type(event) is h11.Data:
-                body += event.data
-            elif type(event) is h11.EndOfMessage:
-                complete = True
-                trailers = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in event.headers)
-                break
-            else:
-                break
-    except h11.RemoteProtocolError:
-        return None
-    headers = tuple((n.decode("latin-1"), v.decode("latin-1")) for n, v in request.headers)
-    return (
-        request.method.decode(),
-        request.target.decode(),
-        request.http_version.decode(),
-        headers,
-        body,
-        complete,
-        trailers,
-    )
-
-
-def without(name, items):
-    return tuple(item for item in items if item[0] != name)
-
-
-def lower_coding(items):
-    """h11 writes the transfer coding in lower case; it has no case (RFC 9112 §7)."""
-    return tuple((name, value.lower() if name == "transfer-encoding" else value) for name, value in items)
-
-
-FRAMING = {"content-length", "transfer-encoding"}
-
-
-def check_against_h11(raw: bytes):
-    first = next((outcome for outcome in play([raw]) if not isinstance(outcome, Closed)), None)
-    if not isinstance(first, Message | Begun):
-        return
-    stripped = raw
-    while stripped.startswith(b"\r\n"):
-        stripped = stripped[2:]  # h11 refuses the blank lines that RFC 9112 §2.2 asks to skip
-    judged = h11_reads(stripped)
-    head = first.head
-    if judged is None:
-        # A complete message must be one for h11 too; but it takes framing fields in a trailer, which we keep apart, for
-        # the message's. Of an incomplete message, h11 may already refuse what we did not read.
-        names = {name for name, _ in first.trailers} if isinstance(first, Message) else FRAMING
-        assert names & FRAMING, first
-        return
-    method, target, version, headers, body, complete, trailers = judged
-    assert (head.method, head.target) == (method, target)
-    assert head.http_version == ("1.0" if version == "1.0" else "1.1")
-    items = head.fields.items
-    if not target.startswith(("/", "*")):
-        items, headers = without("host", items), without("host", headers)
-    assert lower_coding(items) == lower_coding(headers)
-    if isinstance(first, Message):
-        assert complete
-        assert (first.body, first.trailers) == (body, trailers)
-    else:
-        assert body.startswith(first.body)  # we may have refused the rest, where h11 is laxer
-
-
 @settings(max_examples=100, deadline=None)
 @given(mutated(requests()))
 @example(b"GET / HTTP/1.1\r\nHost: a\r\nX: \x0b\r\n\r\n")
-def test_whatever_is_accepted_h11_reads_in_the_same_way(raw):
-    check_against_h11(raw)
+def test_whatever_is_accepted_h11_and_httptools_read_in_the_same_way(raw):
+    check_peers(raw)
 
 
 @settings(max_examples=100, deadline=None)
 @given(mutated(st.sampled_from([case.raw for case in ALL])))
-def test_whatever_is_accepted_of_the_changed_cases_h11_reads_in_the_same_way(raw):
-    check_against_h11(raw)
+def test_whatever_is_accepted_of_the_changed_cases_h11_and_httptools_read_in_the_same_way(raw):
+    check_peers(raw)
 
 
 @settings(max_examples=100, deadline=None)
@@ -301,7 +217,7 @@ def test_all_received_before_the_first_event_is_the_same(sent):
     assert parser.idle
 
 
-# Chunked bodies, against h11.
+# Chunked bodies, against other parsers.
 
 CHUNKED_HEAD = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 chunk_parts = st.sampled_from(
@@ -311,15 +227,8 @@ chunk_parts = st.sampled_from(
 
 @settings(max_examples=100, deadline=None)
 @given(mutated(st.lists(chunk_parts, max_size=5).map(b"".join).map(lambda wire: wire + b"0\r\n\r\n")))
-def test_every_chunked_body_that_is_accepted_h11_reads_in_the_same_way(wire):
-    outcomes = play([CHUNKED_HEAD + wire])
-    if not isinstance(outcomes[0], Message):
-        return
-    judged = h11_reads(CHUNKED_HEAD + wire)
-    assert judged is not None
-    *_, body, complete, trailers = judged
-    assert complete
-    assert (outcomes[0].body, outcomes[0].trailers) == (body, trailers)
+def test_every_chunked_body_that_is_accepted_h11_and_httptools_read_in_the_same_way(wire):
+    check_peers(CHUNKED_HEAD + wire)
 
 
 @settings(max_examples=100, deadline=None)

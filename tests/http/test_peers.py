@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from tests.http.cases import ALL
-
 from . import peers
+from .cases import ALL
 from .peers import TUNNELS, Read, check_peers, h11_reads, httptools_reads, we_read
 
 TWO = (
     b"POST /a?b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nhi\r\n0\r\nT: v\r\n\r\n"
-    b"GET http://y/ HTTP/1.1\r\nHost: x\r\n\r\nPUT /half HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhi"
+    b"GET http://y/ HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+    b"PUT /half HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhi"
 )
-FIRST = ("POST", "/a?b", [("host", "x"), ("transfer-encoding", "chunked")], b"hi", [("t", "v")])
-SECOND = ("GET", "http://y/", [], b"", [])
+FIRST = ("POST", "/a?b", "1.1", [("host", "x"), ("transfer-encoding", "chunked")], b"hi", [("t", "v")])
+SECOND = ("GET", "http://y/", "1.0", [("connection", "keep-alive")], b"", [])
 
 
 @pytest.mark.parametrize("reads", [httptools_reads, h11_reads, lambda data: (we_read(data), "")])
