@@ -44,18 +44,27 @@ def error_response(
     section = checked(line, list(headers))
     if section.code == 101:
         raise InvalidResponse("101 cannot report an error")
-    page, media_type = pages.get(status), "text/plain"
-    if not any(name.lower() == "content-type" for name, _ in headers):
-        given = [("Content-Type", _CONTENT_TYPES[media_type])]
-        if request is not None:
-            media_type = preferred(request.fields.get("accept"), html=page is not None)
-            given = [("Content-Type", _CONTENT_TYPES[media_type]), ("Vary", "Accept")]
-        section = checked(line, [*given, *headers])
-    harmless = _COMMANDS.sub(lambda match: ascii(match[0])[1:-1], detail)
-    body = page if page is not None and media_type == "text/html" else _BODIES[media_type](line, harmless)
+    has_type = any(name.lower() == "content-type" for name, _ in headers)
+    accept = "text/plain" if request is None or has_type else request.fields.get("accept")
+    content_type, body = error_body(status, detail, accept, pages)
+    if not has_type:
+        vary = [] if request is None else [("Vary", "Accept")]
+        section = checked(line, [("Content-Type", content_type), *vary, *headers])
     to_head = request is not None and request.method == "HEAD"
     head = section.head(to_head, "1.1", False, len(body), defaults)
     return head.data + head.body_writer().write(body)
+
+
+def error_body(
+    status: int, detail: str, accept: str | None, pages: Mapping[int, bytes] = NO_PAGES
+) -> tuple[str, bytes]:
+    """The Content-Type and the body of an error for a client with that Accept; for the rest see `error_response`."""
+    page = pages.get(status)
+    media_type = preferred(accept, html=page is not None)
+    if page is None or media_type != "text/html":
+        harmless = _COMMANDS.sub(lambda match: ascii(match[0])[1:-1], detail)
+        page = _BODIES[media_type](status_line(status), harmless)
+    return _CONTENT_TYPES[media_type], page
 
 
 @lru_cache(maxsize=64)

@@ -124,8 +124,9 @@ class Worker:
         self.tls = tls
         self.tls_handshake_timeout = settings.tls_handshake_timeout
         self.handshakes = Handshakes(hub)
-        self.application = with_static(application, settings)
-        self.upgradable = with_static(upgradable(application), settings)
+        self.error_pages = read_error_pages(settings.error_pages)
+        self.application = with_static(application, settings, self.error_pages)
+        self.upgradable = with_static(upgradable(application), settings, self.error_pages)
         if redirect is not None:
             self.application, self.upgradable = redirect.before(self.application), redirect.before(self.upgradable)
         self._redirect = redirect
@@ -139,7 +140,6 @@ class Worker:
         self._said_no_room = b""  # made when it is needed, with the date
         self._renew_date()
         self.early_hints = settings.early_hints
-        self.error_pages = read_error_pages(settings.error_pages)
         self.now = hub.clock()
         self.access_log = access_log if access_log is not None else open_access_log(settings)
         self.state = WorkerState.SERVING

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Iterator
 
 from greenserve.http.conditions import failed_condition, format_date, range_holds
 from greenserve.http.ranges import parse_range
-from greenserve.http.response import Headers, status_line
+from greenserve.static.refused import Answer, Refused
 from greenserve.static.representation import Representation
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.file_wrapper import FilePart
 
-Answer = tuple[str, Headers, Iterable[bytes]]
-
 
 def answer_file(environ: Environ, file: Representation) -> Answer:
-    """The answer, which closes the file: at once where nothing of it is sent, else by its body's `close`."""
+    """The answer, which closes the file: at once where nothing of it is sent, else by its body's `close`. Raises
+    Refused.
+    """
     body: Iterable[bytes] = ()
     try:
         answer = _answer_file(environ, file)
@@ -33,7 +33,7 @@ def _answer_file(environ: Environ, file: Representation) -> Answer:
     if file.place.varies:
         state.append(("Vary", "Accept-Encoding"))
     if status == 412:
-        return refusal(412, "the file is not in the state that the request asks for", state)
+        raise Refused(412, "the file is not in the state that the request asks for", *state)
     headers = [*state, ("Cache-Control", file.place.cache_control)]
     if status == 304:  # RFC 9110 §15.4.5: these, and no others
         return "304 Not Modified", headers, ()
@@ -51,7 +51,7 @@ def _answer_file(environ: Environ, file: Representation) -> Answer:
         return "200 OK", headers, FilePart(file.fd, 0, file.size) if is_get else ()
     if not parts:
         state.append(("Content-Range", f"bytes */{file.size}"))
-        return refusal(416, f"the file has {file.size} bytes, and none of those that are asked for", state)
+        raise Refused(416, f"the file has {file.size} bytes, and none of those that are asked for", *state)
     if len(parts) == 1:
         start, end = parts[0]
         headers += [("Content-Type", file.place.kind), ("Content-Length", str(end - start))]
@@ -88,10 +88,3 @@ class ByteRanges:
     def close(self) -> None:
         """Close the file, which the parts share."""
         self._parts[0][1].close()
-
-
-def refusal(status: int, detail: str, headers: Headers) -> Answer:
-    """An error with one sentence for the reader."""
-    line = status_line(status)
-    body = f"{line}\n\n{detail}\n".encode()
-    return line, [*headers, ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))], (body,)

@@ -11,18 +11,20 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from greenserve.errors import ConfigurationError
+from greenserve.http.error_page import NO_PAGES
 from greenserve.http.response import status_line
 from greenserve.settings import Mount, Settings
-from greenserve.static.answer import Answer, answer_file, refusal
+from greenserve.static.answer import answer_file
 from greenserve.static.beneath import open_beneath
 from greenserve.static.places import INDEX, Place, Places
-from greenserve.static.representation import NotAcceptable, choose, open_file
+from greenserve.static.refused import Answer, Refused
+from greenserve.static.representation import choose, open_file
 from greenserve.wsgi.environ import Environ
 from greenserve.wsgi.gateway import Application
 
@@ -34,18 +36,22 @@ _ENCODED_SLASH = re.compile(r"%2[fF]|%5[cC]")
 
 
 class StaticFiles:
-    """Serves the files of `places` in front of `application`."""
+    """Serves the files of `places` in front of `application`. pages: an operator's own error pages, by status."""
 
-    def __init__(self, application: Application, places: Places) -> None:
+    def __init__(self, application: Application, places: Places, pages: Mapping[int, bytes]) -> None:
         self._application = application
         self._places = places
+        self._pages = pages
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         """Answer as PEP 3333 says."""
         path = environ["PATH_INFO"]
         if path.startswith(self._places.prefixes):
             place = None if _has_encoded_slash(environ["REQUEST_URI"]) else self._places.find(path)
-            answer = None if place is None else _answer(environ, place)
+            try:
+                answer = None if place is None else _answer(environ, place)
+            except Refused as refused:
+                answer = refused.answer(environ.get("HTTP_ACCEPT"), self._pages)
             if answer is not None:
                 status, headers, body = answer
                 start_response(status, headers)
@@ -53,12 +59,12 @@ class StaticFiles:
         return self._application(environ, start_response)
 
 
-def with_static(application: Application, settings: Settings) -> Application:
+def with_static(application: Application, settings: Settings, pages: Mapping[int, bytes] = NO_PAGES) -> Application:
     """`application`, with the directories of the settings in front of it if there are any."""
     if not settings.static:
         return application
     places = Places(settings.static, settings.static_max_age, re.compile(settings.static_immutable))
-    return StaticFiles(application, places)
+    return StaticFiles(application, places, pages)
 
 
 def check(mounts: Sequence[Mount]) -> None:
@@ -83,7 +89,7 @@ def _has_encoded_slash(target: str) -> bool:
 
 
 def _answer(environ: Environ, place: Place) -> Answer | None:
-    """The answer; None when it is the application's to give."""
+    """The answer; None when it is the application's to give. Raises Refused."""
     method = environ["REQUEST_METHOD"]
     try:
         found = open_file(place.root, place.names)
@@ -95,15 +101,16 @@ def _answer(environ: Environ, place: Place) -> Answer | None:
         os.close(fd)
         if stat.S_ISDIR(info.st_mode) and not _may_be_redirected(environ, place):
             return None
-    except NotAcceptable:
-        return refusal(406, "Accept-Encoding excludes each form of the file", [("Vary", "Accept-Encoding")])
     except OSError as error:
-        return _failed(environ["PATH_INFO"], error)
+        refused = _refused(environ["PATH_INFO"], error)
+        if refused is None:
+            raise
+        raise refused from error
     if method in _READ:
         return _redirect(environ)
     if method == "OPTIONS":
         return status_line(204), [_ALLOW], ()
-    return refusal(405, "this is a file: it can be read, and nothing else", [_ALLOW])
+    raise Refused(405, "this is a file: it can be read, and nothing else", _ALLOW)
 
 
 def _may_be_redirected(environ: Environ, place: Place) -> bool:
@@ -122,15 +129,15 @@ def _redirect(environ: Environ) -> Answer:
     location = quote(environ["PATH_INFO"].rpartition("/")[2].encode("latin-1"), safe="") + "/"
     if environ["QUERY_STRING"]:
         location += "?" + environ["QUERY_STRING"]
-    return refusal(301, "a directory's path ends with a slash", [("Location", location)])
+    return status_line(301), [("Location", location), ("Content-Length", "0")], ()
 
 
-def _failed(path: str, error: OSError) -> Answer:
-    """What is there cannot be opened."""
+def _refused(path: str, error: OSError) -> Refused | None:
+    """What a client is told where what is there cannot be opened; None: that is a failure of the server's."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         logger.warning("%s cannot be opened: %s", path, error.strerror)
-        return refusal(503, "too many files are open", [("Retry-After", "1")])
+        return Refused(503, "too many files are open", ("Retry-After", "1"))
     if error.errno in (errno.EACCES, errno.EPERM):
         logger.warning("%s cannot be opened: %s; let the server's user read it", path, error.strerror)
-        return refusal(403, "the file may not be read", [])
-    raise error
+        return Refused(403, "the file may not be read")
+    return None

@@ -16,6 +16,7 @@ from greenserve.http.accept import accepted_codings
 from greenserve.http.conditions import Validators
 from greenserve.static.beneath import open_beneath
 from greenserve.static.places import Place
+from greenserve.static.refused import Refused
 
 # The content codings and their endings, as we prefer them: the smaller first.
 ENDINGS = {"br": b".br", "zstd": b".zst", "gzip": b".gz"}
@@ -43,10 +44,6 @@ class Representation:
     validators: Validators
 
 
-class NotAcceptable(Exception):
-    """The client excludes every form in which the file is there."""
-
-
 def open_file(root: bytes, names: Sequence[bytes]) -> tuple[int, os.stat_result] | None:
     """Open what is there: a descriptor, to be closed, and what it is; None when it is neither a regular file nor a
     directory beneath `root`. Raises OSError when it is one, and cannot be opened.
@@ -69,7 +66,7 @@ def open_file(root: bytes, names: Sequence[bytes]) -> tuple[int, os.stat_result]
 
 def choose(place: Place, fd: int, info: os.stat_result, accept_encoding: str | None) -> Representation:
     """The form of a regular file that the client likes best. fd: of the file itself, which becomes part of it or is
-    closed. Raises NotAcceptable, OSError.
+    closed. Raises Refused, OSError.
     """
     try:
         for coding in accepted_codings(accept_encoding, _CODINGS):
@@ -79,7 +76,7 @@ def choose(place: Place, fd: int, info: os.stat_result, accept_encoding: str | N
             sibling = _open_sibling(place, ENDINGS[coding]) if place.varies else None
             if sibling is not None:
                 return _made(place, *sibling, coding)
-        raise NotAcceptable
+        raise Refused(406, "Accept-Encoding excludes each form of the file", ("Vary", "Accept-Encoding"))
     finally:
         if fd >= 0:
             os.close(fd)

@@ -67,8 +67,9 @@ class Site:
         answer = Answer(int(line.split()[1]), {}, body)
         for each in rest:
             name, _, value = each.partition(": ")
-            assert name.lower() not in answer.fields, f"{name} is there twice"
-            answer.fields[name.lower()] = value
+            known = answer.fields.setdefault(name.lower(), value)
+            assert known is value or name == "Vary", f"{name} is there twice"
+            answer.fields[name.lower()] = value if known is value else f"{known}, {value}"
         if method != "HEAD" and answer.status not in (204, 304):
             assert int(answer.fields["content-length"]) == len(body)
         return answer

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from greenserve.http.conditions import format_date, parse_date
+from tests.server.live import Client, serving
 from tests.static.support import OLD, Site, application, parts_of, write
 
 CONTENT = bytes(range(256)) * 300  # more than is sent with the head
@@ -365,7 +366,7 @@ def test_each_form_has_conditions_and_ranges_of_its_own(packed):
 def test_a_client_that_excludes_each_form_gets_none(packed):
     for path, accepted in (("/only.css", "br, identity;q=0"), ("/photo.png", "identity;q=0, gzip")):
         answer = packed.ask(path, accept_encoding=accepted)
-        assert (answer.status, answer.fields["vary"]) == (406, "Accept-Encoding")
+        assert (answer.status, answer.fields["vary"]) == (406, "Accept-Encoding, Accept")
 
 
 def test_what_is_compressed_already_has_no_siblings(packed):
@@ -410,7 +411,26 @@ def test_a_refusal_is_not_kept_for_a_year(tmp_path):
         answer = Site(f"/={tmp_path}").ask("/app.3f9a2b1c.js", **fields)
         assert answer.status in (406, 412, 416)
         assert "cache-control" not in answer.fields
-        assert answer.fields["vary"] == "Accept-Encoding"
+        assert answer.fields["vary"] == "Accept-Encoding, Accept"
+
+
+def test_a_refusal_is_in_the_type_that_the_client_prefers(site):
+    kinds = {"text/html": "text/html; charset=utf-8", "application/json": "application/problem+json"}
+    for accept, kind in kinds.items():
+        answer = site.ask("/static/app.js", method="POST", accept=accept)
+        assert (answer.status, answer.fields["content-type"]) == (405, kind)
+        assert b"it can be read, and nothing else" in answer.body
+
+
+def test_a_refusal_may_have_a_page_of_the_operators(tmp_path):
+    write(tmp_path, "site/app.js")
+    write(tmp_path, "pages/405.html", b"<h1>Not so</h1>")
+    pages = str(tmp_path / "pages")
+    with serving(application, static=f"/={tmp_path}/site", error_pages=pages) as server, Client(server) as client:
+        for _ in range(2):  # and the connection goes on
+            client.send(b"POST /app.js HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nAccept: text/html\r\n\r\n")
+            status, fields, body = client.response()
+            assert (status, fields["allow"], body) == (405, "GET, HEAD, OPTIONS", b"<h1>Not so</h1>")
 
 
 def test_what_is_cached_can_be_set(tmp_path):
