@@ -16,7 +16,7 @@ from greenserve.server.phases import Phase
 from tests.net.test_proxy_protocol import TCP4, UNIX, tlv, v2
 from tests.server.live import Client, serving
 from tests.server.test_proxies import tell
-from tests.server.test_tls import LOCALHOST, client_context
+from tests.server.tls_support import LOCALHOST, client_context
 from tests.waiting import until_blocking
 
 V1 = b"PROXY TCP4 192.0.2.1 10.0.0.9 4711 443\r\n"
