@@ -19,12 +19,13 @@ from typing import Any
 
 from greenserve.hub.core.originals import allocate_lock
 from greenserve.hub.core.poller import READ, WRITE
-from greenserve.net.send_buffer import JOINED_SIZE, MSG_DONTWAIT
+from greenserve.net.send_buffer import MSG_DONTWAIT
 from greenserve.net.transport import Transport
 
 __all__ = ["SSLContext", "SSLError", "SSLObject", "TlsSocket", "shake_hands"]
 
 RECORD = 16384  # bytes in the clear, the most in one (RFC 8446 §5.1)
+PIECE = 2 * RECORD  # what a BIO holds at the most: with one record a large answer costs 7 % more, with four 2 % less
 READ_SIZE = 32768  # bytes of ciphertext that are received at once
 WRITE_SIZE = 16 * RECORD  # bytes that are encrypted at once: what a peer that takes nothing costs besides its answer
 _ENDS = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
@@ -176,20 +177,33 @@ class TlsSocket:
             return self._leave(size)
 
     def sendmsg(self, buffers: Sequence[bytes | memoryview], ancdata: object = (), flags: int = 0) -> int:
-        """`send` of several, the first of which are made one: a record of its own for each would cost more."""
-        taken, room = [], JOINED_SIZE
+        """`send` of several: a record for the first of them, and what follows in the last of these, uncopied.
+
+        Nothing that was counted as sent must wait.
+        """
+        first: list[bytes | memoryview] = []
+        room = RECORD
         for buffer in buffers:
-            taken.append(buffer[:room])
-            room -= len(taken[-1])
-        return self.send(b"".join(taken), flags)
+            first.append(buffer[:room])
+            if len(buffer) > room:
+                break
+            room -= len(buffer)
+        else:
+            return self.send(b"".join(first))
+        rest = memoryview(buffer)[room : room + WRITE_SIZE - RECORD]
+        with self._lock:
+            self._push()
+            self._tls.write(b"".join(first))
+            self._encrypt(rest)
+            return self._leave(RECORD + len(rest))
 
     def _encrypt(self, data: memoryview) -> None:
-        """Several records, leaving no more than one in the BIO at a time."""
+        """Several records, a few of them in the BIO at a time."""
         write, read, unsent = self._tls.write, self._outgoing.read, self._unsent
         if self._outgoing.pending:
             unsent.append(read())
-        for start in range(0, len(data), RECORD):
-            write(data[start : start + RECORD])
+        for start in range(0, len(data), PIECE):
+            write(data[start : start + PIECE])
             unsent.append(read())
 
     def _leave(self, size: int) -> int:
