@@ -200,7 +200,7 @@ def _environment(subject: Subject) -> Section:
     _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)  # the hard one, to which the server raises the soft one
     unlimited = limit == resource.RLIM_INFINITY
     lines.append(Line("open files", "unlimited" if unlimited else str(limit)))
-    most = settings.max_connections or machine.connections(2**31 if unlimited else limit)
+    most = settings.max_connections or machine.connections(settings.max_head, 2**31 if unlimited else limit)
     lines.append(Line("connections", str(most), "max_connections" if settings.max_connections else "as many as fit"))
     for name, count in (("concurrency", settings.concurrency), ("max_connections", settings.max_connections or 0)):
         wanted = count + machine.RESERVED_FILES

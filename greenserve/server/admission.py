@@ -98,7 +98,7 @@ class Admission:
         connections: Set[Any],
         clock: Callable[[], float],
     ) -> None:
-        self.most: int = settings.max_connections or machine.connections()
+        self.most: int = settings.max_connections or machine.connections(settings.max_head)
         self.each: int = settings.max_connections_per_client or max(1, self.most // EACH_SHARE)
         self._connections = connections
         self._clock = clock

@@ -149,6 +149,7 @@ class RequestCycle(Gateway):
             elif not self.cut:
                 connection.abort()
         elif isinstance(error, ProtocolError):
+            logger.info("refused a request from %s with %d: %s", connection.peer, error.status, error)
             self._fail(error.status, str(error), error.headers)
         elif isinstance(error, InvalidResponse):
             logger.error("%s: the application's response breaks the rules: %s", self.request_line, error)

@@ -11,14 +11,15 @@ MORE_CONNECTIONS = (
 )
 RESERVED_FILES = 64  # descriptors beside the connections: standard streams, hub, listeners, logs, and the application's
 CONNECTION_BYTES = 16384  # what a connection costs here and in the kernel while it waits: some 10 KiB, rounded up
-SHARE = 4  # one part in so many of the memory is for connections that wait
+SHARE = 2  # one part in so many of the memory is for connections that wait, each with a whole head if need be
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 
 
-def connections(files: int | None = None) -> int:
+def connections(max_head: int, files: int | None = None) -> int:
     """How many connections fit at once, by open files (`files`, by default those of the process) and by memory."""
-    return max(1, min(_by_files(open_files() if files is None else files), memory() // SHARE // CONNECTION_BYTES))
+    by_memory = memory() // SHARE // (CONNECTION_BYTES + max_head)
+    return max(1, min(_by_files(open_files() if files is None else files), by_memory))
 
 
 def _by_files(files: int) -> int:

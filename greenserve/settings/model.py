@@ -234,7 +234,7 @@ class Settings:
         optional(count(), "auto"),
         "The most connections at once. Beyond them idle ones give way, the longest idle first; if none is, "
         "new ones wait a second and then get 503. "
-        "auto: as many as open files (ulimit -n) and a quarter of the memory allow.",
+        "auto: as many as open files (ulimit -n) allow, and half of the memory if each brings a head of max_head.",
         unit="connections",
     )
     max_connections_per_client: int | None = _option(

@@ -333,9 +333,11 @@ def test_by_default_connections_are_limited_by_open_files_and_memory(monkeypatch
     monkeypatch.setattr(machine, "open_files", lambda: 4096)
     door, _ = made()
     assert (door.most, door.each) == (4096 - 409, (4096 - 409) // 4)
-    monkeypatch.setattr(machine, "memory", lambda: 64 << 20)
+    monkeypatch.setattr(machine, "memory", lambda: 512 << 20)
     door, _ = made()
-    assert (door.most, door.each) == (1024, 256)
+    assert (door.most, door.each) == (3276, 819)
+    door, _ = made(max_head="16K")
+    assert door.most * (16384 + 16384) <= 256 << 20
     monkeypatch.undo()
     assert machine.open_files() == soft
 
