@@ -283,6 +283,21 @@ def test_the_scheduler_alone_touches_the_ready_queue(module: Path) -> None:
             raise AssertionError(f"line {node.lineno}")
 
 
+# Where waiting is written out; core/wait_queue.py says why.
+WAIT_BY_HAND = {
+    *("hub/core/wait_queue.py", "hub/core/io.py", "hub/greenthread.py"),
+    *("hub/sync/light_queue.py", "hub/sync/hooked_store.py", "hub/sync/rlock.py", "websocket/receive_queue.py"),
+}
+
+
+def test_a_wait_queue_alone_makes_the_tokens_of_waiters() -> None:
+    def makes_a_token(module: Path) -> bool:
+        lists = (node for node in ast.walk(tree(module)) if isinstance(node, ast.List))
+        return any([ast.unparse(item) for item in each.elts] in (["greenlet"], ["running()"]) for each in lists)
+
+    assert {str(module) for module in MODULES if makes_a_token(module)} == WAIT_BY_HAND
+
+
 @pytest.mark.parametrize("module", [module for module in MODULES if module.parts[0] == "hub"], ids=str)
 def test_core_imports_nothing_above_it_and_sync_only_green_threads(module: Path) -> None:
     below = {"core": ("core",), "sync": ("core", "sync", "greenthread")}.get(module.parts[1])

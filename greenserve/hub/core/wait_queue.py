@@ -15,7 +15,8 @@ claimed, and is skipped.
 Every container in which green threads wait has one, with these exceptions. The ends of a green thread
 (greenthread.py) and the common wait of `LightQueue.get` are written out, because a call more is 5 % of theirs; a
 WebSocket's receivers are a list, because a deque takes 700 bytes and there is one for each connection; a waiter of an
-RLock keeps its place through several parks; a descriptor has room for one reader and one writer.
+RLock keeps its place through several parks; what is in a HookedStore's inbox is stored, whether or not its putter has
+been killed meanwhile; a descriptor has room for one reader and one writer.
 """
 
 from __future__ import annotations
