@@ -6,6 +6,7 @@ from greenserve.http.response import ResponseHead
 from greenserve.hub.core.hub import SECONDS_BETWEEN_POLLS
 from greenserve.server.connection import Connection
 from greenserve.server.cycle import RequestCycle
+from greenserve.server.phases import Phase
 
 
 class MeasuredCycle(RequestCycle):
@@ -44,5 +45,6 @@ class MeasuredConnection(Connection):
 
     def begin(self) -> bool:
         """As Connection. Its turn comes after those that became ready before it, and it may have to wait in line."""
-        self.arrived = self.worker.hub.poll_time - SECONDS_BETWEEN_POLLS
+        if self.phase is not Phase.RUN:  # else it has only given way
+            self.arrived = self.worker.hub.poll_time - SECONDS_BETWEEN_POLLS
         return Connection.begin(self)
