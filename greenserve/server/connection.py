@@ -24,6 +24,7 @@ from greenserve.http.head import RequestHead
 from greenserve.http.parser import CLOSED, NEED_DATA
 from greenserve.net import lingering
 from greenserve.net.green_socket import to_transport
+from greenserve.net.tls import TlsSocket
 from greenserve.net.transport import Transport
 from greenserve.server import handover
 from greenserve.server.access_format import Refusal
@@ -471,11 +472,14 @@ class Connection(PoolJob):
     # -- the end
 
     def _end(self) -> None:
-        """After the last response: close, by way of `linger` when the client may still be sending."""
+        """After the last response: close, by way of `linger` when the client may still be sending, or an end is said by
+        TLS.
+        """
         cycle, stream = self.cycle, self.stream
         promised = cycle is not None and not cycle.request.keep_alive  # that nothing would follow
         unread = cycle is not None and cycle.body is not None and cycle.body.state is not _ENDED
-        if unread or not promised or stream.parser.trailing_data or not stream.drained:
+        said = isinstance(stream.socket, TlsSocket)  # which has to leave, too, and the client may take nothing now
+        if unread or not promised or said or stream.parser.trailing_data or not stream.drained:
             self.linger()
         else:
             self.close()
