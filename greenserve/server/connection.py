@@ -15,6 +15,7 @@ body is read, and never here otherwise.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from greenlet import GreenletExit
@@ -177,7 +178,7 @@ class Connection(PoolJob):
         except OSError:
             event = CLOSED
         if type(event) is RequestHead:
-            self.cycle = RequestCycle(self, event)
+            self.cycle = self.cycle_class(self, event)
             return True
         if event is CLOSED:
             self.close()
@@ -210,12 +211,16 @@ class Connection(PoolJob):
         logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
         if error.request is not None:
             self.cycle = self.cycle_class(self, error.request)
+        self._refuse_with(error.status, str(error), error.headers)
+
+    def _refuse_with(self, status: int, why: str, headers: Sequence[tuple[str, str]]) -> None:
+        """Answer in the place of the application, and hang up; the access log has a line of it."""
         worker, cycle = self.worker, self.cycle
         request = cycle.request if cycle is not None else None  # else its head is wrong, or not complete
-        answer = worker.error_response(error.status, str(error), request, error.headers)
+        answer = worker.error_response(status, why, request, headers)
         if worker.access_log is not None:
             sent = len(answer.partition(b"\r\n\r\n")[2])
-            worker.access_log.write(cycle or Refusal(self), str(error.status), sent, 0.0)
+            worker.access_log.write(cycle or Refusal(self), str(status), sent, 0.0)
         if cycle is not None and cycle.body is not None:
             cycle.body.close()
         self._say_last(answer)
@@ -366,12 +371,9 @@ class Connection(PoolJob):
 
     def refuse(self, why: str) -> None:
         """There is no green thread for the request: 503 if there is memory for that, and the end."""
-        worker, request = self.worker, None if self.cycle is None else self.cycle.request
         try:
-            worker.admission.refuse_request(self.peer, why)
-            if worker.access_log is not None:
-                worker.access_log.write_refusal(self.peer_address, request, 503)
-            self._say_last(worker.error_response(503, "the server is overloaded", request, RETRY_LATER))
+            self.worker.admission.refuse_request(self.peer, why)
+            self._refuse_with(503, "the server is overloaded", RETRY_LATER)
         except MemoryError:
             self.close()
 

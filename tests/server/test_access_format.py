@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from greenserve.errors import ConfigurationError
 from greenserve.server.access_format import _GETTERS, make_format
 from greenserve.server.accesslog import CallLog
+from greenserve.server.phases import Phase
 from greenserve.settings import Settings
 from greenserve.settings.log_format import DEFAULT_FIELDS, FIELDS, Reference, parse_fields, parse_format
 from tests.server.live import Client, serving
@@ -309,6 +310,23 @@ def waiting(environ, start_response):
     environ["wsgi.input"].read()
     start_response("200 OK", [])
     return [b"done"]
+
+
+def test_a_request_whose_head_comes_in_pieces_is_measured_too():
+    lines = []
+    server = serving(answering)
+    server.access_log = CallLog(lines.append, "json", ("queue", "first_byte"))
+    with server, Client(server) as client:
+        client.send(b"GET / HTTP/1.1\r\n")
+        while not [each for each in list(server._worker.connections) if each.phase is Phase.HEAD]:
+            pass
+        client.send(b"Host: a\r\n")
+        client.send(b"\r\n")
+        assert client.head()[0] == 103
+        client.response()
+    (entry,) = map(json.loads, lines)
+    assert entry["queue"] >= 0
+    assert entry["first_byte"] >= 0
 
 
 def test_an_early_request_of_a_pipeline_says_when_it_came_and_the_others_do_not():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import resource
 import socket
 import threading
@@ -303,6 +304,19 @@ def test_a_request_beyond_the_queue_gets_503_at_once_and_those_in_it_are_served(
         assert [client.response()[2] for client in (first, *waiting)] == [b"hello"] * 3
     (text,) = said(caplog, "requests answered with 503: 1")
     assert "max_queue (2) requests wait already" in text
+
+
+def test_a_request_beyond_the_queue_is_in_the_access_log(gate, tmp_path):
+    log = tmp_path / "access.log"
+    with serving(gate, concurrency=1, max_queue=0, access_log=str(log)) as server, ExitStack() as stack:
+        first = held_request(server, gate, stack)
+        refused = stack.enter_context(Client(server))
+        refused.send(GET)
+        assert refused.response()[0] == 503
+        gate.open.set()
+        assert first.response()[0] == 200
+    lines = re.findall(r'"(.*)" (\d+) \d+ "-"', log.read_text())
+    assert lines == [("-", "503"), ("GET / HTTP/1.1", "200")]  # a request that has no green thread is not looked at
 
 
 def test_by_default_all_may_wait_for_their_turn(gate):
