@@ -1,0 +1,2 @@
+-- A connection, and so a handshake, for each request.
+wrk.headers["Connection"] = "close"
