@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import subprocess
 import threading
 
 import pytest
 
 from greenserve.net.tls import TlsSocket
+from tests.conftest import require_program
 from tests.server.live import Client, echo, hello
 from tests.server.tls_support import TlsClient, secured
 from tests.waiting import until_blocking
@@ -183,3 +185,31 @@ def test_a_body_that_ends_too_early_is_an_error():
         client.socket.shutdown(socket.SHUT_WR)
         client.socket.close()
         until_blocking(lambda: ended)
+
+
+@pytest.mark.parametrize("command", ["k", "K"])
+def test_the_client_may_change_its_keys_and_have_ours_changed(command):
+    """RFC 8446 §4.6.3; s_client's command K asks for ours, too."""
+    program = require_program("openssl")
+    with secured(hello) as server:
+        address = f"127.0.0.1:{server.address.port}"
+        with subprocess.Popen(
+            [program, "s_client", "-connect", address, "-tls1_3"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            bufsize=0,
+        ) as process:
+            for _ in range(3):
+                process.stdin.write(f"{command}\n")
+                line = process.stdout.readline()
+                while "KEYUPDATE" not in line:  # it takes a command only at the start of what it reads at once
+                    assert line
+                    line = process.stdout.readline()
+                process.stdin.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+                line = process.stdout.readline()
+                while "hello" not in line and "HTTP/1.1 200 OK" not in line:
+                    assert line
+                    line = process.stdout.readline()
+            process.kill()
