@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import configparser
 import os
+import re
 import shlex
 import signal
 import socket
+import ssl
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,11 +23,14 @@ from websockets.typing import Origin
 from greenserve.settings import OPTIONS
 from tests.conftest import REPOSITORY, require_program
 from tests.documents import DOCS, Page, file_name
-from tests.e2e.proxies.programs import NGINX_HTTP, NGINX_MAIN, nginx
+from tests.e2e.proxies.programs import APACHE_MAIN, NGINX_HTTP, NGINX_MAIN, apache, haproxy, nginx
 from tests.e2e.server_process import ServerProcess
 
 PAGE = Page(DOCS / "deploy.md")
 FILES = {file_name(block): block for language, block in PAGE.blocks if language not in ("shell", "toml")}
+
+CERTIFICATE = REPOSITORY / "tests" / "certificates" / "localhost.pem"
+TRUSTING = ssl.create_default_context(cafile=CERTIFICATE)
 
 # What Debian's nginx.conf has around the files in sites-enabled, with every path below {directory}.
 AROUND = NGINX_MAIN + "http {{" + NGINX_HTTP + "include {directory}/hello.conf; }}"
@@ -72,6 +78,66 @@ def test_behind_nginx_pages_of_the_site_open_websockets_and_others_do_not(site: 
     handshake = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     handshake |= {"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==", "Origin": "http://example.com"}
     assert requests.get(f"http://{site}/echo", headers=handshake, timeout=20).status_code == 403
+
+
+def through(site: str) -> dict[str, str]:
+    """What the application knows of a client that comes by https."""
+    found: dict[str, str] = requests.get(f"https://{site}/", verify=str(CERTIFICATE), timeout=20).json()
+    with connect(f"wss://{site}/echo", origin=Origin(f"https://{site}"), proxy=None, ssl=TRUSTING) as ws:
+        ws.send("hello")
+        assert ws.recv(timeout=20) == "hello"
+    return found
+
+
+def at(file: str, port: int, **servers: ServerProcess) -> str:
+    """A file of the page, with ports of this test: the proxy's, and that of each server by its name."""
+    text = FILES[file].replace("bind :443", f"bind 127.0.0.1:{port}")
+    text = text.replace("/etc/haproxy/example.com.pem", str(CERTIFICATE))
+    for name, server in servers.items():
+        text = re.sub(rf"server {name} \S+", f"server {name} {server.host}:{server.port}", text)
+    return text
+
+
+def test_behind_haproxy_the_application_knows_its_client_also_when_a_process_has_gone(
+    place: Path, free_port: int
+) -> None:
+    site = f"localhost:{free_port}"
+    with ServerProcess("hello:app", cwd=place) as one, ServerProcess("hello:app", cwd=place) as two:
+        with haproxy(place, free_port, at("haproxy.cfg", free_port, one=one, two=two)):
+            assert through(site) == {"client": "127.0.0.1", "scheme": "https"}
+            one.stop()
+            for _ in range(3):
+                assert through(site) == {"client": "127.0.0.1", "scheme": "https"}
+        for server in (one, two):
+            assert "Traceback" not in server.output
+
+
+def test_haproxy_passes_bytes_on_and_says_whose_they_are(place: Path, free_port: int) -> None:
+    (command,) = [command for command in PAGE.commands("greenserve") if "--proxy-protocol" in command]
+    words = command.replace(":8443", ":0").replace("example.com.pem", str(CERTIFICATE))
+    with ServerProcess(*shlex.split(words)[1:], bind=(), cwd=place) as server:
+        with haproxy(place, free_port, at("passing.cfg", free_port, one=server)):
+            assert through(f"localhost:{free_port}") == {"client": "127.0.0.1", "scheme": "https"}
+            with pytest.raises(requests.ConnectionError):
+                requests.get(server.url, verify=False, timeout=20)
+        server.wait_for_line("not with a PROXY header")
+    assert server.returncode == 0
+
+
+def test_behind_apache_the_application_knows_its_client(free_port: int) -> None:
+    with tempfile.TemporaryDirectory() as name:  # pytest's own directory is closed to Apache's user
+        place = Path(name)
+        place.chmod(0o755)
+        (place / "hello.py").write_text(FILES["hello.py"])
+        text = FILES["hello-apache.conf"].replace("/run/hello/", f"{place}/").replace("{", "{{").replace("}", "}}")
+        listen = f"Listen 127.0.0.1:{free_port}\n"
+        server = ServerProcess("hello:app", "--umask", "0", bind=(f"unix:{place}/http.sock",), cwd=place)
+        with server, apache(place, free_port, APACHE_MAIN + listen + text) as url:
+            assert requests.get(url, timeout=20).json() == {"client": "127.0.0.1", "scheme": "http"}
+            with connect(f"{url.replace('http', 'ws')}/echo", origin=Origin(url), proxy=None) as ws:
+                ws.send("hello")
+                assert ws.recv(timeout=20) == "hello"
+        assert "Traceback" not in server.output
 
 
 class Unit(dict[str, list[str]]):

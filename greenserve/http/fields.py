@@ -101,6 +101,10 @@ class Fields:
         """Return the value of the field `name` (in lower case), repeated ones joined with ", " (RFC 9110 §5.3)."""
         return self._joined.get(name, default)
 
+    def values_of(self, names: tuple[str, ...]) -> list[str | None]:
+        """What `get` returns for each name."""
+        return list(map(self._joined.get, names))
+
     def has_any(self, names: frozenset[str]) -> bool:
         """Whether there is a field of one of these names, in lower case."""
         return not names.isdisjoint(self._joined)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from itertools import islice
 from typing import Final, NamedTuple
@@ -42,8 +42,9 @@ UNKNOWN: Final = ""  # the address of a client whose proxy conceals it
 _OCTET: Final = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
 _OBFUSCATED: Final = "_[A-Za-z0-9._-]+"
 _ZONE: Final = "(?:%[A-Za-z0-9._~-]{1,32})?"
+_IPV4: Final = re.compile(rf"{_OCTET}(?:\.{_OCTET}){{3}}")
 _NODE: Final = re.compile(
-    rf"(?:({_OCTET}(?:\.{_OCTET}){{3}})|\[([0-9A-Fa-f:.]+){_ZONE}\]|(?i:unknown)|{_OBFUSCATED})"
+    rf"(?:({_IPV4.pattern})|\[([0-9A-Fa-f:.]+){_ZONE}\]|(?i:unknown)|{_OBFUSCATED})"
     rf"(?::(?:([0-9]{{1,5}})|{_OBFUSCATED}))?|([0-9A-Fa-f]*:[0-9A-Fa-f:.]+){_ZONE}"
 )
 _NODE_LENGTH: Final = 128  # characters: an IPv6 address has at most 45; concealed names are the proxy's choice
@@ -60,74 +61,86 @@ _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https
 _PREFIX: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()*+;=:@/%]++")
 _PREFIX_DECODED: Final = re.compile(r"(?:/[^/\\?#\x00-\x1f\x7f]++)*+/?")
 
+_KEPT: Final = 4096  # addresses that are remembered: to read one costs as much as a twentieth of a request
+
 IsProxy = Callable[[str], bool]
+Client = tuple[str, str]  # address in its canonical form, UNKNOWN if it is concealed; port, "" if it is not known
 
 
-class Said(NamedTuple):
-    """What the trusted proxies of a request say; None where they say nothing.
+class Site(NamedTuple):
+    """What the client sees of the server; None where the proxies say nothing.
 
-    address: the client's in its canonical form, UNKNOWN if it is concealed. port: the client's, "" if not known.
-    scheme: "http" or "https". host: valid as the value of Host. server_port: the port that the client connected to.
-    prefix: of the path, which the proxy has taken away; decoded as SCRIPT_NAME is, without a slash at its end.
+    scheme: "http" or "https". host: valid as the value of Host. port: that the client connected to. prefix: of the
+    path, which the proxies have taken away; decoded as SCRIPT_NAME is, without a slash at its end.
     """
 
-    address: str | None
-    port: str
-    scheme: str | None
-    host: str | None
-    server_port: str | None
-    prefix: str
+    scheme: str | None = None
+    host: str | None = None
+    port: str | None = None
+    prefix: str = ""
 
 
-def read_forwarded(fields: Fields, names: frozenset[str], is_proxy: IsProxy) -> Said:
-    """Read a section that came from a trusted proxy.
+class ForwardedReader:
+    """Reads what trusted proxies say.
 
-    names: the fields that count, some of NAMES. is_proxy: whether an address is a trusted proxy's. Raises BadRequest,
-    HeaderFieldsTooLarge.
+    names: the fields by which they say it, some of NAMES. is_proxy: whether an address is a trusted proxy's.
     """
 
-    def value(name: str) -> str:
-        return (fields.get(name) or "") if name in names else ""
+    __slots__ = ("_is_proxy", "_known", "_wanted", "names")
 
-    hops, address, port = _walk(FOR, _members(value(FOR)), is_proxy)
-    scheme, host, server_port, prefix = _read_rest(value(PROTO), value(HOST), value(PORT), value(PREFIX), hops)
-    if forwarded := value(FORWARDED):
+    def __init__(self, names: Collection[str], is_proxy: IsProxy) -> None:
+        self.names = frozenset(names)
+        self._wanted = tuple(name if name in names else "" for name in NAMES)  # no field has the name ""
+        self._is_proxy = is_proxy
+        self._known: dict[str, tuple[Client, bool]] = {}
+
+    def read(self, fields: Fields) -> tuple[Client | None, Site]:
+        """Read a section that came from a trusted proxy. Raises BadRequest, HeaderFieldsTooLarge.
+
+        The client is None when it is not said. All is in one go, since the clients of a site differ in each section.
+        """
+        forwarded, for_, proto, host, port, prefix = fields.values_of(self._wanted)
+        hops, client = self._walk(FOR, _members(for_ or ""))
+        site = _site(proto or "", host or "", port or "", prefix or "", hops)
+        if not forwarded:
+            return client, site
         elements = _elements(forwarded)
-        nodes = (element.get("for") for element in reversed(elements))
-        hops_there, address_there, port_there = _walk(FORWARDED, nodes, is_proxy)
-        address = _agreed(FOR, address, address_there)
-        port = port or port_there
-        scheme = _agreed(PROTO, scheme, _scheme(FORWARDED, _first("proto", elements[-hops_there:])))
-        host = _agreed(HOST, host, _host(FORWARDED, _first("host", elements[-hops_there:])))
-    return Said(address, port, scheme, host, server_port, prefix)
+        hops, other = self._walk(FORWARDED, (element.get("for") for element in reversed(elements)))
+        scheme = _scheme(FORWARDED, _first("proto", elements[-hops:]))
+        name = _host(FORWARDED, _first("host", elements[-hops:]))
+        if client is None or other is None:
+            client = client or other
+        else:
+            client = _agreed(FOR, client[0], other[0]) or UNKNOWN, client[1] or other[1]
+        scheme, name = _agreed(PROTO, site.scheme, scheme), _agreed(HOST, site.host, name)
+        return client, site._replace(scheme=scheme, host=name)
+
+    def _walk(self, field: str, nodes: Iterable[str | None]) -> tuple[int, Client | None]:
+        """How many members of a list count, at least 1; and the client. nodes: the last first."""
+        hops, client = 0, None
+        for node in nodes:
+            if node is None:  # the proxy says nothing of its client
+                break
+            client, is_proxy = self._known.get(node) or self._look_up(field, node)
+            hops += 1
+            if not is_proxy:
+                break
+        return hops or 1, client
+
+    def _look_up(self, field: str, text: str) -> tuple[Client, bool]:
+        client = _node(text) if len(text) <= _NODE_LENGTH else None
+        if client is None:
+            raise _malformed(field, text, "the address of a client")
+        if len(self._known) >= _KEPT:
+            self._known.clear()
+        found = self._known[text] = client, client[0] != UNKNOWN and self._is_proxy(client[0])
+        return found
 
 
-@lru_cache(maxsize=64)  # few values, the site's; a long one weighs as much as a head
-def _read_rest(
-    proto: str, host: str, port: str, prefix: str, hops: int
-) -> tuple[str | None, str | None, str | None, str]:
-    return _scheme(PROTO, _at(proto, hops)), _host(HOST, _at(host, hops)), _port(_at(port, hops)), _prefix(prefix, hops)
-
-
-def _walk(field: str, nodes: Iterable[str | None], is_proxy: IsProxy) -> tuple[int, str | None, str]:
-    """How many members of a list count, at least 1; and the address and port of the client. nodes: the last first."""
-    hops, address, port = 0, None, ""
-    for node in nodes:
-        if node is None:  # the proxy says nothing of its client
-            break
-        found = _node(node) if len(node) <= _NODE_LENGTH else None
-        if found is None:
-            raise _malformed(field, node, "the address of a client")
-        hops += 1
-        address, port = found
-        if address == UNKNOWN or not is_proxy(address):
-            break
-    return max(hops, 1), address, port
-
-
-@lru_cache(maxsize=4096)
-def _node(text: str) -> tuple[str, str] | None:
+def _node(text: str) -> Client | None:
     """Address and port. None: malformed."""
+    if _IPV4.fullmatch(text):  # nearly all are
+        return text, ""
     match = _NODE.fullmatch(text)
     if match is None:
         return None
@@ -141,6 +154,13 @@ def _node(text: str) -> tuple[str, str] | None:
             return None
         ipv4 = str(ip.ipv4_mapped or ip)
     return ipv4 or UNKNOWN, port or ""
+
+
+@lru_cache(maxsize=64)  # few values, the site's; a long one weighs as much as a head
+def _site(proto: str, host: str, port: str, prefix: str, hops: int) -> Site:
+    """What the X-Forwarded fields say, of which `hops` members count."""
+    scheme, name = _scheme(PROTO, _at(proto, hops)), _host(HOST, _at(host, hops))
+    return Site(scheme, name, _port(_at(port, hops)), _prefix(prefix, hops))
 
 
 def _members(value: str) -> Iterable[str]:

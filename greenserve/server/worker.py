@@ -19,6 +19,7 @@ from typing import Any
 from greenserve import rooms, websocket
 from greenserve.compat.websocket import upgradable
 from greenserve.http.error_page import error_response
+from greenserve.http.forwarded import ForwardedReader
 from greenserve.http.head import RequestHead
 from greenserve.http.limits import Limits
 from greenserve.http.parser import RequestParser
@@ -47,7 +48,7 @@ from greenserve.static import with_static
 from greenserve.tls.redirect import MARK, Redirect
 from greenserve.websocket.memory import Memory
 from greenserve.websocket.protocol.deflate import DeflateParameters
-from greenserve.wsgi.environ import Environ, EnvironTemplate, Trust
+from greenserve.wsgi.environ import Environ, EnvironTemplate
 from greenserve.wsgi.gateway import Application
 
 logger = logging.getLogger("greenserve.server")
@@ -177,7 +178,7 @@ class Worker:
         )
         self._proxied = settings.proxy_protocol
         self._proxies = settings.trusted_proxies
-        self._trust = Trust(frozenset(settings.forwarded_headers), self._proxies.__contains__)
+        self._trust = ForwardedReader(settings.forwarded_headers, self._proxies.__contains__)
         self._listeners: list[Listener] = []
         self._stopped = WaitQueue()
         self._sweeper: Timer | None = None

@@ -9,34 +9,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import unquote_to_bytes
 
 from greenserve.http.fields import Fields
-from greenserve.http.forwarded import NAMES, IsProxy, Said, read_forwarded
+from greenserve.http.forwarded import NAMES, Client, ForwardedReader, Site
 from greenserve.http.head import RequestHead
 from greenserve.version import VERSION
 from greenserve.wsgi.file_wrapper import FileWrapper
 
 Environ: TypeAlias = dict[str, Any]
-Client: TypeAlias = tuple[str, str]  # address and port, each "" when it is not known
 
 SERVER_SOFTWARE = f"greenserve/{VERSION}"
 
 
 PEER = "greenserve.peer"  # (address, port) of the connection, where REMOTE_ADDR is what a proxy has said
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """That the peers of some connections are proxies, which are believed what they say of the client.
-
-    names: the fields by which they say it, some of `forwarded.NAMES`. is_proxy: whether an address is such a proxy's.
-    """
-
-    names: frozenset[str]
-    is_proxy: IsProxy
 
 
 class EnvironTemplate:
@@ -56,7 +44,7 @@ class EnvironTemplate:
         scheme: str = "http",
         *,
         extra: Mapping[str, Any] | None = None,
-        trust: Trust | None = None,
+        trust: ForwardedReader | None = None,
     ) -> None:
         self._trust = trust
         self._keys = _Keys(trust)
@@ -76,9 +64,9 @@ class EnvironTemplate:
             "wsgi.file_wrapper": FileWrapper,
             "wsgi.input_terminated": True,
             "greenserve.trailers": (),  # a chunked request has its own: see RequestBody.trailers
+            **_scheme_keys(scheme),
             **(extra or {}),
         }
-        _set_scheme(self._base, scheme)
 
     def build(self, head: RequestHead, remote_addr: str, remote_port: str, body: Any) -> Environ:
         """The environ of one request. body: what becomes wsgi.input. remote_addr is "" for a Unix socket's peer.
@@ -139,34 +127,37 @@ class EnvironTemplate:
         trust = self._trust
         if trust is None or not fields.has_any(trust.names):
             return environ, None
-        return environ, _believe(environ, read_forwarded(fields, trust.names, trust.is_proxy))
+        client, site = trust.read(fields)
+        environ.update(_keys_of(site, environ.get("HTTP_HOST", ""), environ["wsgi.url_scheme"]))
+        if site.scheme == "http":  # where the connection has TLS
+            environ.pop("HTTPS", None)
+        return environ, client
 
 
-def _believe(environ: Environ, said: Said) -> Client | None:
-    """Put into the environ what trusted proxies say."""
-    if said.scheme is not None:
-        _set_scheme(environ, said.scheme)
-    if said.host is not None:
-        environ["HTTP_HOST"] = said.host
-    if said.scheme is not None or said.host is not None or said.server_port is not None:
-        host = environ.get("HTTP_HOST", "")
+@lru_cache(maxsize=256)
+def _keys_of(site: Site, host: str, scheme: str) -> Environ:
+    """The keys that say what the client sees of the server. host, scheme: as the proxy sees it."""
+    environ: Environ = {}
+    if site.scheme is not None:
+        scheme = site.scheme
+        environ |= _scheme_keys(scheme)
+    if site.host is not None:
+        environ["HTTP_HOST"] = host = site.host
+    if site.scheme is not None or site.host is not None or site.port is not None:
         colon = host.rfind(":", host.rfind("]") + 1)  # those in the brackets are an IPv6 address's
         port = host[colon + 1 :] if colon >= 0 else ""
         # Often 80 is the port of a proxy behind the one that ends TLS: no client has typed https://example.com:80.
-        if not port and host and said.server_port not in (None, "80", "443"):
-            environ["HTTP_HOST"] = f"{host.removesuffix(':')}:{said.server_port}"
-        environ["SERVER_PORT"] = said.server_port or port or _DEFAULT_PORTS[environ["wsgi.url_scheme"]]
-    if said.prefix:
-        environ["SCRIPT_NAME"] = said.prefix
-    return None if said.address is None else (said.address, said.port)
+        if host and not port and site.port not in (None, "80", "443"):
+            environ["HTTP_HOST"] = f"{host.removesuffix(':')}:{site.port}"
+        environ["SERVER_PORT"] = site.port or port or _DEFAULT_PORTS[scheme]
+    if site.prefix:
+        environ["SCRIPT_NAME"] = site.prefix
+    return environ
 
 
-def _set_scheme(environ: Environ, scheme: str) -> None:
-    environ["wsgi.url_scheme"] = scheme
-    if scheme == "https":  # what CGI applications look at: PEP 3333
-        environ["HTTPS"] = "on"
-    else:
-        environ.pop("HTTPS", None)
+def _scheme_keys(scheme: str) -> Environ:
+    """HTTPS is what CGI applications look at: PEP 3333."""
+    return {"wsgi.url_scheme": "https", "HTTPS": "on"} if scheme == "https" else {"wsgi.url_scheme": scheme}
 
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
@@ -176,7 +167,7 @@ _REMOVED = ""  # the key of what is removed
 class _Keys(dict[str, str]):
     """The key of each field name, which is worked out once."""
 
-    def __init__(self, trust: Trust | None) -> None:
+    def __init__(self, trust: ForwardedReader | None) -> None:
         super().__init__({"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"})
         self._trust = trust
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given
@@ -10,14 +11,29 @@ from hypothesis import strategies as st
 
 from greenserve.errors import BadRequest, HeaderFieldsTooLarge
 from greenserve.http.fields import Fields
-from greenserve.http.forwarded import MAX_MEMBERS, NAMES, UNKNOWN, Said, read_forwarded
+from greenserve.http.forwarded import MAX_MEMBERS, NAMES, UNKNOWN, ForwardedReader
 
 PROXIES = {"10.0.0.1", "10.0.0.2", "2001:db8::1"}
+READER = ForwardedReader(NAMES, PROXIES.__contains__)
+
+
+class Said(NamedTuple):
+    """What a reader returns, side by side."""
+
+    address: str | None
+    port: str
+    scheme: str | None
+    host: str | None
+    server_port: str | None
+    prefix: str
+
+
 NOTHING = Said(None, "", None, None, None, "")
 
 
-def read(*lines: tuple[str, str], names: frozenset[str] = frozenset(NAMES)) -> Said:
-    return read_forwarded(Fields((("host", "server"), *lines)), names, PROXIES.__contains__)
+def read(*lines: tuple[str, str], reader: ForwardedReader = READER) -> Said:
+    client, site = reader.read(Fields((("host", "server"), *lines)))
+    return Said(*(client or (None, "")), *site)
 
 
 def client(value: str, field: str = "x-forwarded-for") -> tuple[str | None, str]:
@@ -309,7 +325,16 @@ def test_both_must_not_contradict_each_other(forwarded: str, field: str, value: 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_field_that_does_not_count_is_not_read(name: str) -> None:
-    assert read((name, "\x00"), names=frozenset(NAMES) - {name}) == NOTHING
+    reader = ForwardedReader(set(NAMES) - {name}, PROXIES.__contains__)
+    assert read((name, "\x00"), reader=reader) == NOTHING
+
+
+def test_addresses_are_remembered_within_bounds() -> None:
+    reader = ForwardedReader(NAMES, PROXIES.__contains__)
+    for number in range(10_000):
+        address = str(ipaddress.IPv4Address(number))
+        assert read(("x-forwarded-for", address), reader=reader).address == address
+    assert len(reader._known) <= 4096
 
 
 # Properties

@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from greenserve.errors import BadRequest
-from greenserve.http.forwarded import NAMES
+from greenserve.http.forwarded import NAMES, ForwardedReader
 from greenserve.wsgi import EnvironTemplate
 from greenserve.wsgi.body_reader import EMPTY
-from greenserve.wsgi.environ import Trust
 from tests.wsgi.fakes import get
 
 PROXY = ("10.0.0.1", "5000")
-BELIEVING = EnvironTemplate("127.0.0.1", "8000", trust=Trust(frozenset(NAMES), lambda address: address == "10.0.0.1"))
+BELIEVING = EnvironTemplate("127.0.0.1", "8000", trust=ForwardedReader(NAMES, lambda address: address == "10.0.0.1"))
 PLAIN = EnvironTemplate("127.0.0.1", "8000")
 
 ALL = (
@@ -65,7 +64,7 @@ def test_from_a_stranger_no_word_of_a_proxy_is_left():
 
 def test_a_field_that_was_not_chosen_is_removed():
     chosen = frozenset({"x-forwarded-for", "x-forwarded-proto"})
-    template = EnvironTemplate("127.0.0.1", "8000", trust=Trust(chosen, lambda address: False))
+    template = EnvironTemplate("127.0.0.1", "8000", trust=ForwardedReader(chosen, lambda address: False))
     environ = behind(ALL, template=template)
     assert [key for key in environ if "FORWARDED" in key] == [
         "HTTP_X_FORWARDED_FOR",
@@ -106,7 +105,7 @@ def test_a_request_without_a_host_has_the_one_that_a_proxy_says():
 
 
 def test_a_proxy_may_say_http_where_the_connection_has_tls():
-    template = EnvironTemplate("127.0.0.1", "8443", "https", trust=Trust(frozenset(NAMES), lambda address: False))
+    template = EnvironTemplate("127.0.0.1", "8443", "https", trust=ForwardedReader(NAMES, lambda address: False))
     assert behind("", template=template)["HTTPS"] == "on"
     environ = behind("X-Forwarded-Proto: http\r\n", template=template)
     assert environ["wsgi.url_scheme"] == "http"
