@@ -286,6 +286,18 @@ def test_check_prints_settings_with_their_origins_and_the_environment(command: C
     assert started.steps == ["patch"]
 
 
+def test_check_indents_a_setting_of_several_lines(command: Command) -> None:
+    lines = command("check", "cli_app:app", "--header", "X-A: 1", "--header", "X-B: 2").stdout.splitlines()
+    first = next(line for line in lines if line.endswith("  X-A: 1"))
+    assert lines[lines.index(first) + 1] == " " * first.index("X-A") + "X-B: 2  (--header)"
+
+
+def test_check_finds_that_no_proxy_could_connect(command: Command) -> None:
+    result = command("check", "cli_app:app", "--proxy-protocol", "--trusted-proxies", "none")
+    assert result.exit_code == 1
+    assert "error: proxy_protocol would refuse every connection" in result.stdout
+
+
 def test_check_as_json_is_for_programs(command: Command) -> None:
     result = command("check", "cli_app:app", "--json", "-b", "127.0.0.1:0", "--no-patch", "--concurrency", "1")
     report = json.loads(result.stdout)

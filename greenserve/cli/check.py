@@ -25,7 +25,7 @@ from greenserve.net import unix_socket
 from greenserve.net.bind_errors import who_listens, who_listens_at
 from greenserve.patching import drivers, existing_locks, monkey, other_hubs
 from greenserve.patching.table import STAYS_BLOCKING, TABLE
-from greenserve.server import machine
+from greenserve.server import machine, proxied
 from greenserve.server.accesslog import check_access_log
 from greenserve.server.error_pages import read_error_pages
 from greenserve.settings import OPTIONS, Resolution, TcpAddress, UnixAddress
@@ -127,6 +127,10 @@ def _addresses(subject: Subject) -> Section:
     lines: list[Line] = []
     warnings: list[str] = []
     errors: list[str] = []
+    try:
+        proxied.check(settings)
+    except ConfigurationError as error:
+        errors.append(str(error))
     for address in settings.bind:
         holder = None
         if isinstance(address, TcpAddress) and address.port:
@@ -263,7 +267,8 @@ def as_text(report: Report) -> str:
         parts.append(section.title)
         for line in section.lines:
             note = f"  ({line.note})" if line.note else ""
-            parts.append(f"  {line.name:<{width}}  {line.value}{note}")
+            value = line.value.replace("\n", f"\n{'':{width + 4}}")  # a setting of several lines: header
+            parts.append(f"  {line.name:<{width}}  {value}{note}")
         parts.append("")
     parts += [f"warning: {warning}" for warning in report.warnings]
     parts += [f"error: {error}" for error in report.errors]

@@ -66,7 +66,8 @@ def ask(address: Address, directory: Path, *, proxied: bool = False) -> int:
             return 496  # nginx's number for it
         raise Unhealthy(f"{address} does not answer: {error}") from None
     except (OSError, http.client.HTTPException) as error:
-        raise Unhealthy(f"{address} does not answer: {error}") from None
+        hint = "; with proxy_protocol, trusted_proxies must name this machine too" if proxied else ""
+        raise Unhealthy(f"{address} does not answer: {error}{hint}") from None
     finally:
         connection.close()
 

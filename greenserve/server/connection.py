@@ -208,9 +208,9 @@ class Connection(PoolJob):
 
     def refuse_request(self, error: ProtocolError) -> None:
         """Say what is wrong and hang up, since it is unknown where the next message would begin."""
-        logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
         if error.request is not None:
             self.cycle = self.cycle_class(self, error.request)
+        logger.info("refused a request from %s with %d: %s", self.peer, error.status, error)
         self._refuse_with(error.status, str(error), error.headers)
 
     def _refuse_with(self, status: int, why: str, headers: Sequence[tuple[str, str]]) -> None:

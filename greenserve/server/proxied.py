@@ -8,11 +8,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from greenserve.errors import ConfigurationError
 from greenserve.net.proxy_protocol import MAX_SIZE, BadProxyHeader, ProxyHeader, read_header
 from greenserve.server.arrival import Arrival
 from greenserve.server.phases import Phase
 from greenserve.server.stream import Stream
+from greenserve.settings import Settings
 from greenserve.wsgi.environ import PEER
+
+
+def check(settings: Settings) -> None:
+    """Raises ConfigurationError where no connection could be accepted."""
+    if settings.proxy_protocol and not settings.trusted_proxies.entries:
+        raise ConfigurationError(
+            "proxy_protocol would refuse every connection, since trusted_proxies is none: name the proxies in "
+            "trusted_proxies"
+        )
 
 
 class ProxiedArrival(Arrival):

@@ -12,7 +12,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self, overload
 
 from greenserve import rooms, static, tls
-from greenserve.errors import ConfigurationError, HubError
+from greenserve.errors import HubError
 from greenserve.hub.core import report
 from greenserve.hub.core.hub import current_hub, running
 from greenserve.hub.core.originals import start_new_thread
@@ -21,7 +21,7 @@ from greenserve.hub.sync.event import Event
 from greenserve.net.listener import ListeningSocket, bound_address, close_listener, open_listener
 from greenserve.net.streamserver import serve as serve_sockets
 from greenserve.patching import monkey, other_hubs
-from greenserve.server import lastresort
+from greenserve.server import lastresort, proxied
 from greenserve.server.accesslog import AccessLog
 from greenserve.server.arrival import ServerTls
 from greenserve.server.signals import FORCED, SignalHandlers
@@ -129,11 +129,7 @@ class Server:
         if self._sockets:
             return
         settings = self.settings
-        if settings.proxy_protocol and not settings.trusted_proxies.entries:
-            raise ConfigurationError(
-                "proxy_protocol would refuse every connection, since trusted_proxies is none: name the proxies in "
-                "trusted_proxies"
-            )
+        proxied.check(settings)
         tls.check(settings)
         if self.tls is None and tls.is_on(settings):
             self.tls = tls.Contexts(settings)

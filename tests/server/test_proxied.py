@@ -6,9 +6,11 @@ import json
 import logging
 import ssl
 import struct
+from pathlib import Path
 
 import pytest
 
+from greenserve.cli.health import Unhealthy, ask
 from greenserve.errors import ConfigurationError
 from greenserve.net.proxy_protocol import LOCAL
 from greenserve.server import worker as worker_module
@@ -201,6 +203,14 @@ def test_from_a_stranger_no_header_is_taken(caplog):
         except (ConnectionResetError, BrokenPipeError):
             pass
     assert "with proxy_protocol only trusted_proxies may connect" in caplog.text
+
+
+def test_health_says_whom_the_proxies_must_include():
+    with (
+        proxied(trusted_proxies="192.0.2.0/24") as server,
+        pytest.raises(Unhealthy, match="must name this machine too"),
+    ):
+        ask(server.addresses[0], Path(), proxied=True)
 
 
 def test_without_trusted_proxies_it_makes_no_sense():

@@ -83,7 +83,10 @@ def test_the_access_log_has_the_clients_address(tmp_path):
     assert addresses[:4] == ["192.0.2.1", "127.0.0.1", "-", "127.0.0.1"]
 
 
-def test_messages_name_the_client_and_its_proxy(caplog):
+@pytest.mark.parametrize(
+    ("framing", "body"), [("Transfer-Encoding: chunked", b"9\r\n123456789\r\n"), ("Content-Length: 9", b"")]
+)
+def test_messages_name_the_client_and_its_proxy(framing, body, caplog):
     caplog.set_level(logging.INFO, "greenserve")
 
     def application(environ, start_response):
@@ -91,10 +94,8 @@ def test_messages_name_the_client_and_its_proxy(caplog):
         return tell(environ, start_response)
 
     with serving(application, max_body=4, buffer_chunked=4) as server, Client(server) as client:
-        client.send(
-            b"POST / HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 192.0.2.1\r\nTransfer-Encoding: chunked\r\n\r\n"
-        )
-        client.send(b"9\r\n123456789\r\n")
+        client.send(f"POST / HTTP/1.1\r\nHost: test\r\nX-Forwarded-For: 192.0.2.1\r\n{framing}\r\n\r\n".encode())
+        client.send(body)
         assert client.response()[0] == 413
     assert "refused a request from 192.0.2.1 by way of 127.0.0.1:" in caplog.text
 
