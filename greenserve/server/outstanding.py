@@ -11,6 +11,7 @@ What counts is what the pieces hold: a response of which all but a byte was take
 from __future__ import annotations
 
 import logging
+from operator import itemgetter
 from typing import Any
 
 from greenserve.hub.core.hub import Hub
@@ -69,6 +70,8 @@ class Outstanding:
         if not self.is_much:
             return
         for buffer, (connection, _) in list(self._counted.items()):
+            if not buffer.size:  # a file, which holds no memory
+                continue
             if buffer in before and before[buffer] - buffer.left < SLOW_RATE:
                 self._cut_off(connection)
             else:
@@ -77,20 +80,18 @@ class Outstanding:
     def _enforce(self, newest: Any) -> None:
         """Cut off those that have taken least, the oldest first, until it is enough for a while. newest: a buffer."""
         self._forget()
-        taken = {buffer: at_first - buffer.left for buffer, (_, at_first) in self._counted.items()}
-        taken.pop(newest, None)
-        for buffer in sorted(taken, key=taken.__getitem__):
+        counted = [(at_first - buffer.left, buffer, each) for buffer, (each, at_first) in list(self._counted.items())]
+        for _, buffer, connection in sorted(counted, key=itemgetter(0)):
             if self.unsent <= self.limit - self.limit // 8:
                 break
-            self._cut_off(self._counted[buffer][0])
+            if buffer.size and buffer is not newest:
+                self._cut_off(connection)
 
     def _forget(self) -> None:
-        """Forget what has been taken, or given up."""
-        self._counted = {
-            buffer: (connection, at_first)
-            for buffer, (connection, at_first) in self._counted.items()
-            if connection.stream.buffer is buffer
-        }
+        """Forget what has been taken, or given up. Other OS threads may add to it meanwhile: hence the copy."""
+        for buffer, (connection, _) in list(self._counted.items()):
+            if connection.stream.buffer is not buffer:
+                del self._counted[buffer]
 
     def _cut_off(self, connection: Any) -> None:
         self._cut.add()
