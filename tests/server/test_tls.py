@@ -160,12 +160,19 @@ def test_a_file_is_sent_encrypted(tmp_path):
 
 
 def test_a_client_that_has_said_its_end_is_answered():
-    with secured(hello) as server, TlsClient(server) as client:
+    said = threading.Event()
+
+    def application(environ, start_response):
+        assert said.wait(10)
+        return hello(environ, start_response)
+
+    with secured(application) as server, TlsClient(server) as client:
         client.send(get())
         client.socket.setblocking(False)
         with pytest.raises(ssl.SSLWantReadError):  # its own end is said, and the server's not awaited
             client.socket._sslobj.shutdown()
         client.socket.settimeout(10)
+        said.set()
         assert client.response()[2] == b"hello"
 
 
