@@ -127,11 +127,17 @@ class Contexts:
                 logger.warning("%s", note)
 
     def _reload(self) -> None:
-        before = dict(self._read)
+        before, made = dict(self._read), self._made.copy()
         for reason in dict.fromkeys(map(str, self._load())):
             logger.error("%s. What was in use stays in use", reason)
+        fresh = {
+            pair
+            for group, (_, context) in self._made.items()
+            if (made.get(group) or (0, 0))[1] is not context
+            for pair in group
+        }
         for pair in self._pairs:
-            if self._read[pair] != before[pair]:
+            if pair in fresh and self._read[pair] != before[pair]:
                 logger.info("the certificate %s was renewed; it is valid until %s", pair, _date(self._read[pair]))
 
     @property

@@ -113,6 +113,24 @@ def test_a_key_that_follows_its_certificate_within_a_second_is_awaited(
     assert errors(caplog) == []
 
 
+def test_a_pair_that_cannot_come_into_use_is_not_said_to_be_renewed(
+    authority: Authority, tmp_path: Path, client: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    pair = authority.issue("a.example").write(tmp_path, "a")
+    devices = tmp_path / "devices.pem"
+    devices.write_bytes(Path(authority.file).read_bytes())
+    server = Running(pair, tls_client_ca=str(devices), tls_client_verify="optional")
+    renew(pair, authority.issue("a.example", "new.example"))
+    replace(str(devices), b"nothing")
+    server.seconds_pass()
+    assert names_shown(server.contexts, client, "a.example") == ("a.example",)
+    assert [text for text in caplog.messages if "was renewed" in text] == []
+    replace(str(devices), Path(authority.file).read_bytes())
+    server.seconds_pass()
+    assert names_shown(server.contexts, client, "a.example") == ("a.example", "new.example")
+
+
 def test_an_unusable_pair_is_refused_once_and_the_old_one_stays(
     authority: Authority, tmp_path: Path, client: ssl.SSLContext, caplog: pytest.LogCaptureFixture
 ) -> None:
