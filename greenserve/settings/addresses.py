@@ -123,6 +123,8 @@ def _unix(text: str) -> UnixAddress:
     path, asked, options = text.removeprefix("unix:").partition("?")
     if not path or "\0" in path:
         raise _error(text, "the path of the socket must follow unix:")
+    if path.startswith("@"):
+        raise _error(text, f"abstract sockets, to which every user may connect, are not served; a file is ./{path}")
     if len(os.fsencode(path)) > _MAX_UNIX_PATH:
         raise _error(text, f"a Unix socket's path has at most {_MAX_UNIX_PATH} bytes")
     try:
