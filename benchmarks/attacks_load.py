@@ -51,8 +51,8 @@ class Attack:
 ATTACKS = {
     "slowloris": Attack(2000, b"GET / HTTP/1.1\r\nHost: a\r\nX: ", b"y", 1.0),
     "slow readers": Attack(2000, b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n", reads=False, buffer=4096),
-    "withheld bodies, not read": Attack(2000, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"),
-    "withheld bodies, read": Attack(2000, b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"),
+    "withheld bodies (not read)": Attack(2000, b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"),
+    "withheld bodies (read)": Attack(2000, b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n"),
     "bodies that trickle": Attack(2000, b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n", b"y", 1.0),
     "chunks that trickle": Attack(2000, CHUNKED, b"1\r\nx\r\n", 1.0),
     "floods of one-byte chunks": Attack(4, CHUNKED, b"1\r\nx\r\n" * 10_000, 0),

@@ -119,6 +119,11 @@ class RequestParser:
         return self.state is _IDLE and self._at == len(self._buffer)
 
     @property
+    def available(self) -> int:
+        """How many octets were received and not consumed."""
+        return len(self._buffer) - self._at
+
+    @property
     def trailing_data(self) -> bytes:
         """What was received and not consumed: after an upgrade, the first bytes of the new protocol."""
         return bytes(self._buffer[self._at :])

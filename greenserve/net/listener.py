@@ -27,6 +27,9 @@ logger = logging.getLogger("greenserve.server")
 BURST = 64  # connections accepted before others have their turn
 REST = 4096  # connections accepted from the kernel's queue at the end, at the most
 SAID_SECONDS = 60.0  # a shortage is not said again sooner
+# Bytes that the kernel takes of a response beyond what is on its way to the client; by itself it takes up to 4 MiB for
+# each, of memory that all sockets share: 2,000 clients that read nothing would stop all others.
+UNSENT = 128 * 1024
 SHORTAGE_PAUSE = 0.1  # seconds: out of room or memory; meanwhile connections end, and the kernel's queue holds the new
 # Linux reports on accept what has gone wrong with the connection in the queue (accept(2)): it concerns that one alone.
 _THEIR_ERRORS = frozenset(
@@ -71,9 +74,7 @@ def _tcp(address: TcpAddress, backlog: int) -> _socket.socket:
     listener = _socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit it (Linux, BSD), which saves a call for each: small chunks must not wait for an
-        # acknowledgement.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _prepare(listener)
         if family == socket.AF_INET6:
             with contextlib.suppress(OSError):
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -116,8 +117,16 @@ def _inherited(address: FdAddress) -> _socket.socket:
         raise OSError(errno.EINVAL, "the descriptor is a socket that does not listen")
     listener.setblocking(False)
     if listener.family in (socket.AF_INET, socket.AF_INET6):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _prepare(listener)
     return listener
+
+
+def _prepare(listener: _socket.socket) -> None:
+    """What accepted sockets inherit (Linux, BSD), which saves calls for each."""
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # small chunks must not wait for an acknowledgement
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
 
 
 def bound_address(address: Address, listener: _socket.socket) -> Address:

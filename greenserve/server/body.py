@@ -157,7 +157,7 @@ class RequestBody:
     def take_in(self) -> Progress:
         """Store what has come. Never waits. Raises ProtocolError, ClientDisconnected."""
         assert self.spool is not None
-        progress = self._move(self.spool.write)
+        progress = self._move(self._store)
         if progress is Progress.ENDED:
             self.spool.complete()
         return progress
@@ -169,6 +169,11 @@ class RequestBody:
         except (ProtocolError, ClientDisconnected) as error:  # the response has left: all that remains is to hang up
             logger.info("%s: after the response: %s", self._stream.owner.request_line, error)
             return Progress.GIVEN_UP
+
+    def _store(self, piece: bytes) -> None:
+        assert self.spool is not None
+        self.unread -= len(piece)
+        self.spool.write(piece)
 
     def _throw_away(self, piece: bytes) -> None:
         self._skipped += len(piece)

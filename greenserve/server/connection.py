@@ -381,7 +381,7 @@ class Connection(PoolJob):
         """Serve one request. Returns whether another may follow now on this connection."""
         self.deadline = NEVER
         body = cycle.body
-        if body is not None and cycle.request.chunked and body.spool is None and self.worker.spools is not None:
+        if body is not None and body.spool is None and self._takes_in(cycle.request):
             body.begin_taking_in(self.worker.spools)
             self.enter(_TAKE_IN)
             if not self._take_in():
@@ -399,6 +399,15 @@ class Connection(PoolJob):
             self.cycle = None
             return True
         return self._complete()
+
+    def _takes_in(self, request: RequestHead) -> bool:
+        """Whether the request's body is to be taken in before the application is called."""
+        spools = self.worker.spools
+        if spools is None or request.chunked:
+            return spools is not None
+        # Clients that withhold their bodies must not hold all green threads, and so the last request.
+        late: bool = self.worker.pool.is_crowded and self.stream.parser.available < request.content_length
+        return late and request.content_length <= spools.each
 
     def _take_in(self) -> bool:
         """Store what has come of a chunked body. Returns whether that was all; if not, parks, or ends."""

@@ -90,7 +90,7 @@ class RequestCycle(Gateway):
             environ["greenserve.trailers"] = body.trailers
         if body is not None and body.spool is not None:  # RFC 9112 §7.1.3
             environ["CONTENT_LENGTH"] = str(body.spool.size)
-            del environ["HTTP_TRANSFER_ENCODING"]
+            environ.pop("HTTP_TRANSFER_ENCODING", None)
         proxy = connection.proxy
         if proxy is None:
             proxy = connection.proxy = ConnectionSocket(connection)

@@ -11,6 +11,7 @@ What counts is what the pieces hold: a response of which all but a byte was take
 from __future__ import annotations
 
 import logging
+from functools import partial
 from operator import itemgetter
 from typing import Any
 
@@ -73,7 +74,7 @@ class Outstanding:
             if not buffer.size:  # a file, which holds no memory
                 continue
             if buffer in before and before[buffer] - buffer.left < SLOW_RATE:
-                self._cut_off(connection)
+                self._hub.background.add(partial(self._cut_off, connection, buffer))
             else:
                 self._before[buffer] = buffer.left
 
@@ -85,7 +86,7 @@ class Outstanding:
             if self.unsent <= self.limit - self.limit // 8:
                 break
             if buffer.size and buffer is not newest:
-                self._cut_off(connection)
+                self._cut_off(connection, buffer)
 
     def _forget(self) -> None:
         """Forget what has been taken, or given up. Other OS threads may add to it meanwhile: hence the copy."""
@@ -93,6 +94,8 @@ class Outstanding:
             if connection.stream.buffer is not buffer:
                 del self._counted[buffer]
 
-    def _cut_off(self, connection: Any) -> None:
+    def _cut_off(self, connection: Any, buffer: Any) -> None:
+        if connection.stream.buffer is not buffer:  # taken, or given up, meanwhile
+            return
         self._cut.add()
         deadlines.cut_off(connection, WHY, logging.DEBUG)  # there may be thousands

@@ -17,6 +17,7 @@ from greenlet import GreenletExit, getcurrent
 from greenserve.hub.core.hub import Carrier, Hub, HubCall
 
 RETRY_LATER = (("Retry-After", "10"),)  # seconds (RFC 9110 §10.2.3); by then what is silent has met header_timeout
+CROWD = 3  # an eighth of the green threads, as a power of two
 RESERVE = 1 << 20  # bytes of address space, untouched, for the errors that the want of memory makes
 
 
@@ -69,6 +70,11 @@ class RequestPool:
         self.busy = 0  # how many green threads there are
         self.detached = 0  # how many have left the pool with a job that goes on and on
         self.waiting: deque[PoolJob] = deque()
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether so many are in progress that green threads are to be spared. So a client cannot hold most of them."""
+        return self.busy > self._size >> CROWD
 
     def admit(self, job: PoolJob) -> None:
         """Start `job` at once, or put it in line, or refuse it. In the hub's greenlet only."""

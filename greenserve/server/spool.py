@@ -1,4 +1,5 @@
-"""A chunked request body, taken in whole before the application is called.
+"""A request body, taken in whole before the application is called: a chunked one, and one that is late while the server
+is crowded.
 
 WSGI code goes by CONTENT_LENGTH: without it Django, Falcon and Bottle see an empty body. So the chunks are decoded, and
 the length becomes known (RFC 9112 §7.1.3). A small body stays in memory, a larger one goes to a temporary file without
@@ -57,7 +58,7 @@ class Spool:
         if self.size + len(data) > budget.each:
             raise ContentTooLarge(f"the chunked body is larger than buffer_chunked, {budget.each} bytes")
         if budget.held + len(data) > budget.total:
-            raise NoRoom("the server holds as many bytes of chunked bodies as buffer_chunked_total allows")
+            raise NoRoom("the server holds as many bytes of request bodies as buffer_chunked_total allows")
         self.size += len(data)
         budget.held += len(data)
         with _on_disk():
@@ -96,5 +97,5 @@ def _on_disk() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        logger.error("a chunked body could not be stored in a temporary file (TMPDIR says where): %s", error)
+        logger.error("a request body could not be stored in a temporary file (TMPDIR says where): %s", error)
         raise NoRoom("the server has no room for a body at present") from error

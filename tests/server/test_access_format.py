@@ -288,7 +288,7 @@ def test_a_request_that_no_application_has_seen_has_no_times():
 
 def test_a_request_that_waited_for_its_turn_says_for_how_long():
     lines = []
-    server = serving(waiting, concurrency=1)
+    server = serving(waiting, concurrency=1, buffer_chunked=None)
     server.access_log = CallLog(lines.append, "json", ("path", "queue", "duration"))
     with server, Client(server) as first, Client(server) as second:
         first.send(b"POST /first HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")

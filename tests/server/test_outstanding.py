@@ -33,7 +33,8 @@ class Clients:
     """`left(size)`: a connection with a response. cut: those that were cut off, in order."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, limit: int = LIMIT) -> None:
-        hub = SimpleNamespace(clock=lambda: 0.0, thread_id=get_ident())
+        background = SimpleNamespace(add=lambda call: call())
+        hub = SimpleNamespace(clock=lambda: 0.0, thread_id=get_ident(), background=background)
         self.outstanding = Outstanding(hub, limit)
         self.cut: list[object] = []
         monkeypatch.setattr(deadlines, "cut_off", self._cut_off)

@@ -66,6 +66,34 @@ def test_a_body_that_comes_after_the_response_is_skipped_and_the_next_request_se
             assert client.response()[2] == b"hello"
 
 
+def test_bodies_that_are_withheld_do_not_hold_all_green_threads_though_the_application_reads_them():
+    with serving(echo, concurrency=16, body_timeout=600) as server, ExitStack() as stack:
+        slow = [stack.enter_context(Client(server)) for _ in range(40)]
+        for client in slow:
+            client.send(POST % 3 + b"a")
+        other = stack.enter_context(Client(server))
+        for _ in range(3):
+            assert other.get() == b"GET / "
+        assert server._worker.pool.busy <= 3
+        for client in slow:
+            client.send(b"bc" + POST % 1 + b"d")
+        for client in slow:
+            assert [client.response()[2] for _ in range(2)] == [b"POST / abc", b"POST / d"]
+        assert server._worker.spools.held == 0
+
+
+def test_a_body_that_is_there_or_larger_than_may_be_stored_is_not_taken_in():
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", "2")])
+        return [b"ok"]
+
+    with serving(application, concurrency=1, body_timeout=600, buffer_chunked=100) as server, Client(server) as client:
+        client.send(POST % 3 + b"abc")
+        assert client.response()[2] == b"ok"
+        client.send(POST % 101)
+        assert client.response()[2] == b"ok"  # before the body
+
+
 class Trickle:
     """A connection, in virtual time, whose client sends `pieces`, one each `pause` seconds."""
 
@@ -201,7 +229,7 @@ def large(environ, start_response):
 
 @pytest.mark.parametrize("rest", [b"", b"def"])
 def test_a_body_is_skipped_too_behind_a_response_that_the_client_takes_slowly(rest):
-    with serving(large, concurrency=1) as server, Client(server) as client:
+    with serving(large, concurrency=1, buffer_chunked=None) as server, Client(server) as client:
         client.send(POST % 6 + b"abc" + rest)
         assert client.file.readline() == b"HTTP/1.1 200 OK\r\n"
         client.send((b"" if rest else b"def") + b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")

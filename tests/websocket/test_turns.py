@@ -130,7 +130,7 @@ def test_others_run_while_an_application_sends_to_a_quick_peer():
                 pair.ws.send("x")
 
         sending = spawn(send)
-        assert turns_until(lambda: sending.dead) >= 990  # for each send but a few
+        assert turns_until(lambda: sending.dead) >= 950  # for each send but a few
 
 
 class QuickPeer:

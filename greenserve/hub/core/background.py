@@ -42,7 +42,7 @@ class Background(HubCall):
         hub.make_ready(self)
 
     def switch(self) -> None:
-        """Make the calls that are first in line, until the turn is over."""
+        """Make the calls that are first in line, until one makes something ready, or the turn is over."""
         hub, calls = self._hub, self._calls
         now = hub.clock()
         if len(hub.ready) > 1 and now < self._due:  # more than the MARK
@@ -52,7 +52,7 @@ class Background(HubCall):
         try:
             while calls:
                 calls.popleft()()
-                if hub.turn_is_over():
+                if len(hub.ready) > 1 or hub.turn_is_over():
                     break
         finally:  # an exception is that call's alone
             if calls:
