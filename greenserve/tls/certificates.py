@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from greenserve.errors import ConfigurationError
+from greenserve.tls.names import normal
 
 _NO_CHECK_TIME = 0x200000  # X509_V_FLAG_NO_CHECK_TIME of x509_vfy.h: `read` judges the dates itself, with a hint
 _CERTIFICATE = re.compile(rb"-----BEGIN (?:X509 )?CERTIFICATE-----.+?-----END [A-Z0-9 ]+-----", re.DOTALL)
@@ -60,7 +61,11 @@ def read(pair: Pair, password: bytes | None, now: float) -> Certificate:
     told = _what_a_client_is_told(context, found[0].decode("ascii", "replace"), pair)
     certificate = Certificate(
         pair=pair,
-        names=tuple(value.strip() for kind, value in told.get("subjectAltName", ()) if kind in ("DNS", "IP Address")),
+        names=tuple(
+            normal(value.strip())  # of an IPv6 address OpenSSL writes each zero
+            for kind, value in told.get("subjectAltName", ())
+            if kind in ("DNS", "IP Address")
+        ),
         not_before=ssl.cert_time_to_seconds(told["notBefore"]),
         not_after=ssl.cert_time_to_seconds(told["notAfter"]),
         issuer=", ".join(value for name in told["issuer"] for _, value in name),
