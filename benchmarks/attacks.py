@@ -37,6 +37,7 @@ SLACK = 3.0  # seconds after the deadline: the sweep comes once a second, and a 
 ENDLESS = ("floods of one-byte chunks", "endless pipelines")  # they break no rule, and so have no deadline
 FACTOR, MEMORY = 3.0, 1.05  # the goals: of the healthy client's p99, of the memory
 WARMING = 3.0  # seconds of a first attack
+BEGUN = 1.0  # seconds: the requests with which an attack begins are like any others, and are served in their order
 CALM = 2.0  # seconds in which the server frees what it holds
 COLUMNS = ("attack", "p50 ms", "p99 ms", "÷ unloaded", "slowest ms", "failed", "gone after s", "memory MiB", "goals")
 
@@ -100,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         date = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
         limits = ", ".join(f"`{name} {value:g}`" for name, value in TIMEOUTS.items())
         text = (
-            f"# Attacks\n\n{date}, {host}. A healthy client asks 200 times a second, on a kept connection and on new "
+            f"# Attacks\n\n{date}, {host['cpu']}, {host['cores']} cores, Python {host['python']}. "
+            f"A healthy client asks 200 times a second, on a kept connection and on new "
             f"ones in turns, before an attack and while it stands; the server has one core, and its defaults except "
             f"{limits}.\nGoals: no request fails, p99 within {FACTOR:g} times its value without the attack, the "
             f"attackers gone {DEADLINE:g} s after their last sign of life (and at most {SLACK:g} s for the sweep and "
@@ -142,9 +144,12 @@ def play(name: str, python: str, core: int, seconds: float) -> Played:
         measured(name, port, WARMING)  # what a first attack leaves in the allocator is there for the next
         before = measured("healthy", port, seconds / 2)
         memory = calm_memory(server)
-        with subprocess.Popen(command_of(name, port, seconds + 1), stdout=subprocess.PIPE, text=True) as attackers:
+        with subprocess.Popen(
+            command_of(name, port, seconds + BEGUN + 1), stdout=subprocess.PIPE, text=True
+        ) as attackers:
             assert attackers.stdout is not None
             attackers.stdout.readline()
+            time.sleep(BEGUN)
             meanwhile = measured("healthy", port, seconds)
             said = attackers.stdout.read()
         server.expect_alive()
