@@ -24,7 +24,11 @@ class Raw(Connection):
         sock.settimeout(timeout)
         if receive_buffer:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        sock.connect((host, port))
+        try:
+            sock.connect((host, port))
+        except OSError:
+            sock.close()
+            raise
         super().__init__(sock)
 
     def shut(self) -> None:
