@@ -32,7 +32,7 @@ SHOWN = {
     "Redis://u:s3cr3t@h/0": "redis://u:***@h/0",
     "REDISS://u:s3cr3t@h/0": "rediss://u:***@h/0",
     "unix:/a@b": "unix:/a@b",
-    "unix:a?b=c#d": "unix:a?b=c#d",
+    "unix:a&b=c#d": "unix:a&b=c#d",
 }
 REFUSED = [
     "redis://:s3cr3t/x@h:1/0",

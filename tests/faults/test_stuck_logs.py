@@ -85,15 +85,23 @@ class Command:
             **{"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, **streams},
         )
         deadline = time.monotonic() + PATIENCE
-        while True:
-            try:
-                self.connect().close()
-            except OSError:
-                assert time.monotonic() < deadline
-                assert self.process.poll() is None
-                time.sleep(0.02)
-            else:
-                return
+        while not (self._listens() and self._handles(signal.SIGTERM)):
+            assert time.monotonic() < deadline
+            assert self.process.poll() is None
+            time.sleep(0.02)
+
+    def _listens(self) -> bool:
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
+    def _handles(self, number: signal.Signals) -> bool:
+        """Whether the process has a handler for a signal, which comes a moment after it listens; see proc(5)."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught >> (number - 1) & 1)
 
     def connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from greenserve.errors import BadRequest, HeaderFieldsTooLarge
 from greenserve.http.fields import Fields, check_host
-from greenserve.http.forwarded import NAMES, UNKNOWN, read_forwarded
+from greenserve.http.forwarded import NAMES, UNKNOWN, ForwardedReader
 from greenserve.http.limits import Limits
 from greenserve.net.proxy_protocol import BadProxyHeader, ProxyHeader, read_header
 from greenserve.websocket.protocol import Limits as MessageLimits
@@ -109,25 +109,29 @@ def forwarded(data: bytes) -> None:
         if any((octet < " " and octet != "\t") or octet == "\x7f" for octet in value):
             return  # no field has that
         lines.append((NAMES[line[0] % len(NAMES)] if line else NAMES[0], value))
+    reader = ForwardedReader(NAMES, PROXIES.__contains__)
     try:
-        said = read_forwarded(Fields(tuple(lines)), frozenset(NAMES), PROXIES.__contains__)
+        client, site = reader.read(Fields(tuple(lines)))
     except (BadRequest, HeaderFieldsTooLarge):
         return
-    if said.address not in (None, UNKNOWN):
-        assert str(ipaddress.ip_address(said.address)) == said.address
-    assert said.port == "" or 0 <= int(said.port) < 65536
-    assert said.scheme in (None, "http", "https")
-    assert said.server_port is None or 0 <= int(said.server_port) < 65536
-    if said.host is not None:
-        check_host(said.host)
-    assert not said.prefix or (said.prefix.startswith("/") and not said.prefix.startswith(("//", "/\\")))
-    assert not said.prefix.endswith("/")
-    if said.address is not None and said.address not in PROXIES:
+    assert site.scheme in (None, "http", "https")
+    assert site.port is None or 0 <= int(site.port) < 65536
+    if site.host is not None:
+        check_host(site.host)
+    assert not site.prefix or (site.prefix.startswith("/") and not site.prefix.startswith(("//", "/\\")))
+    assert not site.prefix.endswith("/")
+    if client is None:
+        return
+    address, port = client
+    assert address == UNKNOWN or str(ipaddress.ip_address(address)) == address
+    assert port == "" or 0 <= int(port) < 65536
+    if address not in PROXIES:
         where = [number for number, (name, _) in enumerate(lines) if name == "x-forwarded-for"]
         if any(lines[number][1].strip(", \t") for number in where):  # else the proxies do not use this field
             lines[where[0]] = "x-forwarded-for", f"198.51.100.7, {lines[where[0]][1]}"
-        again = read_forwarded(Fields(tuple(lines)), frozenset(NAMES), PROXIES.__contains__)
-        assert again.address == said.address
+        again, _ = reader.read(Fields(tuple(lines)))
+        assert again is not None
+        assert again[0] == address
 
 
 @dataclass(frozen=True)
