@@ -7,6 +7,7 @@ are its own.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
@@ -21,9 +22,9 @@ from greenserve.wsgi.file_wrapper import FileWrapper
 
 Environ: TypeAlias = dict[str, Any]
 
+logger = logging.getLogger("greenserve.server")
+
 SERVER_SOFTWARE = f"greenserve/{VERSION}"
-
-
 PEER = "greenserve.peer"  # (address, port) of the connection, where REMOTE_ADDR is what a proxy has said
 
 
@@ -170,6 +171,7 @@ class _Keys(dict[str, str]):
     def __init__(self, trust: ForwardedReader | None) -> None:
         super().__init__({"content-type": "CONTENT_TYPE", "content-length": "CONTENT_LENGTH"})
         self._trust = trust
+        self._said = False
 
     def __missing__(self, name: str) -> str:
         key = self._key_of(name)
@@ -179,7 +181,10 @@ class _Keys(dict[str, str]):
 
     def _key_of(self, name: str) -> str:
         # "X_Forwarded_For" would become the same key as "X-Forwarded-For", which a proxy in front may vouch for.
-        if "_" in name or not self._counts(name):
+        if "_" in name:
+            return _REMOVED
+        if not self._counts(name):
+            self._say_removed(name)
             return _REMOVED
         return "HTTP_" + name.upper().replace("-", "_")
 
@@ -188,6 +193,16 @@ class _Keys(dict[str, str]):
         if self._trust is None:
             return not (name.startswith("x-forwarded-") or name in ("forwarded", "x-real-ip"))
         return name not in NAMES or name in self._trust.names
+
+    def _say_removed(self, name: str) -> None:
+        """Once is enough for the operator of a proxy that is not named yet; strangers must not fill the log."""
+        if self._trust is None and not self._said:
+            self._said = True
+            logger.info(
+                "a request had the field %s, which is removed because its peer is not in trusted_proxies, and so are "
+                "others of this kind; if the peer is a proxy of yours, add its address: --trusted-proxies ADDRESS",
+                name,
+            )
 
 
 _KEPT_COUNT = 1024

@@ -62,6 +62,17 @@ def test_from_a_stranger_no_word_of_a_proxy_is_left():
     assert (environ["HTTP_HOST"], environ["SCRIPT_NAME"]) == ("example.com", "")
 
 
+def test_what_is_removed_is_said_once(caplog):
+    template = EnvironTemplate("127.0.0.1", "8000")
+    with caplog.at_level("INFO", "greenserve.server"):
+        behind("X-Forwarded_For: 192.0.2.1\r\nX-Other: 1\r\n", template=template)
+        assert not caplog.messages
+        for _ in range(2):
+            behind(ALL, template=template)
+    assert [message.partition(",")[0] for message in caplog.messages] == ["a request had the field forwarded"]
+    assert "--trusted-proxies ADDRESS" in caplog.text
+
+
 def test_a_field_that_was_not_chosen_is_removed():
     chosen = frozenset({"x-forwarded-for", "x-forwarded-proto"})
     template = EnvironTemplate("127.0.0.1", "8000", trust=ForwardedReader(chosen, lambda address: False))
