@@ -13,14 +13,14 @@ import pytest
 from tests.drivers.conftest import Program
 
 COUNT = 100
-SERIAL = COUNT * 0.1
+SERIAL = COUNT * 0.4  # seconds: if each of them held up all others. A busy machine takes a quarter of it to connect
 
 PSYCOPG2 = """
 import psycopg2
 def query(n):
     connection = psycopg2.connect(URL)
     with connection.cursor() as cursor:
-        cursor.execute("SELECT %s FROM pg_sleep(0.1)", (n,))
+        cursor.execute("SELECT %s FROM pg_sleep(0.4)", (n,))
         answer = cursor.fetchone()[0]
     connection.close()
     return answer
@@ -30,7 +30,7 @@ PSYCOPG = """
 import psycopg
 def query(n):
     with psycopg.connect(URL) as connection:
-        return connection.execute("SELECT %s::int FROM pg_sleep(0.1)", (n,)).fetchone()[0]
+        return connection.execute("SELECT %s::int FROM pg_sleep(0.4)", (n,)).fetchone()[0]
 at_once(100, query)
 """
 PSYCOPG_POOL = """
@@ -38,7 +38,7 @@ from psycopg_pool import ConnectionPool
 with ConnectionPool(URL, min_size=4, max_size=50, timeout=20) as pool:
     def query(n):
         with pool.connection() as connection:
-            return connection.execute("SELECT %s::int FROM pg_sleep(0.1)", (n,)).fetchone()[0]
+            return connection.execute("SELECT %s::int FROM pg_sleep(0.4)", (n,)).fetchone()[0]
     at_once(100, query)
 """
 PYMYSQL = """
@@ -48,7 +48,7 @@ where = urlsplit(URL)
 def query(n):
     connection = pymysql.connect(host=where.hostname, port=where.port, user=where.username)
     with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT %s, SLEEP(0.1)", (n,))
+        cursor.execute("SELECT %s, SLEEP(0.4)", (n,))
         return int(cursor.fetchone()[0])
 at_once(100, query)
 """
@@ -56,7 +56,7 @@ REDIS = """
 import redis
 client = redis.Redis.from_url(URL)
 def query(n):
-    assert client.blpop(f"nothing:{n}", timeout=0.1) is None
+    assert client.blpop(f"nothing:{n}", timeout=0.4) is None
     client.set(f"something:{n}", n)
     return int(client.get(f"something:{n}"))
 at_once(100, query)
@@ -70,7 +70,7 @@ def query(n):
 at_once(100, query)
 engine.dispose()
 """
-PG_SLEEP = "SELECT CAST(:n AS int) FROM pg_sleep(0.1)"
+PG_SLEEP = "SELECT CAST(:n AS int) FROM pg_sleep(0.4)"
 
 
 # What psycopg has imported by name stays real, and the patch says so.
@@ -109,7 +109,7 @@ def test_sqlalchemys_pool_on_postgresql(postgresql: str, program: Program, drive
 
 def test_sqlalchemys_pool_on_mariadb(mariadb: str, program: Program) -> None:
     url = mariadb.replace("mysql:", "mysql+pymysql:")
-    all_at_once(program(SQLALCHEMY, mariadb, url, "SELECT :n + SLEEP(0.1)"))
+    all_at_once(program(SQLALCHEMY, mariadb, url, "SELECT :n + SLEEP(0.4)"))
 
 
 def test_a_timeout_ends_a_query_and_its_connection_and_nobody_elses(postgresql: str, program: Program) -> None:
