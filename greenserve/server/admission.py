@@ -20,6 +20,7 @@ from typing import Any
 
 from greenserve.server import deadlines, machine
 from greenserve.settings import Settings
+from greenserve.settings.networks import parse_networks
 
 logger = logging.getLogger("greenserve.server")
 
@@ -30,6 +31,9 @@ RELIEF = 16  # silent connections that are closed at once when descriptors have 
 CANDIDATES = 1024  # that are looked up at once
 LOOK_SHARE = 20  # one part in so many of the time goes to looking, at the most
 EACH_SHARE = 4  # by default one client has a quarter of the connections: it takes four to take them all
+# By default these are not limited at all: in them are load balancers, ingresses, gateways of containers, few addresses
+# with all the world behind them. RFC 1918, RFC 6598, RFC 4193, RFC 4291 §2.5.6.
+PRIVATE = parse_networks(["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7", "fe80::/10"])
 NO_ROOM = "the server has as many connections as it may have; try again in a moment"
 
 
@@ -70,7 +74,8 @@ class Counted:
 
 
 class Admission:
-    """Counts the connections of each client. Unix sockets' clients, trusted proxies and exempt networks have no limit.
+    """Counts the connections of each client. Unix sockets' clients, trusted proxies and exempt networks have no limit,
+    nor by default private networks.
 
     connections: all that there are; its owner adds and removes. most, each: the limits, of all and of one client.
     """
@@ -102,7 +107,9 @@ class Admission:
         self.each: int = settings.max_connections_per_client or max(1, self.most // EACH_SHARE)
         self._connections = connections
         self._clock = clock
-        self._exempt = (settings.trusted_proxies, settings.max_connections_per_client_exempt)
+        self._exempt = [settings.trusted_proxies, settings.max_connections_per_client_exempt]
+        if settings.max_connections_per_client is None:
+            self._exempt.append(PRIVATE)
         self._clients: dict[str, int] = {}
         self._candidates: list[Any] = []  # to give way, the first at the end
         self._latest = 0.0  # since when they are silent, at the latest

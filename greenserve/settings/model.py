@@ -241,7 +241,7 @@ class Settings:
         None,
         optional(count(), "auto"),
         "The most connections of one client at once, which is an IPv4 address or an IPv6 /64; a further one gets 503. "
-        "auto: a quarter of max_connections.",
+        "auto: a quarter of max_connections, and none for private networks (10.0.0.0/8 and the like).",
         unit="connections",
     )
     max_connections_per_client_exempt: Networks = _option(  # noqa: RUF009 - networks are frozen

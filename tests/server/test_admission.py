@@ -239,6 +239,16 @@ def test_trusted_proxies_and_exempt_networks_are_not_limited():
     assert not any(door.admits_client(address) for address in limited)
 
 
+@pytest.mark.parametrize("address", ["10.1.2.3", "172.31.0.1", "192.168.1.1", "100.64.0.1", "fd00::1", "fe80::1"])
+def test_private_networks_are_limited_only_where_a_number_was_given(address):
+    for door, limited in ((made(max_connections=4)[0], False), (made(max_connections_per_client=1)[0], True)):
+        assert door.each == 1
+        door.enter(address)
+        door.enter("203.0.113.1")
+        assert door.admits_client(address) is not limited
+        assert not door.admits_client("203.0.113.1")
+
+
 def test_where_every_peer_is_a_trusted_proxy_none_is_limited():
     door, _ = made(trusted_proxies="*", max_connections=100, max_connections_per_client=1)
     door.enter("192.0.2.1")
