@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import socket
@@ -14,7 +15,7 @@ import requests
 
 import greenserve
 from greenserve.errors import BindError, ConfigurationError, HubError
-from greenserve.server import Server
+from greenserve.server import Server, admission
 from greenserve.settings import TcpAddress
 from tests.server.live import Client, hello, serving
 
@@ -271,9 +272,10 @@ def test_thousands_of_sleeping_requests_in_one_process():
             client.close()
 
 
-def test_a_shortage_of_descriptors_closes_what_is_idle_is_said_once_and_survived(caplog):
+def test_a_shortage_of_descriptors_closes_what_is_idle_is_said_once_and_survived(caplog, monkeypatch):
     import resource
 
+    monkeypatch.setattr(admission, "SILENT_SECONDS", 0.0)  # else another test's garbage may free one meanwhile
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     caplog.set_level(logging.ERROR)
     entered, go_on = threading.Event(), threading.Event()
@@ -291,6 +293,7 @@ def test_a_shortage_of_descriptors_closes_what_is_idle_is_said_once_and_survived
         assert entered.wait(10)
         waiting = [socket.socket() for _ in range(3)]
         greenserve.sleep(0)  # this thread's hub takes its descriptors before there are none left
+        gc.collect()
         held = []
         resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 50, hard))
         try:
