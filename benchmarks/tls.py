@@ -9,29 +9,30 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import json
+import operator
 import os
 import socket
 import ssl
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # as a script, Python puts this file's own directory there
 
+from benchmarks.cells import Cell, Cells, judged, write_results  # noqa: E402
 from benchmarks.choices import chosen, rotated  # noqa: E402
 from benchmarks.environment import Environment, environment, machine  # noqa: E402
 from benchmarks.idle import NotIdle, raise_descriptor_limit  # noqa: E402
 from benchmarks.load import LoadFailed, run_wrk  # noqa: E402
 from benchmarks.peers import Launch, Peer, granian, gunicorn  # noqa: E402
 from benchmarks.process import ServerFailed, ServerProcess, cores, free_port, running  # noqa: E402
-from benchmarks.report import aligned, markdown_table  # noqa: E402
+from benchmarks.report import aligned  # noqa: E402
 from benchmarks.results import OURS  # noqa: E402
 from benchmarks.scenarios import APPS  # noqa: E402
 
@@ -87,21 +88,6 @@ PEERS = (
     Peer("uvicorn", ("uvicorn", "uvloop", "httptools"), lambda _: [], "an ASGI application; uvloop and httptools"),
     Peer("granian", ("granian",), lambda _: [], "--interface wsgi, its default threads"),
 )
-
-
-@dataclass(slots=True)
-class Cell:
-    """One server in one row: values of each round, or why there is none."""
-
-    values: list[dict[str, float]] = field(default_factory=list)
-    missing: str | None = None
-
-    def median(self, name: str = "value") -> float | None:
-        """Over the rounds."""
-        return statistics.median(value[name] for value in self.values) if self.values and not self.missing else None
-
-
-Cells = Mapping[tuple[str, str], Cell]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -270,39 +256,17 @@ def table(options: argparse.Namespace, cells: Cells, row: Row) -> list[tuple[str
 
 def goals(cells: Cells) -> list[str]:
     """The goals, judged."""
-    lines = []
-    for row, names, most in GOALS:
-        for name in names:
-            ours, theirs = (cells[row, each].median() if (row, each) in cells else None for each in (OURS, name))
-            if ours is None or theirs is None:
-                lines.append(f"not measured  {row}: {name}")
-            else:
-                verdict = "met    " if ours <= most * theirs else "not met"
-                lines.append(f"{verdict}  {row}: {ours / theirs:.2f} × the processor time of {name} (goal: {most:g})")
-    return lines
+    return judged(cells, GOALS, operator.le, "the processor time of ")
 
 
 def write(options: argparse.Namespace, facts: Mapping[str, object], cells: Cells) -> None:
     """tls.json and tls.md; partial.tls.* when something was left out."""
-    name = "tls" if options.whole else "partial.tls"
-    options.output.mkdir(parents=True, exist_ok=True)
-    found = {
-        row.name: {
-            peer.name: {"missing": cell.missing} if cell.missing else {"rounds": cell.values}
-            for peer in options.peers
-            for cell in (cells[row.name, peer.name],)
-        }
-        for row in options.rows
-    }
-    report = json.dumps({**facts, "rows": found}, indent=1, ensure_ascii=False)
-    (options.output / f"{name}.json").write_text(report + "\n", encoding="utf-8")
-    parts = [
+    heading = (
         f"# Servers that speak TLS compared\n\n{facts['date']}, medians of {facts['rounds']} interleaved rounds, "
         f"one core, {facts['openssl']}. Speed is processor time of the server for each request."
-    ]
-    parts += [f"## {row.title}\n\n{markdown_table(COLUMNS, table(options, cells, row))}" for row in options.rows]
-    parts.append("\n".join(f"- {line}" for line in goals(cells)))
-    (options.output / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    )
+    lines = partial(table, options, cells)
+    write_results(options, "tls", facts, cells, heading, COLUMNS, lines, goals(cells))
 
 
 if __name__ == "__main__":

@@ -9,25 +9,27 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
+import operator
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # as a script, Python puts this file's own directory there
 
+from benchmarks.cells import Cell, Cells, judged, write_results  # noqa: E402
 from benchmarks.choices import chosen, rotated  # noqa: E402
 from benchmarks.environment import Environment, environment, machine  # noqa: E402
 from benchmarks.idle import NotIdle, raise_descriptor_limit  # noqa: E402
 from benchmarks.peers import SERVERS, Launch, Peer  # noqa: E402
 from benchmarks.process import ServerFailed, ServerProcess, cores, free_port, running  # noqa: E402
-from benchmarks.report import aligned, markdown_table  # noqa: E402
+from benchmarks.report import aligned  # noqa: E402
 from benchmarks.results import OURS  # noqa: E402
 from benchmarks.websocket_load import opened  # noqa: E402
 
@@ -89,21 +91,6 @@ GOALS = (
     ("echo16k", ("websockets",), 1.0),
 )
 IDLE_KIB = 12.0
-
-
-@dataclass(slots=True)
-class Cell:
-    """One server in one row: a value for each round, or why there is none."""
-
-    values: list[dict[str, float]] = field(default_factory=list)
-    missing: str | None = None
-
-    def median(self, name: str = "value") -> float | None:
-        """Over the rounds."""
-        return statistics.median(value[name] for value in self.values) if self.values and not self.missing else None
-
-
-Cells = Mapping[tuple[str, str], Cell]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -238,15 +225,7 @@ def table(options: argparse.Namespace, cells: Cells, row: Row) -> list[tuple[str
 
 def goals(cells: Cells) -> list[str]:
     """The goals, judged."""
-    lines = []
-    for row, names, least in GOALS:
-        for name in names:
-            ours, theirs = (cells[row, each].median() if (row, each) in cells else None for each in (OURS, name))
-            if ours is None or theirs is None:
-                lines.append(f"not measured  {row}: {name}")
-            else:
-                verdict = "met    " if ours >= least * theirs else "not met"
-                lines.append(f"{verdict}  {row}: {ours / theirs:.2f} × {name} (goal: {least:g})")
+    lines = judged(cells, GOALS, operator.ge)
     size = cells["idle", OURS].median() if ("idle", OURS) in cells else None
     if size is not None:
         lines.append(f"{'met    ' if size <= IDLE_KIB else 'not met'}  idle: {size:.1f} KiB each (goal: {IDLE_KIB:g})")
@@ -255,24 +234,11 @@ def goals(cells: Cells) -> list[str]:
 
 def write(options: argparse.Namespace, facts: Mapping[str, object], cells: Cells) -> None:
     """websocket.json and websocket.md; partial.websocket.* when something was left out."""
-    name = "websocket" if options.whole else "partial.websocket"
-    options.output.mkdir(parents=True, exist_ok=True)
-    found = {
-        row.name: {
-            peer.name: {"missing": cell.missing} if cell.missing else {"rounds": cell.values}
-            for peer in options.peers
-            for cell in (cells[row.name, peer.name],)
-        }
-        for row in options.rows
-    }
-    report = json.dumps({**facts, "rows": found}, indent=1, ensure_ascii=False)
-    (options.output / f"{name}.json").write_text(report + "\n", encoding="utf-8")
-    parts = [
+    heading = (
         f"# WebSocket servers compared\n\n{facts['date']}, medians of {facts['rounds']} interleaved rounds, one core"
-    ]
-    parts += [f"## {row.title}\n\n{markdown_table(COLUMNS, table(options, cells, row))}" for row in options.rows]
-    parts.append("\n".join(f"- {line}" for line in goals(cells)))
-    (options.output / f"{name}.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    )
+    lines = partial(table, options, cells)
+    write_results(options, "websocket", facts, cells, heading, COLUMNS, lines, goals(cells))
 
 
 if __name__ == "__main__":
