@@ -51,12 +51,7 @@ class Carrier(Greenlet):
 
     def __init__(self, hub: Any) -> None:
         super().__init__(None, hub.loop)
-        self.hub = hub
-        self.job = None
-        self.token = []
-        self.outcome = None
-        self.pending = None
-        self.thread = None
+        adopt(self, hub)
 
     def run(self) -> None:
         """Run jobs until there are enough idle carriers without this one."""
@@ -133,7 +128,7 @@ def raise_pending(greenlet: Greenlet) -> None:
 
 
 def adopt(greenlet: Any, hub: Any) -> None:
-    """Give a greenlet that is not a carrier (a thread's root, or a user's own) what parking needs."""
+    """Give a greenlet (a new carrier, a thread's root, or a user's own) what parking needs."""
     greenlet.hub = hub
     greenlet.job = None
     greenlet.token = []
