@@ -246,6 +246,12 @@ class Listener(HubCall):
         return False
 
 
+def peer_name(peer: Peer) -> str:
+    """A peer as messages name it."""
+    address, port = peer
+    return f"{address}:{port}" if address else "a Unix socket's client"
+
+
 def _peer(name: object) -> Peer:
     if isinstance(name, tuple):
         return name[0], str(name[1])

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 from greenserve.hub.core.hub import Hub, HubCall
 from greenserve.hub.core.poller import READ
 from greenserve.net import lingering
+from greenserve.net.listener import peer_name
 from greenserve.net.tls import SSLContext, SSLError, SSLObject, TlsSocket
 from greenserve.server.phases import Phase
 from greenserve.server.stream import NEVER, Stream
@@ -61,18 +62,13 @@ class Arrival(HubCall):
         self.peer_address = peer[0]
         self.deadline: float = worker.hub.clock() + timeout
         self.write_deadline = NEVER
-        stream.owner = self
-        if stream.drained:
-            stream.on_readable(self)
-        else:
-            worker.hub.make_ready(self)
+        stream.belong_to(self)
 
     def __repr__(self) -> str:
         return f"<Arrival from {self}>"
 
     def __str__(self) -> str:
-        address, port = self.peer
-        return f"{address}:{port}" if address else "a Unix socket's client"
+        return peer_name(self.peer)
 
     @property
     def begun(self) -> bool:

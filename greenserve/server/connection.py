@@ -25,6 +25,7 @@ from greenserve.http.head import RequestHead
 from greenserve.http.parser import CLOSED, NEED_DATA
 from greenserve.net import lingering
 from greenserve.net.green_socket import to_transport
+from greenserve.net.listener import peer_name
 from greenserve.net.tls import TlsSocket
 from greenserve.net.transport import Transport
 from greenserve.server import handover
@@ -93,11 +94,7 @@ class Connection(PoolJob):
         self.write_deadline = NEVER  # of the wait for the client to take bytes; then it is cut off
         self._ask_first = True  # the socket, before the buffer
         self.stream: Any = stream  # or what stands for it once it is given away
-        stream.owner = self
-        if stream.drained:
-            stream.on_readable(self)
-        else:
-            worker.hub.make_ready(self)
+        stream.belong_to(self)
 
     def __repr__(self) -> str:
         return f"<Connection from {self.peer} ({self.phase.value}): {self.request_line}>"
@@ -105,7 +102,7 @@ class Connection(PoolJob):
     @property
     def peer(self) -> str:
         """The client's name, for messages."""
-        peer = f"{self.peer_address}:{self.peer_port}" if self.peer_address else "a Unix socket's client"
+        peer = peer_name((self.peer_address, self.peer_port))
         client = self.client_address
         return peer if client == self.peer_address else f"{client or 'an unknown client'} by way of {peer}"
 

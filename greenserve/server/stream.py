@@ -33,6 +33,14 @@ class Stream(Transport):
         self.worker = worker  # the Worker
         self.parser = parser
 
+    def belong_to(self, owner: Any) -> None:
+        """Have `owner` called when there is something to read, which there is at once if it has come already."""
+        self.owner = owner
+        if self.drained:
+            self.on_readable(owner)
+        else:
+            self.worker.hub.make_ready(owner)
+
     # -- to the client
 
     def send(self, data: bytes) -> None:
