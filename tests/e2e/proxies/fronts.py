@@ -115,6 +115,7 @@ stream {{
 """
 )
 
+# Nothing checks nginx: a check would take one of its connections to the server, and a test counts these.
 HAPROXY = """
 global
     maxconn 200
@@ -151,7 +152,7 @@ listen tls
     server app @TCP@
 listen nginx
     bind 127.0.0.1:@haproxy-nginx@
-    server nginx 127.0.0.1:@nginx-tcp@
+    server nginx 127.0.0.1:@nginx-tcp@ no-check
 listen v1
     bind 127.0.0.1:@haproxy-v1@
     server app @PROXIED-TCP@ send-proxy
