@@ -54,8 +54,8 @@ def require_http_cases() -> Path:
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Remove the GREENSERVE_ variables of the environment: the tests' servers have their defaults."""
-    for name in [name for name in os.environ if name.startswith("GREENSERVE_")]:
+    """Remove the variables that set options: the tests' servers have their defaults."""
+    for name in [name for name in os.environ if name.startswith("GREENSERVE_") or name == "PORT"]:
         monkeypatch.delenv(name)
 
 

@@ -217,6 +217,32 @@ def test_the_applications_image_is_as_the_dockerfile_says() -> None:
     assert [word.partition(" ")[0] for word in steps] == ["FROM", "USER", "RUN", "USER", "COPY", "CMD"]
 
 
+def test_the_procfile_serves_where_the_platform_says(place: Path, free_port: int) -> None:
+    (command,) = re.findall(r"^web: (.+)$", FILES["Procfile"], re.MULTILINE)
+    with ServerProcess(*shlex.split(command)[1:], bind=(), cwd=place, env={"PORT": str(free_port)}) as server:
+        assert server.port == free_port
+        headers = {"X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+        answer = requests.get(f"http://127.0.0.1:{free_port}/", headers=headers, timeout=20)
+        assert answer.json() == {"client": "192.0.2.1", "scheme": "https"}
+    with ServerProcess(*shlex.split(command)[1:], cwd=place, env={"PORT": "1"}) as server:
+        assert server.host == "127.0.0.1"
+
+
+def test_the_file_of_variables_is_read_as_the_page_says(place: Path, free_port: int) -> None:
+    (text,) = [block for block in PAGE.in_language("shell") if block.startswith("# hello.env")]
+    (command,) = [command for command in PAGE.commands("greenserve") if "--env-file" in command]
+    (place / "hello.env").write_text(text.replace("8001", str(free_port)))
+    more = '@app.get("/env")\ndef env():\n    return {name: os.environ.get(name) for name in request.args}\n'
+    (place / "hello.py").write_text(f"import os\n{FILES['hello.py']}\n\n{more}")
+    with ServerProcess(*shlex.split(command)[1:], bind=(), cwd=place, env={"GREETING": None}) as server:
+        found = requests.get(f"http://127.0.0.1:{free_port}/env?DATABASE_URL&GREETING", timeout=20).json()
+    assert server.returncode == 0
+    assert found == {
+        "DATABASE_URL": "postgresql://hello:pa$$word@localhost/hello",
+        "GREETING": 'Hello, "world"  # not a comment',
+    }
+
+
 def test_the_container_has_longer_than_its_requests() -> None:
     _, run = PAGE.commands("docker")
     words = shlex.split(run)

@@ -12,6 +12,7 @@ import os
 import platform
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from wsgiref.types import WSGIApplication
@@ -30,8 +31,14 @@ _logger = logging.getLogger("greenserve.cli")
 
 
 def prepare(resolution: Resolution) -> None:
-    """Make the process ready to load an application: umask, directory, patch, logging. Raises ConfigurationError."""
+    """Make the process ready to load an application: environment, umask, directory, patch, logging.
+
+    Raises ConfigurationError.
+    """
     settings = resolution.settings
+    os.environ.update(resolution.variables)
+    if "TZ" in resolution.variables:
+        time.tzset()
     if settings.umask is not None:
         os.umask(settings.umask)
     if settings.chdir is not None:

@@ -418,6 +418,13 @@ class Settings:
         "by default the umask of the shell or the supervisor.",
         in_call=False,
     )
+    env_file: tuple[str, ...] = _option(
+        (),
+        PATHS,
+        "Files of KEY=VALUE lines for the environment of the application and of these settings; what the environment "
+        "has already stays. Relative paths start where the command is started; may be given several times.",
+        in_call=False,
+    )
 
     @property
     def socket_access(self) -> Access:

@@ -36,7 +36,7 @@ _NO_RECYCLING = Instead(note="greenserve does not end after a number of requests
 _SUPERVISOR = Instead(
     note="greenserve stays in the foreground and keeps its user: systemd, Docker or another supervisor does this"
 )
-_ENVIRONMENT = Instead(note="set variables in the shell, in systemd (Environment=) or in Docker (--env) instead")
+_ENVIRONMENT = Instead("env_file", "FILE", "or set variables in the shell, in systemd or in Docker")
 _PYTHONPATH = Instead("chdir", "DIR", "its modules are found there; PYTHONPATH is for further directories")
 _FACTORY = Instead(note="write the call into APP: module:make_app()")
 _PROXIES = Instead(
@@ -97,7 +97,7 @@ WORDS: dict[str, Instead] = {
     **_each(_NO_RECYCLING, "workers_lifetime workers_max_rss respawn_failed_workers respawn_interval"),
     **_each(_SUPERVISOR, "daemon d daemonize pid pidfile pid_file u user uid g group gid initgroups n name proc_name"),
     **_each(_SUPERVISOR, "process_name"),
-    **_each(_ENVIRONMENT, "e env raw_env env_file env_files"),
+    **_each(_ENVIRONMENT, "e env raw_env env_files"),
     **_each(_PYTHONPATH, "pythonpath app_dir working_dir"),
     **_each(_FACTORY, "factory call"),
     **_each(Instead(note="write it as APP: module:attribute"), "app module wsgi_file wsgi_app callable"),

@@ -5,6 +5,7 @@ Every value keeps its origin, so that `greenserve check` can show it and an erro
 
 from __future__ import annotations
 
+import dataclasses
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from greenserve.errors import ConfigurationError
+from greenserve.settings.env_file import read_env_file
+from greenserve.settings.kinds import PORT
 from greenserve.settings.model import (
     ENVIRONMENT_PREFIX,
     OPTIONS,
+    Option,
     Origin,
     Settings,
     Source,
@@ -26,16 +30,60 @@ from greenserve.settings.model import (
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 OWN_FILE = "greenserve.toml"
 PROJECT_FILE = "pyproject.toml"
+PORT_VARIABLE = "PORT"  # Heroku, Cloud Run and others that know Procfiles set it, and connect there
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """The settings, where each value came from (by option name), the file that was read, and what looked wrong."""
+    """The settings, where each value came from (by option name), the file that was read, and what looked wrong.
+
+    variables: what the files of env_file add to the environment.
+    """
 
     settings: Settings
     origins: Mapping[str, Origin]
     file: Path | None
     warnings: tuple[str, ...]
+    variables: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is written in the sources, unparsed. files: of a variable that a file of env_file has set, that file."""
+
+    command_line: Mapping[str, object]
+    environ: Mapping[str, str]
+    files: Mapping[str, Path]
+    table: Mapping[str, object]
+    file: Path | None
+
+    def find(self, option: Option) -> tuple[object, Origin] | None:
+        """The value that counts, and where it came from; None if no source has one."""
+        if option.name in self.command_line:
+            return self.command_line[option.name], Origin(Source.COMMAND_LINE, option.flag)
+        if option.variable in self.environ:
+            return self.environ[option.variable], self._origin(option.variable)
+        if option.name in self.table:
+            return self.table[option.name], Origin(Source.FILE, str(self.file))
+        return self._platforms_bind() if option.name == "bind" else None
+
+    def _platforms_bind(self) -> tuple[object, Origin] | None:
+        port = self.environ.get(PORT_VARIABLE)
+        if not port:
+            return None
+        try:
+            PORT.parse(port)
+        except ConfigurationError as error:
+            where = self._origin(PORT_VARIABLE)
+            raise ConfigurationError(
+                f"the variable {where}, which says where to listen if bind does not, is {port!r}: {error}. Give it "
+                f"{PORT.form}, unset it, or give {OPTIONS['bind'].flag}"
+            ) from None
+        return f":{port}", Origin(Source.ENVIRONMENT, f"environment: {self._origin(PORT_VARIABLE)}")
+
+    def _origin(self, variable: str) -> Origin:
+        file = self.files.get(variable)
+        return Origin(Source.ENVIRONMENT, variable if file is None else f"{variable} in {file}")
 
 
 def resolve(
@@ -46,24 +94,47 @@ def resolve(
     command_line: the options given there, by option name; directory: where the file is looked for; config: the file to
     read instead (then GREENSERVE_CONFIG does not count). An unknown GREENSERVE_ variable is a warning only: the
     environment is shared, and Kubernetes puts GREENSERVE_PORT and more there when a service has that name.
+    PORT, a platform's, is where to listen if no source has `bind`.
     """
-    file, table = _read_file(directory, config or environ.get(CONFIG_VARIABLE) or None)
+    given = _with_env_files(_Given(command_line, environ, {}, {}, None), directory)
+    file, table = _read_file(directory, config or given.environ.get(CONFIG_VARIABLE) or None)
+    given = dataclasses.replace(given, table=_by_option_name(table, file), file=file)
+    if not given.files:
+        given = _with_env_files(given, directory)
+        if CONFIG_VARIABLE in given.files:
+            raise ConfigurationError(
+                f"{given.files[CONFIG_VARIABLE]} sets {CONFIG_VARIABLE}, but the settings file has been read already: "
+                f"it names this file. Name it by {OPTIONS['env_file'].flag} instead"
+            )
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
-    from_file = _by_option_name(table, file)
     for option in OPTIONS.values():
-        if option.name in command_line:
-            given, origin = command_line[option.name], Origin(Source.COMMAND_LINE, option.flag)
-        elif option.variable in environ:
-            given, origin = environ[option.variable], Origin(Source.ENVIRONMENT, option.variable)
-        elif option.name in from_file:
-            given, origin = from_file[option.name], Origin(Source.FILE, str(file))
-        else:
+        found = given.find(option)
+        if found is None:
             origins[option.name] = Origin(Source.DEFAULT)
             continue
-        values[option.name] = option.parse(given, origin)
-        origins[option.name] = origin
-    return Resolution(Settings(**values), origins, file, tuple(_unknown_variables(environ)))
+        value, origins[option.name] = found
+        values[option.name] = option.parse(value, origins[option.name])
+    warnings = tuple(_unknown_variables(given.environ))
+    variables = {name: given.environ[name] for name in given.files}
+    return Resolution(Settings(**values), origins, file, warnings, variables)
+
+
+def _with_env_files(given: _Given, directory: Path) -> _Given:
+    """The environment with the variables of the files that env_file names, of which later ones win over earlier."""
+    option = OPTIONS["env_file"]
+    found = given.find(option)
+    if found is None:
+        return given
+    environ, files = dict(given.environ), {}
+    for path in option.parse(*found):
+        file = directory / path
+        for name, value in read_env_file(file).items():
+            if name == option.variable:
+                raise ConfigurationError(f"{file} sets {name}, but a file cannot name another one: name them both")
+            if name not in given.environ:
+                environ[name], files[name] = value, file
+    return dataclasses.replace(given, environ=environ, files=files)
 
 
 def _read_file(directory: Path, config: str | None) -> tuple[Path | None, dict[str, Any]]:

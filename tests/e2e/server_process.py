@@ -294,7 +294,9 @@ def run_command(
 
 
 def _environment(changes: dict[str, str | None]) -> dict[str, str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("GREENSERVE_")}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("GREENSERVE_") and name != "PORT"
+    }
     inherited["PYTHONUNBUFFERED"] = "1"  # whatever was said before a kill is not lost in a buffer
     # `PYTHONPATH=.` would mean another place in another working directory: name where greenserve was found instead.
     spec = find_spec("greenserve")

@@ -118,6 +118,28 @@ def test_no_patch_is_meant_so_and_not_warned_of(start_server: Start, directory: 
     assert "Warning" not in server.output
 
 
+def test_a_file_of_variables_is_the_applications_too_and_the_environment_wins(directory: Path, free_port: int) -> None:
+    (directory / "seen.py").write_text(
+        "import os, time\nprint('seen', os.environ['A'], os.environ['B'], time.localtime(0).tm_hour)\n"
+        "from slow import app\n"
+    )
+    (directory / "app.env").write_text(f"A=file\nB='the file'\nTZ=XXX-5\nPORT={free_port}\n")
+    server = ServerProcess(
+        "seen:app", "--env-file", "app.env", bind=(), cwd=directory, env={"A": "environment", "TZ": None}
+    )
+    with server:
+        server.wait_for_line("seen environment the file 5")
+        assert server.port == free_port
+    check = run_command("check", "--env-file", "app.env", cwd=directory)
+    assert f"(environment: PORT in {directory / 'app.env'})" in check.stdout
+
+
+def test_a_file_of_variables_that_is_wrong_ends_with_2_and_its_line(directory: Path) -> None:
+    (directory / "app.env").write_text("A=1\nsecret\n")
+    done = run_command("slow:app", "--env-file", "app.env", cwd=directory)
+    assert (done.returncode, "app.env, line 2: KEY=VALUE is wanted" in done.stderr) == (2, True)
+
+
 def ask_health(*arguments: str, **environ: str) -> int:
     return run_command("health", *arguments, env={**environ}).returncode
 
