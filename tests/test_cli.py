@@ -265,7 +265,7 @@ def test_the_demo_serves_the_built_in_application(
     command: Command, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: list[str] = []
-    monkeypatch.setattr("greenserve.cli.commands.load", loaded.append)
+    monkeypatch.setattr("greenserve.cli.startup.load", loaded.append)
     assert command("demo", "--bind", "127.0.0.1:0").exit_code == 0
     assert loaded == ["greenserve.demo:application"]
     assert started.settings.bind == (TcpAddress("127.0.0.1", 0),)

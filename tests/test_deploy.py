@@ -243,6 +243,16 @@ def test_the_file_of_variables_is_read_as_the_page_says(place: Path, free_port: 
     }
 
 
+def test_the_pid_file_is_for_kill(place: Path) -> None:
+    (command,) = [command for command in PAGE.commands("greenserve") if "--pid-file" in command]
+    (stop,) = re.findall(r"`(kill \$.*)`", PAGE.text)
+    (place / "run").mkdir()
+    with ServerProcess(*shlex.split(command)[1:], cwd=place) as server:
+        subprocess.run(["sh", "-c", stop], cwd=place, check=True)
+        assert server.wait() == 0
+    assert not list((place / "run").iterdir())
+
+
 def test_the_container_has_longer_than_its_requests() -> None:
     _, run = PAGE.commands("docker")
     words = shlex.split(run)

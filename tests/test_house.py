@@ -41,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "version": set(),
     "settings": {"errors"},
     "loading": {"errors"},
+    "process": {"errors", "settings"},
     "hub": {"errors"},
     "testing": {"errors", "hub", "green"},
     **{name: {"hub"} for name in TWIN_MAKING},
@@ -58,8 +59,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compat.former_names": {"hub", "net", "patching", "wsgi"},
     "compat": SERVER | {"server"},
     "admin": SERVER | {"server"},
-    "supervisor": SERVER | {"server", "admin", "loading"},
-    "cli": SERVER | {"server", "admin", "supervisor", "loading", ""},
+    "supervisor": SERVER | {"server", "admin", "loading", "process"},
+    "cli": SERVER | {"server", "admin", "supervisor", "loading", "process", ""},
     "demo": {"version", "", "rooms", "websocket"},  # an application like any other: public names only
     "__init__": SERVER | {"", "compat.former_names", "server", "supervisor", "loading", "testing"} | NAMES,
     "__main__": {"cli"},

@@ -25,6 +25,7 @@ from greenserve.net import unix_socket
 from greenserve.net.bind_errors import who_listens, who_listens_at
 from greenserve.patching import drivers, existing_locks, monkey, other_hubs
 from greenserve.patching.table import STAYS_BLOCKING, TABLE
+from greenserve.process.pid_file import PidFile, living
 from greenserve.server import machine, proxied
 from greenserve.server.accesslog import check_access_log
 from greenserve.server.error_pages import read_error_pages
@@ -191,6 +192,23 @@ def _pages_and_logs(subject: Subject) -> Section:
     return Section("error pages and logs", tuple(lines), errors=tuple(errors))
 
 
+def _process(subject: Subject) -> Section:
+    settings = subject.resolution.settings
+    lines, warnings, errors = [], [], []
+    if settings.pid_file is not None:
+        pid_file = PidFile(settings.pid_file)
+        try:
+            pid = living(pid_file.path)
+            lines.append(Line("pid file", str(pid_file.path), "" if pid is None else f"of process {pid}"))
+            if pid is None:
+                pid_file.check()
+            else:  # as an address in use: it may be this application's own
+                warnings.append(f"{pid_file.path} is of greenserve, process {pid}; another one cannot have it as well")
+        except ConfigurationError as error:
+            errors.append(str(error))
+    return Section("process", tuple(lines), tuple(warnings), tuple(errors))
+
+
 def _environment(subject: Subject) -> Section:
     settings = subject.resolution.settings
     lines = [
@@ -254,6 +272,7 @@ SECTIONS: list[Callable[[Subject], Section]] = [
     _tls,
     _static,
     _pages_and_logs,
+    _process,
     _environment,
     _patching,
 ]

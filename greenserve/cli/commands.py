@@ -18,7 +18,7 @@ from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
 from greenserve.cli.health import Unhealthy, ask, server_of
 from greenserve.cli.logs import detach_streams
 from greenserve.cli.options import given_options, resolve_options, settings_options
-from greenserve.cli.startup import load, prepare, serve, warn, without_arguments
+from greenserve.cli.startup import prepare, serve, warn, without_arguments
 from greenserve.errors import ConfigurationError
 from greenserve.loading import FORMS
 from greenserve.patching.run import NoProgram
@@ -197,5 +197,5 @@ def _run(context: click.Context, reference: str, more: Mapping[str, str] | None 
         prepare(resolution)
         warn(resolution)
         with without_arguments():
-            code = serve(load(reference), resolution.settings)
+            code = serve(reference, resolution.settings)
     sys.exit(code)

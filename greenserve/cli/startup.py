@@ -7,6 +7,7 @@ connections promises an application behind it.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import platform
@@ -24,6 +25,7 @@ from greenserve.compat.websocket.engineio import engineio_warning
 from greenserve.errors import ConfigurationError
 from greenserve.loading import load_application
 from greenserve.patching import other_hubs
+from greenserve.process.pid_file import PidFile
 from greenserve.settings import Resolution, Settings
 from greenserve.version import VERSION
 
@@ -83,11 +85,25 @@ def load(reference: str) -> WSGIApplication:
     return application
 
 
-def serve(application: WSGIApplication, settings: Settings) -> int:
-    """Listen, announce the addresses, and serve until told to stop. Returns the exit code. Raises BindError."""
-    raise_file_limit()
-    running = server.Server(application, settings)
-    return running.serve_forever(lambda: _announce(settings, [address.url for address in running.addresses]))
+def serve(reference: str, settings: Settings) -> int:
+    """Load the application, listen, announce the addresses, and serve until told to stop. Returns the exit code.
+
+    Raises LoadError, ConfigurationError, BindError.
+    """
+    with contextlib.ExitStack() as stack:
+        pid_file = None if settings.pid_file is None else stack.enter_context(PidFile(settings.pid_file))
+        if pid_file is not None:
+            pid_file.check()  # before the application does anything that the living process would notice
+        application = load(reference)
+        raise_file_limit()
+        running = server.Server(application, settings)
+
+        def ready() -> None:
+            if pid_file is not None:
+                pid_file.write()  # not earlier: a script that reads it may send a signal, which has to be handled
+            _announce(settings, [address.url for address in running.addresses])
+
+        return running.serve_forever(ready)
 
 
 def raise_file_limit() -> None:

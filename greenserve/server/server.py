@@ -167,9 +167,7 @@ class Server:
             self._close_sockets()
             raise
         with SignalHandlers(self._on_signal, self._on_note) if signals else contextlib.nullcontext():
-            if ready is not None:
-                ready()
-            self._run(worker)
+            self._run(worker, ready)
         if worker.killed:
             logger.info(
                 "stopped; %s killed", "1 request was" if worker.killed == 1 else f"{worker.killed} requests were"
@@ -232,9 +230,14 @@ class Server:
         )
         return worker
 
-    def _run(self, worker: Worker) -> None:
+    def _run(self, worker: Worker, ready: Callable[[], None] | None = None) -> None:
         try:
+            if ready is not None:
+                ready()
             worker.run(self._sockets)
+        except BaseException:
+            self._close_sockets()  # `run` has closed them, unless `ready` has raised
+            raise
         finally:
             self._sockets = []
             self._worker = None

@@ -418,6 +418,14 @@ class Settings:
         "by default the umask of the shell or the supervisor.",
         in_call=False,
     )
+    pid_file: str | None = _option(
+        None,
+        optional(PATH),
+        "A file for the number of the process, written when it listens and removed at the end. A file of a process "
+        "that lives is an error; one of a process that has gone is replaced.",
+        in_call=False,
+        short="-p",
+    )
     env_file: tuple[str, ...] = _option(
         (),
         PATHS,
