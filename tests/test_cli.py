@@ -403,6 +403,24 @@ def test_check_warns_of_too_few_open_files_with_the_remedy(command: Command, mon
     assert "raise the hard limit" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("options", "in_kubernetes", "warned"),
+    [
+        (("--drain-delay", "5"), True, True),
+        (("--drain-delay", "5"), False, False),
+        (("--drain-delay", "5", "--graceful-timeout", "20"), True, False),
+        ((), True, False),
+    ],
+)
+def test_check_warns_in_a_pod_when_the_end_may_take_longer_than_kubernetes_gives_by_default(
+    command: Command, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], in_kubernetes: bool, warned: bool
+) -> None:
+    if in_kubernetes:
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+    said = command("check", "cli_app:app", *options).stdout
+    assert ("warning: drain_delay and graceful_timeout are 35 seconds together; Kubernetes kills" in said) == warned
+
+
 @pytest.mark.parametrize("hard", [-1, ENOUGH_FILES])
 def test_enough_open_files_are_no_warning(command: Command, monkeypatch: pytest.MonkeyPatch, hard: int) -> None:
     monkeypatch.setattr(check.resource, "getrlimit", lambda _: (100, hard))

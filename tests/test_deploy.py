@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import requests
+import yaml
 from websockets.sync.client import connect
 from websockets.typing import Origin
 
@@ -31,6 +32,8 @@ FILES = {file_name(block): block for language, block in PAGE.blocks if language 
 
 CERTIFICATE = REPOSITORY / "tests" / "certificates" / "localhost.pem"
 TRUSTING = ssl.create_default_context(cafile=CERTIFICATE)
+
+GRACE = "--graceful-timeout"
 
 # What Debian's nginx.conf has around the files in sites-enabled, with every path below {directory}.
 AROUND = NGINX_MAIN + "http {{" + NGINX_HTTP + "include {directory}/hello.conf; }}"
@@ -258,6 +261,36 @@ def test_the_container_has_longer_than_its_requests() -> None:
     words = shlex.split(run)
     (grace,) = [word.partition("=")[2] for word in words if word.startswith("GREENSERVE_GRACEFUL_TIMEOUT=")]
     assert float(words[words.index("--stop-timeout") + 1]) > float(grace)
+
+
+def test_the_pod_has_longer_than_its_delay_and_its_requests_and_its_names_fit_together() -> None:
+    deployment, service = yaml.safe_load_all(FILES["hello.yaml"])
+    assert (deployment["apiVersion"], deployment["kind"]) == ("apps/v1", "Deployment")
+    assert (service["apiVersion"], service["kind"]) == ("v1", "Service")
+    pod = deployment["spec"]["template"]
+    assert deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"] == service["spec"]["selector"]
+    (container,) = pod["spec"]["containers"]
+    (port,) = container["ports"]
+    assert port["name"] == service["spec"]["ports"][0]["targetPort"]
+    assert f":{port['containerPort']}" in (REPOSITORY / "Dockerfile").read_text()
+    assert container["readinessProbe"]["httpGet"] == {"path": "/", "port": port["name"]}
+    assert container["livenessProbe"]["tcpSocket"] == {"port": port["name"]}
+    seconds = [float(container["args"][container["args"].index(flag) + 1]) for flag in ("--drain-delay", GRACE)]
+    assert pod["spec"]["terminationGracePeriodSeconds"] > sum(seconds)
+
+
+def test_a_pod_that_ends_answers_until_the_delay_is_over(place: Path) -> None:
+    deployment, _ = yaml.safe_load_all(FILES["hello.yaml"])
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    path = container["readinessProbe"]["httpGet"]["path"]
+    with ServerProcess(*container["args"], cwd=place) as server:
+        assert requests.get(server.url + path, timeout=20).status_code == 200
+        server.send_signal(signal.SIGTERM)
+        server.wait_for_line("SIGTERM: stopping in 5 seconds")
+        for _ in range(3):
+            answer = requests.get(server.url + path, timeout=20)
+            assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    assert server.returncode == 0
 
 
 def test_the_socket_unit_is_read_as_it_is_written() -> None:

@@ -32,6 +32,8 @@ from greenserve.server.error_pages import read_error_pages
 from greenserve.settings import OPTIONS, Resolution, TcpAddress, UnixAddress
 from greenserve.version import VERSION
 
+# Seconds from SIGTERM to SIGKILL where a pod does not set its terminationGracePeriodSeconds, which it cannot see.
+_KUBERNETES_GRACE = 30
 _DEPENDENCIES = ("greenlet", "h11", "wsproto", "click")
 
 
@@ -232,6 +234,12 @@ def _environment(subject: Subject) -> Section:
                 f"{limit} open files are too few for {count} {what} at once: raise the hard limit (systemd: "
                 f"LimitNOFILE={wanted}, Docker: --ulimit nofile={wanted}) or lower {OPTIONS[name].flag}"
             )
+    ending = settings.drain_delay + settings.graceful_timeout
+    if ending > _KUBERNETES_GRACE and "KUBERNETES_SERVICE_HOST" in os.environ:
+        warnings.append(
+            f"drain_delay and graceful_timeout are {ending:g} seconds together; Kubernetes kills after "
+            f"{_KUBERNETES_GRACE}, unless the pod has a longer terminationGracePeriodSeconds"
+        )
     return Section("environment", tuple(lines), tuple(warnings))
 
 

@@ -14,6 +14,7 @@ from greenserve.server.arrival import Arrival
 from greenserve.server.connection import Connection
 from greenserve.server.phases import PATIENCE, Phase
 from greenserve.server.stream import NEVER
+from greenserve.wsgi.gateway import ResponseState
 
 logger = logging.getLogger("greenserve.server")
 
@@ -76,6 +77,16 @@ def drain(connection: Connection | Arrival) -> None:
         connection.retire()
     elif connection.phase is Phase.SKIP_BODY:
         connection.linger()
+
+
+def announce_end(connection: Connection | Arrival) -> None:
+    """The server will stop: a request in progress is the last, if its client can still be told so.
+
+    One that was promised a further request may have sent it already; that one's response says it then.
+    """
+    cycle = connection.cycle if isinstance(connection, Connection) else None
+    if cycle is not None and (cycle.state is ResponseState.NOTHING or cycle.state is ResponseState.HEAD_KNOWN):
+        cycle.keep_alive = False
 
 
 def silent_since(connection: Connection | Arrival) -> float:

@@ -25,7 +25,8 @@ from greenserve.server import lastresort, proxied
 from greenserve.server.accesslog import AccessLog
 from greenserve.server.arrival import ServerTls
 from greenserve.server.signals import FORCED, SignalHandlers
-from greenserve.server.worker import Worker, WorkerState
+from greenserve.server.worker import Worker
+from greenserve.server.worker_state import WorkerState
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.wsgi.callbacks import HandleError, HandleRequest, application_of
 from greenserve.wsgi.gateway import Application
@@ -75,6 +76,7 @@ class Server:
         self.tls: ServerTls | None = None  # of the listeners that speak it; by default as the settings say
         self._redirect: tls.Redirect | None = None
         self.access_log: AccessLog | None = None  # in the place of the one that the settings name
+        self.on_state: Callable[[WorkerState], object] | None = None  # called with each state after SERVING, in the hub
 
     @property
     def _service(self) -> Worker | None:
@@ -155,7 +157,8 @@ class Server:
         """Serve in this thread until SIGTERM or SIGINT (in the main thread), or `stop`. Returns an exit status.
 
         The first signal stops gracefully: requests in progress finish, within `graceful_timeout`. The second kills
-        them. The status is GRACEFUL (0), or FORCED (1) when requests were killed. Raises BindError.
+        them. If there is a `drain_delay`, a SIGTERM begins with it, and one signal more ends it. The status is GRACEFUL
+        (0), or FORCED (1) when requests were killed. Raises BindError.
 
         ready: called once when connections are accepted and signals are handled. Announce the server there: a signal
         sent on reading an earlier announcement would kill the process. signals: False leaves them to the program.
@@ -226,7 +229,7 @@ class Server:
     def _make_worker(self) -> Worker:
         assert self.application is not None  # _prepare has seen to it
         self._worker = worker = Worker(
-            current_hub(), self.application, self.settings, self.access_log, self.tls, self._redirect
+            current_hub(), self.application, self.settings, self.access_log, self.tls, self._redirect, self.on_state
         )
         return worker
 
@@ -262,12 +265,24 @@ class Server:
         if worker is None:
             return
         name = signal.Signals(signum).name
-        if worker.state is WorkerState.SERVING:
-            logger.info("%s: stopping%s", name, _what_is_waited_for(worker.pool.busy, self.settings.graceful_timeout))
-            worker.drain()
+        # Not at Ctrl-C: there a person waits for the end, and no load balancer has to learn of it.
+        delay = self.settings.drain_delay if signum == signal.SIGTERM else 0
+        if worker.state is WorkerState.SERVING and delay:
+            logger.info(
+                "%s: stopping in %g seconds (drain_delay); until then all requests are answered, each as its "
+                "connection's last, and a second signal ends the delay",
+                *(name, delay),
+            )
+            worker.become_lame_duck(delay, lambda: self._drain(worker, "the drain delay is over"))
+        elif not worker.draining:
+            self._drain(worker, name if worker.state is WorkerState.SERVING else f"{name} again")
         elif signum != signal.SIGHUP:  # of which a closed terminal sends several
             logger.warning("%s again: stopping at once", name)
             worker.force(f"{name} came again")
+
+    def _drain(self, worker: Worker, why: str) -> None:
+        logger.info("%s: stopping%s", why, _what_is_waited_for(worker.pool.busy, self.settings.graceful_timeout))
+        worker.drain()
 
     def _on_note(self, signum: int) -> None:
         name = signal.Signals(signum).name

@@ -1,8 +1,9 @@
 """The running server in one hub: connections, the request pool, deadlines, and the way from serving to stopped.
 
-Invariant: SERVING -> DRAINING -> STOPPED, never back. Draining closes the listeners and the idle connections; busy ones
-finish their request; at the grace deadline, or when told to, what is left is killed, and it is said which requests
-those were.
+Invariant: SERVING -> LAME_DUCK, with a drain delay -> DRAINING -> STOPPED, never back; worker_state.py has the table. A
+lame duck serves as before, but each request is its connection's last. Draining closes the listeners and the idle
+connections; busy ones finish their request; at the grace deadline, or when told to, what is left is killed, and it is
+said which requests those were.
 """
 
 from __future__ import annotations
@@ -10,9 +11,8 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from email.utils import formatdate
-from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -43,6 +43,7 @@ from greenserve.server.pool import RETRY_LATER, RequestPool
 from greenserve.server.proxied import ProxiedArrival
 from greenserve.server.spool import Budget
 from greenserve.server.stream import Stream
+from greenserve.server.worker_state import NEXT, WorkerState
 from greenserve.settings import Address, Settings, TcpAddress
 from greenserve.static import with_static
 from greenserve.tls.redirect import MARK, Redirect
@@ -57,19 +58,12 @@ SWEEP_SECONDS = 1.0  # how coarse the deadlines of connections are
 KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
 
-class WorkerState(Enum):
-    """How far a worker's life has come."""
-
-    SERVING = "serving"
-    DRAINING = "draining"
-    STOPPED = "stopped"
-
-
 class Worker:
     """Serves one application on sockets that listen already, in the hub of the thread that calls `run`."""
 
     # CPython 3.11 looks up the attributes of an object that has more than thirty in a dict.
     __slots__ = (
+        "_delay",
         "_grace",
         "_has_date",
         "_limits",
@@ -99,6 +93,7 @@ class Worker:
         "killed",
         "max_requests",
         "now",
+        "on_state",
         "outstanding",
         "pool",
         "restarting",
@@ -120,8 +115,10 @@ class Worker:
         access_log: AccessLog | None = None,
         tls: ServerTls | None = None,
         redirect: Redirect | None = None,
+        on_state: Callable[[WorkerState], object] | None = None,
     ) -> None:
         self.hub = hub
+        self.on_state = on_state  # called with each state that it goes on to
         self.tls = tls
         self.tls_handshake_timeout = settings.tls_handshake_timeout
         self.handshakes = Handshakes(hub)
@@ -168,6 +165,7 @@ class Worker:
             memory=Memory(settings.ws_max_memory),
         )
         self.stopping = Flag()  # environ["greenserve.stopping"]
+        self._delay: Timer | None = None  # of a lame duck
         self._grace = settings.graceful_timeout
         self._rooms = settings.rooms
         self._limits = Limits(
@@ -204,17 +202,26 @@ class Worker:
         finally:
             self._shut()
 
+    def become_lame_duck(self, seconds: float, then: Callable[[], object]) -> None:
+        """Go on as before for `seconds`, but have clients come back by new connections, which a load balancer may give
+        to others by then. Afterwards `then` is called, which is to drain, unless draining has begun by itself.
+        """
+        self._enter(WorkerState.LAME_DUCK)
+        for connection in self.connections:
+            deadlines.announce_end(connection)
+        self._delay = self.hub.call_later(seconds, then)
+
     def drain(self, grace: float | None = None, *, restarting: bool = False) -> None:
         """Stop gracefully, within `grace` seconds. In the hub's thread only; see `hub.call_soon_threadsafe`.
 
         restarting: another process takes over at once; WebSockets are told (1012), so that their clients come again.
         """
-        if self.state is not WorkerState.SERVING:
+        if self.draining:
             return
+        if self._delay is not None:
+            self._delay.cancel()
         self.restarting = restarting
-        self.state = WorkerState.DRAINING
-        self.draining = True
-        self.max_requests = 1
+        self._enter(WorkerState.DRAINING)
         self.stopping.set()
         for listener in self._listeners:
             listener.accept_rest()
@@ -229,8 +236,7 @@ class Worker:
         """Kill what is still in progress, and say which requests it was."""
         if self.state is WorkerState.STOPPED:
             return
-        if self.state is WorkerState.SERVING:
-            self.drain(0)
+        self.drain(0)
         busy = [each for each in self.connections if isinstance(each, Connection) and each.greenlet is not None]
         waiting = [job for job in self.pool.waiting if isinstance(job, Connection)]
         self.pool.waiting.clear()
@@ -371,12 +377,20 @@ class Worker:
             self._stop()
 
     def _stop(self) -> None:
-        self.state = WorkerState.STOPPED
-        self._stopped.wake()
+        if self.state is not WorkerState.STOPPED:
+            self._enter(WorkerState.STOPPED)
+            self._stopped.wake()
+
+    def _enter(self, state: WorkerState) -> None:
+        assert state in NEXT[self.state], f"{self.state} is not followed by {state}"
+        self.state = state
+        self.draining = state is not WorkerState.LAME_DUCK
+        self.max_requests = 1  # whatever follows SERVING: the next request of a connection is its last
+        if self.on_state is not None:
+            self.on_state(state)
 
     def _shut(self) -> None:
-        self.state = WorkerState.STOPPED
-        self.draining = True
+        self._stop()
         for listener in self._listeners:
             listener.close()
         for connection in list(self.connections):

@@ -308,6 +308,13 @@ class Settings:
     graceful_timeout: float = _option(
         30.0, duration(zero=True), "How long requests in progress may take to finish once the server stops.", unit="s"
     )
+    drain_delay: float = _option(
+        0.0,
+        duration(zero=True),
+        "How long SIGTERM lets the server go on, each request being its connection's last, before it begins to stop: "
+        "the time in which a load balancer (Kubernetes) learns that it sends no more.",
+        unit="s",
+    )
     max_unsent: int | None = _option(
         None,
         optional(SIZE, "auto"),
