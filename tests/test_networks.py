@@ -33,9 +33,8 @@ def networks(value: object) -> Networks:
 )
 def test_what_is_inside(value: object, inside: list[str], outside: list[str]) -> None:
     found = networks(value)
-    for _ in range(2):  # the second time from memory
-        assert all(address in found for address in inside)
-        assert not any(address in found for address in outside)
+    assert all(address in found for address in inside)
+    assert not any(address in found for address in outside)
     assert networks(str(found)) == found
 
 
@@ -80,13 +79,6 @@ def test_membership_is_that_of_the_standard_library(
     assert str(network.broadcast_address) in found
     other = ipaddress.ip_address(int(address) ^ (1 << (address.max_prefixlen - prefix)))
     assert str(other) not in found
-
-
-def test_addresses_are_remembered_within_bounds() -> None:
-    found = networks("10.0.0.0/8")
-    for number in range(10_000):
-        assert str(ipaddress.IPv4Address(number)) not in found
-    assert len(found._known) <= 4096
 
 
 @pytest.mark.parametrize("value", ["x-forwarded-for", "X-Forwarded-Proto, x-forwarded-for", ["forwarded"]])

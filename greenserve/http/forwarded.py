@@ -5,7 +5,7 @@ server itself sees. If the address there is a trusted proxy's too, the member be
 first address that is not: the client's. What stands to the left of that was written by the client, and is not read.
 A proxy may also replace a field instead of adding to it, so a list with fewer members counts with its first.
 
-Law. No I/O, and no state but a cache of addresses. What a trusted proxy says must be well formed, or it is refused
+Law. No I/O, and no state but a cache of IPv6 addresses. What a trusted proxy says must be well formed, or it is refused
 (400): to serve the request without it would be to take the proxy for the client, or https for http. So it is where
 Forwarded and an X-Forwarded field contradict each other: the proxy has not written both, and nothing tells which.
 """
@@ -61,8 +61,6 @@ _SCHEMES: Final = {"http": "http", "https": "https", "ws": "http", "wss": "https
 _PREFIX: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()*+;=:@/%]++")
 _PREFIX_DECODED: Final = re.compile(r"(?:/[^/\\?#\x00-\x1f\x7f]++)*+/?")
 
-_KEPT: Final = 4096  # addresses that are remembered: to read one costs as much as a twentieth of a request
-
 IsProxy = Callable[[str], bool]
 Client = tuple[str, str]  # address in its canonical form, UNKNOWN if it is concealed; port, "" if it is not known
 
@@ -86,13 +84,12 @@ class ForwardedReader:
     names: the fields by which they say it, some of NAMES. is_proxy: whether an address is a trusted proxy's.
     """
 
-    __slots__ = ("_is_proxy", "_known", "_wanted", "names")
+    __slots__ = ("_is_proxy", "_wanted", "names")
 
     def __init__(self, names: Collection[str], is_proxy: IsProxy) -> None:
         self.names = frozenset(names)
         self._wanted = tuple(name if name in names else "" for name in NAMES)  # no field has the name ""
         self._is_proxy = is_proxy
-        self._known: dict[str, tuple[Client, bool]] = {}
 
     def read(self, fields: Fields) -> tuple[Client | None, Site]:
         """Read a section that came from a trusted proxy. Raises BadRequest, HeaderFieldsTooLarge.
@@ -113,7 +110,7 @@ class ForwardedReader:
         else:
             client = _agreed(FOR, client[0], other[0]) or UNKNOWN, client[1] or other[1]
         scheme, name = _agreed(PROTO, site.scheme, scheme), _agreed(HOST, site.host, name)
-        return client, site._replace(scheme=scheme, host=name)
+        return client, Site(scheme, name, site.port, site.prefix)
 
     def _walk(self, field: str, nodes: Iterable[str | None]) -> tuple[int, Client | None]:
         """How many members of a list count, at least 1; and the client. nodes: the last first."""
@@ -121,39 +118,41 @@ class ForwardedReader:
         for node in nodes:
             if node is None:  # the proxy says nothing of its client
                 break
-            client, is_proxy = self._known.get(node) or self._look_up(field, node)
+            client = _node(node)
+            if client is None:
+                raise _malformed(field, node, "the address of a client")
             hops += 1
-            if not is_proxy:
+            if client[0] == UNKNOWN or not self._is_proxy(client[0]):
                 break
         return hops or 1, client
-
-    def _look_up(self, field: str, text: str) -> tuple[Client, bool]:
-        client = _node(text) if len(text) <= _NODE_LENGTH else None
-        if client is None:
-            raise _malformed(field, text, "the address of a client")
-        if len(self._known) >= _KEPT:
-            self._known.clear()
-        found = self._known[text] = client, client[0] != UNKNOWN and self._is_proxy(client[0])
-        return found
 
 
 def _node(text: str) -> Client | None:
     """Address and port. None: malformed."""
-    if _IPV4.fullmatch(text):  # nearly all are
+    if _IPV4.fullmatch(text):  # nearly all are, and to look it up where it was kept would be no gain
         return text, ""
-    match = _NODE.fullmatch(text)
+    match = _NODE.fullmatch(text) if len(text) <= _NODE_LENGTH else None
     if match is None:
         return None
     ipv4, ipv6, port, bare = match.groups()
     if port is not None and int(port) > 65535:
         return None
+    address = ipv4 or UNKNOWN
     if ipv6 or bare:
-        try:
-            ip = ipaddress.IPv6Address(ipv6 or bare)
-        except ValueError:
+        address = _ipv6(ipv6 or bare)
+        if not address:
             return None
-        ipv4 = str(ip.ipv4_mapped or ip)
-    return ipv4 or UNKNOWN, port or ""
+    return address, port or ""
+
+
+@lru_cache(maxsize=1024)  # to read one costs as much as a tenth of a request
+def _ipv6(text: str) -> str:
+    """The canonical form, which is an IPv4 address's for one that is mapped (RFC 4291 §2.5.5.2). "": malformed."""
+    try:
+        ip = ipaddress.IPv6Address(text)
+    except ValueError:
+        return ""
+    return str(ip.ipv4_mapped or ip)
 
 
 @lru_cache(maxsize=64)  # few values, the site's; a long one weighs as much as a head

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import ipaddress
 from dataclasses import dataclass
-from socket import AF_INET, inet_pton
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import TypeAlias
 
 from greenserve.errors import ConfigurationError
@@ -18,8 +17,8 @@ UNIX = "unix"
 ALL = "*"
 NONE = "none"
 
-_KEPT = 4096  # addresses whose membership is remembered
-_IPv4: TypeAlias = tuple[int, int]  # mask, masked address: `in` of an IPv4Network takes ten times as long
+_Masked: TypeAlias = tuple[int, int]  # mask, masked address: `in` of an IPv4Network takes ten times as long
+_MAPPED = 0xFFFF  # what stands before an IPv4 address that is written as an IPv6 one (RFC 4291 §2.5.5.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,41 +31,33 @@ class Networks:
     entries: tuple[str, ...]
     all: bool
     _unix: bool
-    _ipv4: tuple[_IPv4, ...]
-    _ipv6: tuple[ipaddress.IPv6Network, ...]
-    _known: dict[str, bool] = dataclasses.field(default_factory=dict, compare=False, repr=False)
+    _ipv4: tuple[_Masked, ...]
+    _ipv6: tuple[_Masked, ...]
 
     def __str__(self) -> str:
         return ",".join(self.entries) or NONE
 
     def __contains__(self, address: object) -> bool:
         assert isinstance(address, str)
-        listed = self._known.get(address)
-        if listed is None:
-            if len(self._known) >= _KEPT:
-                self._known.clear()
-            listed = self._known[address] = self._lists(address)
-        return listed
+        if not address:
+            return self._unix
+        networks = self._ipv4
+        if ":" in address:
+            number = int.from_bytes(inet_pton(AF_INET6, address.partition("%")[0]))
+            if number >> 32 == _MAPPED:  # so a socket for both families writes the address of an IPv4 client
+                number &= 0xFFFFFFFF
+            else:
+                networks = self._ipv6
+        else:
+            number = int.from_bytes(inet_pton(AF_INET, address))
+        for mask, network in networks:  # noqa: SIM110 - `any` of a generator takes twice as long
+            if number & mask == network:
+                return True
+        return False
 
     def trust(self, peer: str) -> bool:
         """Whether a connection from `peer` is trusted. `*` takes in all that connect, but no address that they name."""
         return self.all or peer in self
-
-    def _lists(self, address: str) -> bool:
-        if not address:
-            return self._unix
-        try:
-            packed = inet_pton(AF_INET, address)
-        except OSError:
-            ip = ipaddress.IPv6Address(address)
-            if ip.ipv4_mapped is None:
-                return any(ip in network for network in self._ipv6)
-            packed = ip.ipv4_mapped.packed  # so a socket for both families writes the address of an IPv4 client
-        number = int.from_bytes(packed)
-        for mask, network in self._ipv4:  # noqa: SIM110 - `any` of a generator takes twice as long
-            if number & mask == network:
-                return True
-        return False
 
 
 NO_NETWORKS = Networks((), False, False, (), ())
@@ -79,10 +70,10 @@ def parse_networks(words: list[str]) -> Networks:
     if not words:
         raise ConfigurationError("it contains no address")
     networks = [_network(word) for word in words if word not in (UNIX, ALL)]
-    ipv4 = tuple(
-        (int(each.netmask), int(each.network_address)) for each in networks if isinstance(each, ipaddress.IPv4Network)
+    ipv4, ipv6 = (
+        tuple((int(each.netmask), int(each.network_address)) for each in networks if each.version == version)
+        for version in (4, 6)
     )
-    ipv6 = tuple(each for each in networks if isinstance(each, ipaddress.IPv6Network))
     return Networks(tuple(words), ALL in words, UNIX in words, ipv4, ipv6)
 
 

@@ -2,7 +2,7 @@
 
 Strategy: what is the same for all requests of a listener is one template; what a header section adds is worked out once
 and kept in `Fields.derived`, since identical sections are one object; a request copies that and sets the few keys that
-are its own.
+are its own. It is kept from the second time on: most of what never comes again would only be copied once more.
 """
 
 from __future__ import annotations
@@ -75,10 +75,12 @@ class EnvironTemplate:
         Raises BadRequest and HeaderFieldsTooLarge for what a trusted proxy must not say.
         """
         derived = head.derived
+        environ: Environ
+        client: Client | None
         if derived is None or derived[0] is not self:
-            derived = self._derive(head)
-        environ: Environ = derived[1].copy()
-        client: Client | None = derived[2]
+            environ, client = self._with_head(head)
+        else:
+            environ, client = derived[1].copy(), derived[2]
         if client is None:
             environ["REMOTE_ADDR"] = remote_addr
             environ["REMOTE_PORT"] = remote_port
@@ -91,27 +93,27 @@ class EnvironTemplate:
     def client_of(self, head: RequestHead) -> Client | None:
         """The client that a trusted proxy names; None when the peer itself is the client. Raises as `build` does."""
         derived = head.derived
-        if derived is None or derived[0] is not self:
-            derived = self._derive(head)
+        if derived is None or (derived[0] is not self and derived[1] is not self):
+            return None if self._trust is None else self._trust.read(head.fields)[0]
         client: Client | None = derived[2]
         return client
-
-    def _derive(self, head: RequestHead) -> tuple[EnvironTemplate, Environ, Client | None]:
-        derived = head.derived = (self, *self._with_head(head))
-        return derived
 
     def _with_head(self, head: RequestHead) -> tuple[Environ, Client | None]:
         """What every request with this very head has in common; and the client, where a proxy has said it."""
         derived = head.fields.derived
+        environ: Environ
         if derived is None or derived[0] is not self:
-            derived = head.fields.derived = (self, *self._with_fields(head.fields))
-        environ: Environ = derived[1].copy()
+            environ, client = self._with_fields(head.fields)
+            head.fields.derived = _ONCE if derived is None else (self, environ.copy(), client)
+        else:
+            environ, client = derived[1].copy(), derived[2]
         environ["REQUEST_METHOD"] = head.method
         environ["PATH_INFO"] = head.path if "%" not in head.path else unquote_to_bytes(head.path).decode("latin-1")
         environ["QUERY_STRING"] = head.query
         environ["RAW_URI"] = environ["REQUEST_URI"] = head.target
         environ["SERVER_PROTOCOL"] = "HTTP/1.1" if head.http_version == "1.1" else "HTTP/1.0"
-        return environ, derived[2]
+        head.derived = (None, self, client) if head.derived is None else (self, environ.copy(), client)
+        return environ, client
 
     def _with_fields(self, fields: Fields) -> tuple[Environ, Client | None]:
         environ = self._base.copy()
@@ -161,6 +163,7 @@ def _scheme_keys(scheme: str) -> Environ:
     return {"wsgi.url_scheme": "https", "HTTPS": "on"} if scheme == "https" else {"wsgi.url_scheme": scheme}
 
 
+_ONCE = (None,)  # what has come once: nothing is derived yet that would be worth its copy
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _REMOVED = ""  # the key of what is removed
 
