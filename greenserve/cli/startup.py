@@ -21,9 +21,11 @@ from wsgiref.types import WSGIApplication
 import greenserve
 from greenserve import server
 from greenserve.cli.logs import configure_logging, enable_loggers
+from greenserve.cli.service import Service
 from greenserve.compat.websocket.engineio import engineio_warning
 from greenserve.errors import ConfigurationError
 from greenserve.loading import load_application
+from greenserve.net.systemd import ServiceManager
 from greenserve.patching import other_hubs
 from greenserve.process.pid_file import PidFile
 from greenserve.settings import Resolution, Settings
@@ -94,14 +96,19 @@ def serve(reference: str, settings: Settings) -> int:
         pid_file = None if settings.pid_file is None else stack.enter_context(PidFile(settings.pid_file))
         if pid_file is not None:
             pid_file.check()  # before the application does anything that the living process would notice
+        # Before the application is there, which may have children: the variables are this process's alone.
+        service = Service(ServiceManager.take(os.environ), settings)
         application = load(reference)
         raise_file_limit()
         running = server.Server(application, settings)
+        running.on_state = service.on_state
 
         def ready() -> None:
             if pid_file is not None:
                 pid_file.write()  # not earlier: a script that reads it may send a signal, which has to be handled
-            _announce(settings, [address.url for address in running.addresses])
+            urls = [address.url for address in running.addresses]
+            _announce(settings, urls)
+            service.ready(urls)
 
         return running.serve_forever(ready)
 
