@@ -16,7 +16,8 @@ from greenserve.hub.core.wait_queue import WaitQueue
 
 # The open file may be made to block behind our back: by an application that finds the descriptor, by a child of its.
 MSG_DONTWAIT = _socket.MSG_DONTWAIT
-SEND_SIZE = 1 << 20  # bytes given to the kernel at once: it copies them while no other thread runs
+# Bytes given to the kernel at once: it copies them while no other thread runs. 1 MiB, and the head of such an answer.
+SEND_SIZE = (1 << 20) + (1 << 14)
 JOINED_SIZE = 1 << 16  # bytes: small pieces leave together up to here; larger ones as they are, uncopied
 COPY_SIZE = 1 << 16  # bytes of a file, where sendfile does not work
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from greenserve.hub.core.originals import allocate_lock
 from greenserve.hub.core.poller import READ, WRITE
-from greenserve.net.send_buffer import MSG_DONTWAIT
+from greenserve.net.send_buffer import MSG_DONTWAIT, SEND_SIZE
 from greenserve.net.transport import Transport
 
 __all__ = ["SSLContext", "SSLError", "SSLObject", "TlsSocket", "shake_hands"]
@@ -27,7 +27,9 @@ __all__ = ["SSLContext", "SSLError", "SSLObject", "TlsSocket", "shake_hands"]
 RECORD = 16384  # bytes in the clear, the most in one (RFC 8446 §5.1)
 PIECE = 2 * RECORD  # what a BIO holds at the most: with one record a large answer costs 7 % more, with four 2 % less
 READ_SIZE = 32768  # bytes of ciphertext that are received at once
-WRITE_SIZE = 16 * RECORD  # bytes that are encrypted at once: what a peer that takes nothing costs besides its answer
+# Bytes that are encrypted before the kernel is asked to take them: what a peer that takes nothing costs besides its
+# answer. With half or twice as many a large answer costs some 8 % more: calls, or the processor's caches.
+STEP = 32 * RECORD
 _ENDS = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
 
 
@@ -170,11 +172,17 @@ class TlsSocket:
                 self._push()
             done, self._owed = self._owed, 0
             if size - done > RECORD:
-                size = min(size, done + WRITE_SIZE)
-                self._encrypt(memoryview(data)[done:size])
-            elif size > done:
+                return self._send_large(memoryview(data), done)
+            if size > done:
                 self._tls.write(memoryview(data)[done:] if done else data)
-            return self._leave(size)
+            try:
+                self._push()
+            except BlockingIOError:
+                self._owed = 1
+                if size == 1:
+                    raise
+                return size - 1
+            return size
 
     def sendmsg(self, buffers: Sequence[bytes | memoryview], ancdata: object = (), flags: int = 0) -> int:
         """`send` of several: a record for the first of them, and what follows in the last of these, uncopied.
@@ -190,31 +198,28 @@ class TlsSocket:
             room -= len(buffer)
         else:
             return self.send(b"".join(first))
-        rest = memoryview(buffer)[room : room + WRITE_SIZE - RECORD]
         with self._lock:
             self._push()
             self._tls.write(b"".join(first))
-            self._encrypt(rest)
-            return self._leave(RECORD + len(rest))
+            return RECORD - room + self._send_large(memoryview(buffer), room)
 
-    def _encrypt(self, data: memoryview) -> None:
-        """Several records, a few of them in the BIO at a time."""
+    def _send_large(self, data: memoryview, start: int) -> int:
+        """Encrypt and send from `start` on, step by step while the peer takes them. Returns where `send` counts to."""
         write, read, unsent = self._tls.write, self._outgoing.read, self._unsent
         if self._outgoing.pending:
             unsent.append(read())
-        for start in range(0, len(data), PIECE):
-            write(data[start : start + PIECE])
-            unsent.append(read())
-
-    def _leave(self, size: int) -> int:
-        """Send what was encrypted of `size` bytes. Returns how many of them count as sent."""
-        try:
-            self._push()
-        except BlockingIOError:
-            self._owed = 1
-            if size == 1:
-                raise
-            return size - 1
+        size = min(len(data), start + SEND_SIZE)
+        while start < size:
+            end = start + STEP if size - start > STEP + RECORD else size  # no step, and no call, for a last few bytes
+            for begin in range(start, end, PIECE):
+                write(data[begin : min(begin + PIECE, end)])
+                unsent.append(read())
+            start = end
+            try:
+                self._push()
+            except BlockingIOError:
+                self._owed = 1
+                return end - 1
         return size
 
     def _push(self) -> None:

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from greenserve.hub.core.poller import READ, WRITE
-from greenserve.net.tls import RECORD, TlsSocket
+from greenserve.net.send_buffer import SEND_SIZE
+from greenserve.net.tls import PIECE, RECORD, STEP, TlsSocket
 from tests.net.test_tls import client_context, server_context
 
 
@@ -23,6 +24,7 @@ class End:
         self.room = 1 << 30
         self.peer = None
         self.calls = 0
+        self.sent = []  # what was to be sent at once, in bytes
 
     def recv(self, size, flags):
         self.calls += 1
@@ -36,6 +38,7 @@ class End:
         return self.sendmsg([data], (), flags)
 
     def sendmsg(self, pieces, ancdata, flags):
+        self.sent.append(sum(map(len, pieces)))
         data = b"".join(pieces)[: self.room]
         if not data:
             raise BlockingIOError
@@ -124,7 +127,7 @@ def test_garbage_is_an_error_with_an_alert():
 def test_every_byte_arrives_once_and_none_counts_before_all_have_left(pair, seed):
     client, server = pair
     chance = random.Random(seed)
-    data = os.urandom(chance.choice([1, 2, RECORD, RECORD + 1, 20 * RECORD, 600_000]))
+    data = os.urandom(chance.choice([1, 2, RECORD, RECORD + 1, 20 * RECORD, 600_000, 2_500_000]))
     view, got = memoryview(data), b""
     for _ in range(1_000_000):
         server.plain.room = chance.choice([0, 1, 30, 5000, 100_000, 1 << 20])
@@ -139,17 +142,52 @@ def test_every_byte_arrives_once_and_none_counts_before_all_have_left(pair, seed
     assert not server._unsent
 
 
+@pytest.mark.parametrize("room", [0, 100, 300_000, 600_000, 1 << 30])
 @pytest.mark.parametrize(
-    "sizes", [(0, 5), (5, 0), (100, RECORD - 100), (100, 10**6), (RECORD, 1), (50_000, 50_000), (3, 4, 5)]
+    "sizes",
+    [(0, 5), (5, 0), (100, RECORD - 100), (100, 10**6), (RECORD, 1), (50_000, 50_000), (3, 4, 5), (9, 3 * 10**6)],
 )
-def test_several_pieces_leave_in_order(pair, sizes):
+def test_several_pieces_leave_in_order(pair, sizes, room):
     client, server = pair
     pieces = [os.urandom(size) for size in sizes]
     whole = b"".join(pieces)
+    server.plain.room = room
     sent = server.sendmsg(pieces)
+    server.plain.room = 1 << 30
     while sent < len(whole):
         sent += server.send(memoryview(whole)[sent:])
     assert received(client) == whole
+
+
+def test_a_mebibyte_and_its_head_leave_in_two_steps(pair):
+    client, server = pair
+    server.plain.sent.clear()
+    pieces = [b"h" * 200, b"m" * 2**20]
+    assert server.sendmsg(pieces) == 200 + 2**20
+    assert len(server.plain.sent) == 2
+    assert received(client) == b"".join(pieces)
+
+
+def test_a_peer_that_takes_all_is_given_so_much_at_once_and_no_more(pair):
+    """The hub has others to serve."""
+    client, server = pair
+    assert server.send(bytes(5 * SEND_SIZE)) == SEND_SIZE
+    assert len(received(client)) == SEND_SIZE
+
+
+def test_a_peer_that_takes_nothing_costs_a_step_in_small_pieces(pair):
+    """A BIO's memory stays at the most that it held."""
+    _, server = pair
+    server.plain.room = 0
+    view = memoryview(bytes(3 * SEND_SIZE))
+    view = view[server.sendmsg([b"h" * 200, view]) - 200 :]
+    for _ in range(10):
+        with pytest.raises(BlockingIOError):
+            server.send(view)
+    waiting = [len(piece) for piece in server._unsent]
+    assert STEP < sum(waiting) < STEP + 3 * RECORD
+    assert max(waiting) < PIECE + 100
+    assert not server._outgoing.pending
 
 
 def test_a_small_request_is_one_receive_and_one_record(pair):
