@@ -51,11 +51,14 @@ def started(monkeypatch: pytest.MonkeyPatch) -> Started:
     record = Started()
 
     class StandIn:
-        def __init__(self, application: object, settings: Settings) -> None:
-            record.application, record.settings = application, settings
+        application: object = None
+
+        def __init__(self, settings: Settings) -> None:
+            record.settings = settings
             self.addresses = settings.bind
 
         def serve_forever(self, ready: Callable[[], None]) -> int:
+            record.application = self.application
             record.steps.append("listen")
             if record.bind_error:
                 raise record.bind_error

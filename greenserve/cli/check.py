@@ -26,6 +26,7 @@ from greenserve.net.bind_errors import who_listens, who_listens_at
 from greenserve.patching import drivers, existing_locks, monkey, other_hubs
 from greenserve.patching.table import STAYS_BLOCKING, TABLE
 from greenserve.process.pid_file import PidFile, living
+from greenserve.process.user import become, find
 from greenserve.server import machine, proxied
 from greenserve.server.accesslog import check_access_log
 from greenserve.server.error_pages import read_error_pages
@@ -89,8 +90,14 @@ class Report:
 
 
 def examine(reference: str | None, resolution: Resolution) -> Report:
-    """Prepare and load as `serve` would, then report. Raises ConfigurationError for a bad directory."""
+    """Prepare and load as `serve` would, then report. Raises ConfigurationError for a bad directory or user."""
     prepare(resolution)
+    settings = resolution.settings
+    user = find(settings.user, settings.group)
+    sections: dict[Callable[[Subject], Section], Section] = {}
+    if user is not None:  # what root reads when it serves; the application is never root's
+        sections = {section: section(Subject(reference, resolution, None, None)) for section in BY_ROOT}
+        become(user)
     application = error = None
     if reference is not None:
         try:
@@ -99,7 +106,7 @@ def examine(reference: str | None, resolution: Resolution) -> Report:
         except LoadError as failure:
             error = failure
     subject = Subject(reference, resolution, application, error)
-    return Report(tuple(section(subject) for section in SECTIONS))
+    return Report(tuple(sections.get(section) or section(subject) for section in SECTIONS))
 
 
 def _application(subject: Subject) -> Section:
@@ -197,6 +204,8 @@ def _pages_and_logs(subject: Subject) -> Section:
 def _process(subject: Subject) -> Section:
     settings = subject.resolution.settings
     lines, warnings, errors = [], [], []
+    user = find(settings.user, settings.group)
+    lines.append(Line("user", f"uid {os.geteuid()}, gid {os.getegid()}" if user is None else f"root, then {user}"))
     if settings.pid_file is not None:
         pid_file = PidFile(settings.pid_file)
         try:
@@ -284,6 +293,7 @@ SECTIONS: list[Callable[[Subject], Section]] = [
     _environment,
     _patching,
 ]
+BY_ROOT: list[Callable[[Subject], Section]] = [_addresses, _tls, _process]
 
 
 def as_text(report: Report) -> str:

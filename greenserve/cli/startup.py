@@ -2,7 +2,8 @@
 
 Settings, working directory, patch, logging, application, listeners: the patch comes before the application because what
 an application has imported unpatched stays unpatched, and the listeners come last because a port that accepts
-connections promises an application behind it.
+connections promises an application behind it. Where root becomes another user, which it does before the application
+runs, root binds the listeners; but these too listen last.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from greenserve.loading import load_application
 from greenserve.net.systemd import ServiceManager
 from greenserve.patching import other_hubs
 from greenserve.process.pid_file import PidFile
+from greenserve.process.user import User, become, find
 from greenserve.settings import Resolution, Settings
 from greenserve.version import VERSION
 
@@ -88,7 +90,7 @@ def load(reference: str) -> WSGIApplication:
 
 
 def serve(reference: str, settings: Settings) -> int:
-    """Load the application, listen, announce the addresses, and serve until told to stop. Returns the exit code.
+    """Become the user, load the application, listen, and serve until told to stop. Returns the exit code.
 
     Raises LoadError, ConfigurationError, BindError.
     """
@@ -96,12 +98,19 @@ def serve(reference: str, settings: Settings) -> int:
         pid_file = None if settings.pid_file is None else stack.enter_context(PidFile(settings.pid_file))
         if pid_file is not None:
             pid_file.check()  # before the application does anything that the living process would notice
+        user = find(settings.user, settings.group)
         # Before the application is there, which may have children: the variables are this process's alone.
         service = Service(ServiceManager.take(os.environ), settings)
-        application = load(reference)
         raise_file_limit()
-        running = server.Server(application, settings)
+        running = server.Server(settings=settings)
         running.on_state = service.on_state
+        if user is not None:
+            stack.callback(running.stop)
+            running.bind()
+            if pid_file is not None:
+                pid_file.write()
+            become_user(user, settings)
+        running.application = load(reference)
 
         def ready() -> None:
             if pid_file is not None:
@@ -111,6 +120,20 @@ def serve(reference: str, settings: Settings) -> int:
             service.ready(urls)
 
         return running.serve_forever(ready)
+
+
+def become_user(user: User, settings: Settings) -> None:
+    """Give up root, and say what that means for the certificates. Raises ConfigurationError."""
+    become(user)
+    _logger.info("root has become the user %s", user)
+    files = [*settings.tls_cert, *settings.tls_key, settings.tls_client_ca, settings.tls_key_password_file]
+    unreadable = [file for file in files if file is not None and not os.access(file, os.R_OK)]
+    if unreadable:
+        _logger.warning(
+            "the user %s may not read %s: what root has read is in use, but when it is renewed the server has to be "
+            "started again; let the user read it and enter its directories (chgrp, setfacl)",
+            *(user, ", ".join(dict.fromkeys(unreadable))),
+        )
 
 
 def raise_file_limit() -> None:

@@ -58,17 +58,35 @@ def open_listener(address: Address, backlog: int, access: Access = BY_ITSELF) ->
 
     The raw C type, which patching never replaces; its owner closes it (and removes a Unix socket's path).
     """
+    listener = bind_listener(address, access)
+    try:
+        start_listening(listener, address, backlog)
+    except BaseException:
+        close_listener(listener, address)
+        raise
+    return listener
+
+
+def bind_listener(address: Address, access: Access = BY_ITSELF) -> _socket.socket:
+    """As `open_listener`, but clients are refused until `start_listening`, unless it was inherited."""
     try:
         if isinstance(address, FdAddress):
             return _inherited(address)
-        if isinstance(address, UnixAddress):
-            return _unix(address, backlog, access)
-        return _tcp(address, backlog)
+        return _unix(address, access) if isinstance(address, UnixAddress) else _tcp(address)
     except OSError as error:
         raise bind_error(address, error) from error
 
 
-def _tcp(address: TcpAddress, backlog: int) -> _socket.socket:
+def start_listening(listener: _socket.socket, address: Address, backlog: int) -> None:
+    """Have the kernel accept clients. An inherited socket stays as it is. Raises BindError."""
+    try:
+        if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            listener.listen(backlog)
+    except OSError as error:  # another process has bound the port as well, and was faster
+        raise bind_error(address, error) from error
+
+
+def _tcp(address: TcpAddress) -> _socket.socket:
     infos = _socket.getaddrinfo(address.host, address.port, 0, socket.SOCK_STREAM, 0, socket.AI_PASSIVE)
     family, kind, protocol, _, sockaddr = infos[0]
     listener = _socket.socket(family, kind | socket.SOCK_CLOEXEC, protocol)
@@ -79,7 +97,6 @@ def _tcp(address: TcpAddress, backlog: int) -> _socket.socket:
             with contextlib.suppress(OSError):
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listener.bind(sockaddr)
-        listener.listen(backlog)
         listener.setblocking(False)
     except BaseException:
         listener.close()
@@ -87,11 +104,10 @@ def _tcp(address: TcpAddress, backlog: int) -> _socket.socket:
     return listener
 
 
-def _unix(address: UnixAddress, backlog: int, access: Access) -> _socket.socket:
+def _unix(address: UnixAddress, access: Access) -> _socket.socket:
     listener = _UnixListener(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC, 0)
     try:
         listener.made = unix_socket.bind(listener, address.path, address.access.over(access))
-        listener.listen(backlog)
         listener.setblocking(False)
     except BaseException:
         close_listener(listener, address)

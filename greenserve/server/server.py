@@ -18,7 +18,7 @@ from greenserve.hub.core.hub import current_hub, running
 from greenserve.hub.core.originals import start_new_thread
 from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.sync.event import Event
-from greenserve.net.listener import ListeningSocket, bound_address, close_listener, open_listener
+from greenserve.net.listener import ListeningSocket, bind_listener, bound_address, close_listener, start_listening
 from greenserve.net.streamserver import serve as serve_sockets
 from greenserve.patching import monkey, other_hubs
 from greenserve.server import lastresort, proxied
@@ -128,6 +128,19 @@ class Server:
 
         Raises ConfigurationError, BindError.
         """
+        self.bind()
+        try:
+            for listener, address in self._sockets:
+                start_listening(listener, address, self.settings.backlog)
+        except BaseException:
+            self._close_sockets()
+            raise
+
+    def bind(self) -> None:
+        """The part of `listen` that root may do for an unprivileged process; clients are refused as before.
+
+        Raises ConfigurationError, BindError.
+        """
         if self._sockets:
             return
         settings = self.settings
@@ -148,7 +161,7 @@ class Server:
             raise
 
     def _open(self, address: Address, *, secure: bool) -> Address:
-        listener = open_listener(address, self.settings.backlog, self.settings.socket_access)
+        listener = bind_listener(address, self.settings.socket_access)
         bound = tls.with_scheme(bound_address(address, listener), on=secure)
         self._sockets.append((listener, bound))
         return bound

@@ -425,6 +425,16 @@ class Settings:
         "by default the umask of the shell or the supervisor.",
         in_call=False,
     )
+    user: str | None = _option(
+        None,
+        optional(NAME),
+        "The user (its name or number) to become before the application is imported. Root opens the addresses, the "
+        "certificates and the pid file before.",
+        in_call=False,
+    )
+    group: str | None = _option(
+        None, optional(NAME), "The group that goes with user; by default the user's own.", in_call=False
+    )
     pid_file: str | None = _option(
         None,
         optional(PATH),
@@ -444,7 +454,7 @@ class Settings:
     @property
     def socket_access(self) -> Access:
         """Of Unix sockets whose addresses do not say it."""
-        return Access(self.socket_mode, self.socket_user, self.socket_group)
+        return Access(self.socket_mode, self.socket_user or self.user, self.socket_group or self.group)
 
     @classmethod
     def from_kwargs(cls, **kwargs: object) -> Self:

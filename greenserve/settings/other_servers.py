@@ -33,9 +33,7 @@ _RELOAD = Instead(
 _ONE_KIND = Instead(note="there is one kind of worker, of green threads: leave it out")
 _ONE_PROTOCOL = Instead(note="greenserve speaks HTTP/1.1 and WebSocket, and serves WSGI, by itself: leave it out")
 _NO_RECYCLING = Instead(note="greenserve does not end after a number of requests or a time: leave it out")
-_SUPERVISOR = Instead(
-    note="greenserve stays in the foreground and keeps its user: systemd, Docker or another supervisor does this"
-)
+_SUPERVISOR = Instead(note="greenserve stays in the foreground: systemd, Docker or another supervisor does this")
 _ENVIRONMENT = Instead("env_file", "FILE", "or set variables in the shell, in systemd or in Docker")
 _PYTHONPATH = Instead("chdir", "DIR", "its modules are found there; PYTHONPATH is for further directories")
 _FACTORY = Instead(note="write the call into APP: module:make_app()")
@@ -75,6 +73,9 @@ WORDS: dict[str, Instead] = {
     **_each(Instead("max_connections", "N"), "connection_limit limit_concurrency"),
     **_each(_CONCURRENCY, "runtime_threads runtime_blocking_threads backpressure gevent"),
     **_each(Instead("pid_file", "PATH"), "pid pidfile"),
+    **_each(Instead("user", "NAME"), "u uid"),
+    **_each(Instead("group", "NAME"), "g gid"),
+    **_each(Instead(note="user brings its groups along: leave it out"), "initgroups"),
     **_each(_ONE_PROCESS, "w workers processes reuse_port web_concurrency"),
     **_each(_RELOAD, "reload py_autoreload debugger"),
     **_each(Instead("tls_cert", "FILE"), "certfile ssl_certfile ssl_certificate cert ssl"),
@@ -95,7 +96,7 @@ WORDS: dict[str, Instead] = {
     **_each(_ONE_PROTOCOL, "http_parser websockets http1_keep_alive"),
     **_each(_NO_RECYCLING, "max_requests max_requests_jitter limit_max_requests limit_max_requests_jitter"),
     **_each(_NO_RECYCLING, "workers_lifetime workers_max_rss respawn_failed_workers respawn_interval"),
-    **_each(_SUPERVISOR, "daemon d daemonize u user uid g group gid initgroups n name proc_name"),
+    **_each(_SUPERVISOR, "daemon d daemonize n name proc_name"),
     **_each(_SUPERVISOR, "process_name"),
     **_each(_ENVIRONMENT, "e env raw_env env_files"),
     **_each(_PYTHONPATH, "pythonpath app_dir working_dir"),

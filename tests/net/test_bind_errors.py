@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from greenserve.errors import BindError, GreenserveError
 from greenserve.net import bind_errors
 from greenserve.net.bind_errors import bind_error, who_listens
-from greenserve.net.listener import open_listener
+from greenserve.net.listener import bind_listener, open_listener, start_listening
 from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/net/tcp")
@@ -141,3 +142,14 @@ def test_a_path_where_no_socket_can_be_made_is_described(tmp_path: Path, path: s
     with pytest.raises(BindError, match=words):
         open_listener(UnixAddress(str(tmp_path / path)), 1)
     assert (tmp_path / "file").read_text() == "precious"
+
+
+def test_of_two_that_have_bound_a_port_the_first_to_listen_has_it(free_port: int) -> None:
+    address = TcpAddress("127.0.0.1", free_port)
+    with closing(bind_listener(address)) as one, closing(bind_listener(address)) as two:
+        with socket.socket() as client:
+            assert client.connect_ex(("127.0.0.1", free_port)) == errno.ECONNREFUSED
+        start_listening(one, address, 1)
+        start_listening(one, address, 1)
+        with pytest.raises(BindError, match=f"cannot listen on 127.0.0.1:{free_port}: .*pid {os.getpid()}"):
+            start_listening(two, address, 1)
