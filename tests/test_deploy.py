@@ -233,9 +233,8 @@ def test_the_procfile_serves_where_the_platform_says(place: Path, free_port: int
 
 
 def test_the_file_of_variables_is_read_as_the_page_says(place: Path, free_port: int) -> None:
-    (text,) = [block for block in PAGE.in_language("shell") if block.startswith("# hello.env")]
     (command,) = [command for command in PAGE.commands("greenserve") if "--env-file" in command]
-    (place / "hello.env").write_text(text.replace("8001", str(free_port)))
+    (place / "hello.env").write_text(FILES["hello.env"].replace("8001", str(free_port)))
     more = '@app.get("/env")\ndef env():\n    return {name: os.environ.get(name) for name in request.args}\n'
     (place / "hello.py").write_text(f"import os\n{FILES['hello.py']}\n\n{more}")
     with ServerProcess(*shlex.split(command)[1:], bind=(), cwd=place, env={"GREETING": None}) as server:
@@ -250,11 +249,10 @@ def test_the_file_of_variables_is_read_as_the_page_says(place: Path, free_port: 
 def test_the_pid_file_is_for_kill(place: Path) -> None:
     (command,) = [command for command in PAGE.commands("greenserve") if "--pid-file" in command]
     (stop,) = re.findall(r"`(kill \$.*)`", PAGE.text)
-    (place / "run").mkdir()
     with ServerProcess(*shlex.split(command)[1:], cwd=place) as server:
         subprocess.run(["sh", "-c", stop], cwd=place, check=True)
         assert server.wait() == 0
-    assert not list((place / "run").iterdir())
+    assert not (place / "hello.pid").exists()
 
 
 def test_the_container_has_longer_than_its_requests() -> None:

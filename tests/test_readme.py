@@ -64,11 +64,11 @@ def each(choose: Callable[[Page], list[str]]) -> list[object]:
 
 def of_greenserve(*names: str, others: bool = False) -> Callable[[Page], list[str]]:
     """Chooses the commands `greenserve NAME`; with `others` those of all other names, apart from those to which only a
-    proxy can connect (test_deploy.py has that).
+    proxy can connect (test_deploy.py has that), and those that only root can start (test_user.py).
     """
 
     def chosen(page: Page) -> list[str]:
-        commands = [line for line in page.commands("greenserve") if "--proxy-protocol" not in line]
+        commands = [line for line in page.commands("greenserve") if not re.search("--proxy-protocol|--user", line)]
         return [line for line in commands if (shlex.split(line)[1] in names) is not others]
 
     return chosen
@@ -88,7 +88,7 @@ def directory(tmp_path: Path) -> Callable[[Page], Path]:
         for name, content in PUBLIC.items():
             (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / name).write_bytes(content)
-        for block in page.in_language("python"):
+        for block in [*page.in_language("python"), *page.in_language("env")]:
             name = file_name(block)
             if name:
                 (tmp_path / name).write_text(block.replace(":8000", ":0"))
@@ -105,7 +105,9 @@ def here(command: str, directory: Path) -> list[str]:
 
 def test_every_block_is_of_a_kind_that_is_tested() -> None:
     for page in PAGES:
-        files = {"nginx", "haproxy", "apache", "ini", "dockerfile"} if page is DEPLOY else set()
+        files = (
+            {"nginx", "haproxy", "apache", "ini", "dockerfile", "env", "procfile", "yaml"} if page is DEPLOY else set()
+        )
         kinds = {"python", "shell", "toml"} | files
         assert {language for language, _ in page.blocks} <= kinds
         assert page.commands("pip", "make", "greenserve", "curl", "docker") == page.commands()
