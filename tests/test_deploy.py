@@ -200,6 +200,20 @@ def answered(path: str) -> bytes:
             return answer.read()
 
 
+def test_a_server_listens_on_the_socket_that_systemd_passes(place: Path) -> None:
+    path = str(place / "hello.sock")
+    program = require_program("systemd-socket-activate")
+    command = (program, f"--listen={path}", "--setenv=PYTHONPATH", sys.executable, "-m", "greenserve")
+    server = ServerProcess("hello:app", bind=(), executable=command, cwd=place)
+    server.launch()
+    try:
+        server.wait_for_line("Listening on")
+        assert b'"scheme":"http"' in answered(path)
+        assert server.stop() == 0
+    finally:
+        server.kill()
+
+
 def test_a_restart_refuses_no_connection_when_the_socket_is_held(place: Path) -> None:
     path = str(place / "hello.sock")
     with socket.socket(socket.AF_UNIX) as held, socket.socket(socket.AF_UNIX) as waiting:

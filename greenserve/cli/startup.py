@@ -30,7 +30,7 @@ from greenserve.net.systemd import ServiceManager
 from greenserve.patching import other_hubs
 from greenserve.process.pid_file import PidFile
 from greenserve.process.user import User, become, find
-from greenserve.settings import Resolution, Settings
+from greenserve.settings import PassedSockets, Resolution, Settings
 from greenserve.version import VERSION
 
 _logger = logging.getLogger("greenserve.cli")
@@ -99,7 +99,11 @@ def serve(reference: str, settings: Settings) -> int:
         if pid_file is not None:
             pid_file.check()  # before the application does anything that the living process would notice
         user = find(settings.user, settings.group)
-        # Before the application is there, which may have children: the variables are this process's alone.
+        # Before the application is there, which may have children: the variables are this process's alone, and so are
+        # the sockets.
+        for fd in PassedSockets.take(os.environ).fds:
+            with contextlib.suppress(OSError):  # one that is not there is an error when it is listened on
+                os.set_inheritable(fd, False)
         service = Service(ServiceManager.take(os.environ), settings)
         raise_file_limit()
         running = server.Server(settings=settings)

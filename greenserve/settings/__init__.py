@@ -17,6 +17,7 @@ from greenserve.settings.addresses import (
 from greenserve.settings.kinds import Kind
 from greenserve.settings.model import OPTIONS, Option, Origin, Settings, Source, instead
 from greenserve.settings.mounts import Mount
+from greenserve.settings.passed_sockets import PassedSockets
 from greenserve.settings.secrets import conceal, conceal_url
 from greenserve.settings.sources import Resolution, resolve
 
@@ -31,6 +32,7 @@ __all__ = [
     "Mount",
     "Option",
     "Origin",
+    "PassedSockets",
     "Resolution",
     "Settings",
     "Source",

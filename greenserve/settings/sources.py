@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from greenserve.errors import ConfigurationError
+from greenserve.settings.addresses import FdAddress
 from greenserve.settings.env_file import read_env_file
 from greenserve.settings.kinds import PORT
 from greenserve.settings.model import (
@@ -26,6 +27,7 @@ from greenserve.settings.model import (
     near_match,
     unknown_option,
 )
+from greenserve.settings.passed_sockets import PassedSockets
 
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 OWN_FILE = "greenserve.toml"
@@ -65,7 +67,13 @@ class _Given:
             return self.environ[option.variable], self._origin(option.variable)
         if option.name in self.table:
             return self.table[option.name], Origin(Source.FILE, str(self.file))
-        return self._platforms_bind() if option.name == "bind" else None
+        return self._passed_bind() or self._platforms_bind() if option.name == "bind" else None
+
+    def _passed_bind(self) -> tuple[object, Origin] | None:
+        sockets = PassedSockets.read(self.environ)
+        redirect = self.find(OPTIONS["redirect_https"])
+        addresses = [each for each in sockets.addresses if redirect is None or each != redirect[0]]
+        return (addresses, Origin(Source.ENVIRONMENT, f"environment: {sockets}")) if addresses else None
 
     def _platforms_bind(self) -> tuple[object, Origin] | None:
         port = self.environ.get(PORT_VARIABLE)
@@ -94,7 +102,7 @@ def resolve(
     command_line: the options given there, by option name; directory: where the file is looked for; config: the file to
     read instead (then GREENSERVE_CONFIG does not count). An unknown GREENSERVE_ variable is a warning only: the
     environment is shared, and Kubernetes puts GREENSERVE_PORT and more there when a service has that name.
-    PORT, a platform's, is where to listen if no source has `bind`.
+    Where no source has `bind`, it is the sockets that systemd has passed (LISTEN_FDS), or else PORT, a platform's.
     """
     given = _with_env_files(_Given(command_line, environ, {}, {}, None), directory)
     file, table = _read_file(directory, config or given.environ.get(CONFIG_VARIABLE) or None)
@@ -115,9 +123,39 @@ def resolve(
             continue
         value, origins[option.name] = found
         values[option.name] = option.parse(value, origins[option.name])
-    warnings = tuple(_unknown_variables(given.environ))
+    settings = Settings(**values)
+    warnings = (*_unknown_variables(given.environ), *_unused_sockets(given.environ, settings, origins))
     variables = {name: given.environ[name] for name in given.files}
-    return Resolution(Settings(**values), origins, file, warnings, variables)
+    return Resolution(settings, origins, file, warnings, variables)
+
+
+def _unused_sockets(environ: Mapping[str, str], settings: Settings, origins: Mapping[str, Origin]) -> list[str]:
+    """A warning for sockets that were passed and are not listened on. Raises ConfigurationError where one that is to be
+    listened on was not passed.
+    """
+    sockets = PassedSockets.read(environ)
+    if not sockets.fds:
+        return []
+    wanted = {
+        address.fd: name
+        for name in ("bind", "redirect_https")
+        for address in (settings.bind if name == "bind" else (settings.redirect_https,))
+        if isinstance(address, FdAddress)
+    }
+    passed = ", ".join(sockets.addresses)
+    for fd, name in wanted.items():
+        if fd not in sockets.fds:
+            raise ConfigurationError(
+                f"{name} = fd://{fd} (from {origins[name]}): the sockets that were passed ({sockets}) are {passed}. "
+                f"Name one of these, or leave {name} out"
+            )
+    unused = ", ".join(f"fd://{fd}" for fd in sockets.fds if fd not in wanted)
+    if not unused:
+        return []
+    return [
+        f"bind (from {origins['bind']}) leaves out {unused} of the sockets that were passed ({sockets}): clients that "
+        "connect there wait for ever"
+    ]
 
 
 def _with_env_files(given: _Given, directory: Path) -> _Given:
