@@ -28,7 +28,7 @@ RECORD = 16384  # bytes in the clear, the most in one (RFC 8446 §5.1)
 PIECE = 2 * RECORD  # what a BIO holds at the most: with one record a large answer costs 7 % more, with four 2 % less
 READ_SIZE = 32768  # bytes of ciphertext that are received at once
 # Bytes that are encrypted before the kernel is asked to take them: what a peer that takes nothing costs besides its
-# answer. With half or twice as many a large answer costs some 8 % more: calls, or the processor's caches.
+# answer. With half or twice as many a large answer costs some 10 % more: calls, or the processor's caches.
 STEP = 32 * RECORD
 _ENDS = (ssl.SSLZeroReturnError, ssl.SSLEOFError)
 
