@@ -109,7 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"lingering), memory within {MEMORY - 1:.0%} of what it was after a first attack of the same kind.\n\n"
             f"{markdown_table(COLUMNS, rows)}\n"
         )
-        (options.output / "attacks.md").write_text(text, encoding="utf-8")
+        options.output.mkdir(parents=True, exist_ok=True)
+    (options.output / "attacks.md").write_text(text, encoding="utf-8")
     return 0
 
 
