@@ -8,9 +8,7 @@ each request: the rates depend on what wrk can decrypt. The certificate has a ke
 from __future__ import annotations
 
 import argparse
-import datetime
 import operator
-import os
 import socket
 import ssl
 import subprocess
@@ -25,14 +23,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # as a script, Python puts this file's own directory there
 
-from benchmarks.cells import Cell, Cells, judged, write_results  # noqa: E402
-from benchmarks.choices import chosen, rotated  # noqa: E402
-from benchmarks.environment import Environment, environment, machine  # noqa: E402
+from benchmarks.cells import Cell, Cells, facts_of, judged, measured, parse_options, show, write_results  # noqa: E402
+from benchmarks.environment import Environment, environment  # noqa: E402
 from benchmarks.idle import NotIdle, raise_descriptor_limit  # noqa: E402
 from benchmarks.load import LoadFailed, run_wrk  # noqa: E402
 from benchmarks.peers import Launch, Peer, granian, gunicorn  # noqa: E402
-from benchmarks.process import ServerFailed, ServerProcess, cores, free_port, running  # noqa: E402
-from benchmarks.report import aligned  # noqa: E402
+from benchmarks.process import ServerFailed, ServerProcess, free_port, running  # noqa: E402
 from benchmarks.results import OURS  # noqa: E402
 from benchmarks.scenarios import APPS  # noqa: E402
 
@@ -90,6 +86,9 @@ PEERS = (
 )
 
 
+parsed = partial(parse_options, what="TLS", rows=ROWS, peers=PEERS, seconds=3.0)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command. Returns its exit code."""
     options = parsed(arguments)
@@ -97,20 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     reasons = {peer: provided(place, peer) for peer in options.peers}
     with tempfile.TemporaryDirectory(prefix="greenserve-bench-") as scratch:
         pair = certificate(Path(scratch))
-        cells = measured(options, place.python, pair, reasons)
-    facts = {
-        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "machine": machine(),
-        "rounds": options.rounds,
-        "seconds": options.seconds,
-        "openssl": ssl.OPENSSL_VERSION,
-        "versions": place.versions([peer.packages[0] if peer.packages else peer.name for peer in options.peers]),
-        "notes": {peer.name: peer.note for peer in options.peers},
-    }
-    write(options, facts, cells)
-    for row in options.rows:
-        print(f"{row.title}\n{aligned([COLUMNS, *table(options, cells, row)])}\n")
-    print("\n".join(goals(cells)))
+        cells = measured(options, reasons, partial(play, place.python, pair, options.seconds))
+    write(options, {**facts_of(options, place), "openssl": ssl.OPENSSL_VERSION}, cells)
+    show(options, COLUMNS, partial(table, options, cells), goals(cells))
     return 0
 
 
@@ -128,50 +116,8 @@ def certificate(directory: Path) -> tuple[str, str]:
     return cert, key
 
 
-def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options; `rows` and `peers` as objects."""
-    parser = argparse.ArgumentParser(description="Compare greenserve's TLS with other servers'.")
-    parser.add_argument("--rounds", type=int, help="turns of each server in each row (default 3)")
-    parser.add_argument("--seconds", type=float, help="length of one measurement (default 3)")
-    parser.add_argument("--only", help="rows, comma-separated: " + ", ".join(row.name for row in ROWS))
-    parser.add_argument("--peers", help="servers, comma-separated: " + ", ".join(peer.name for peer in PEERS))
-    parser.add_argument("--quick", action="store_true", help="one round of one second: does everything work?")
-    parser.add_argument("--venv", type=Path, default=ROOT / ".venv-bench", help="where the peers are installed")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks" / "results", help="where the results go")
-    options = parser.parse_args(arguments)
-    options.whole = not (options.only or options.peers or options.quick)
-    options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (1.0 if options.quick else 3.0)
-    try:
-        options.rows = chosen(options.only, {row.name: row for row in ROWS})
-        options.peers = chosen(options.peers, {peer.name: peer for peer in PEERS})
-    except ValueError as error:
-        parser.error(str(error))
-    return options
-
-
-def measured(
-    options: argparse.Namespace, python: str, pair: tuple[str, str], reasons: Mapping[Peer, str | None]
-) -> Cells:
-    """All rows, all rounds."""
-    cells = {(row.name, peer.name): Cell(missing=why) for row in options.rows for peer, why in reasons.items()}
-    server_core, client_core = cores()
-    os.sched_setaffinity(0, {client_core})  # wrk inherits it
-    for row in options.rows:
-        for turn in range(options.rounds):
-            for peer in rotated(options.peers, turn):
-                cell = cells[row.name, peer.name]
-                if cell.missing is None:
-                    play(cell, peer, row, python, pair, server_core, options.seconds)
-                    said = cell.missing or f"{cell.values[-1]['value']:,.1f}"
-                    print(
-                        f"{row.name} {turn + 1}/{options.rounds}  {peer.name:<18} {said}", file=sys.stderr, flush=True
-                    )
-    return cells
-
-
-def play(cell: Cell, peer: Peer, row: Row, python: str, pair: tuple[str, str], core: int, seconds: float) -> None:
-    """One turn; what goes wrong becomes the reason why there is no number."""
+def play(python: str, pair: tuple[str, str], seconds: float, cell: Cell, peer: Peer, row: Row, core: int) -> None:
+    """One turn of a server. An error of it, or of the load, stands in the cell in the place of a number."""
     port = free_port()
     command = COMMANDS[peer.name](Launch(python, f"plain:{row.app}", port, None), *pair)
     with tempfile.TemporaryDirectory() as directory:

@@ -25,7 +25,7 @@ from greenserve.settings import OPTIONS
 from tests.conftest import REPOSITORY, require_program
 from tests.documents import DOCS, Page, file_name
 from tests.e2e.proxies.programs import APACHE_MAIN, NGINX_HTTP, NGINX_MAIN, apache, haproxy, nginx
-from tests.e2e.server_process import ServerProcess
+from tests.e2e.server_process import ServerProcess, asked_over_unix
 
 PAGE = Page(DOCS / "deploy.md")
 FILES = {file_name(block): block for language, block in PAGE.blocks if language not in ("shell", "toml")}
@@ -184,20 +184,10 @@ def test_the_service_serves_and_its_numbers_fit_together(place: Path) -> None:
         path = environment["GREENSERVE_BIND"].removeprefix("unix:")
         assert os.stat(path).st_mode & 0o777 == 0o660
         server.send_signal(signal.Signals["SIG" + unit["ExecReload"][0].split()[1].removeprefix("-")])
-        assert b'"scheme":"http"' in answered(path)
+        assert b'"scheme":"http"' in asked_over_unix(path)
     assert server.returncode == 0
     assert unit["Type"] == ["notify"]
     assert float(unit["WatchdogSec"][0]) >= 10, "an application may compute for some seconds"
-
-
-def answered(path: str) -> bytes:
-    """What a server answers on a Unix socket; also when it begins to listen only after the client has asked."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(30)
-        sock.connect(path)
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        with sock.makefile("rb") as answer:
-            return answer.read()
 
 
 def test_a_server_listens_on_the_socket_that_systemd_passes(place: Path) -> None:
@@ -208,7 +198,7 @@ def test_a_server_listens_on_the_socket_that_systemd_passes(place: Path) -> None
     server.launch()
     try:
         server.wait_for_line("Listening on")
-        assert b'"scheme":"http"' in answered(path)
+        assert b'"scheme":"http"' in asked_over_unix(path)
         assert server.stop() == 0
     finally:
         server.kill()
@@ -222,7 +212,7 @@ def test_a_restart_refuses_no_connection_when_the_socket_is_held(place: Path) ->
         for _ in range(2):
             inherited = held.fileno()
             with ServerProcess("hello:app", bind=(f"fd://{inherited}",), pass_fds=(inherited,), cwd=place) as server:
-                assert b'"scheme":"http"' in answered(path)
+                assert b'"scheme":"http"' in asked_over_unix(path)
             assert server.returncode == 0
         waiting.connect(path)  # between two servers: it waits
 

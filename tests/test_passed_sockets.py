@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import requests
 from greenserve.errors import ConfigurationError
 from greenserve.settings import FdAddress, PassedSockets, TcpAddress, resolve
 from tests.conftest import require_program
-from tests.e2e.server_process import ServerProcess
+from tests.e2e.server_process import ServerProcess, asked_over_unix
 
 OURS = {"LISTEN_PID": str(os.getpid())}
 TWO = OURS | {"LISTEN_FDS": "2"}
@@ -102,19 +101,9 @@ def test_systemds_own_program_passes_two_sockets_and_both_are_served(tmp_path: P
         server.wait_for_line(r"Listening on .* as 4")
         # The first client is what starts it.
         assert requests.get(f"http://127.0.0.1:{free_port}/", timeout=30).text == "[] []"
-        assert answered(path).endswith(b"[] []")
+        assert asked_over_unix(path).endswith(b"[] []")
         server.wait_for_line("listening on unix:")
         assert server.stop() == 0
     finally:
         server.kill()
     assert os.path.exists(path), "the socket is its opener's"
-
-
-def answered(path: str) -> bytes:
-    """What is answered on a Unix socket."""
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(20)
-        sock.connect(path)
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        with sock.makefile("rb") as answer:
-            return answer.read()

@@ -25,7 +25,7 @@ from greenserve.settings import OPTIONS, resolve
 from greenserve.settings.log_format import _APACHE, FIELDS, Reference, parse_format
 from tests.conftest import REPOSITORY
 from tests.documents import DOCS, Page, file_name
-from tests.e2e.server_process import ServerProcess, run_command
+from tests.e2e.server_process import ServerProcess, asked_over_unix, run_command
 
 README, SERVE, DEPLOY = Page(REPOSITORY / "README.md"), Page(DOCS / "serve.md"), Page(DOCS / "deploy.md")
 STATIC = Page(DOCS / "static.md")
@@ -127,15 +127,6 @@ def test_a_command_that_serves_answers_and_stops_gracefully(directory, page: Pag
                 assert response.status == 200
     assert server.returncode == 0
     assert "Traceback" not in server.output
-
-
-def asked_over_unix(path: str) -> bytes:
-    with socket.socket(socket.AF_UNIX) as sock:
-        sock.settimeout(20)
-        sock.connect(path)
-        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
-        with sock.makefile("rb") as answer:
-            return answer.read()
 
 
 def with_curl() -> list[object]:

@@ -264,8 +264,7 @@ class RequestParser:
 
     def _read_chunked_body(self) -> Event:
         body = self._body
-        if body is None:  # pragma: no cover
-            raise AssertionError("CHUNKED is entered with a body")
+        assert body is not None  # CHUNKED is entered with one
         payload, at = body.decode(bytes(self._buffer), self._at)
         self._consume(at)
         if payload:
@@ -290,8 +289,7 @@ class RequestParser:
         return CLOSED
 
     def _again(self) -> Event:
-        if self._error is None:  # pragma: no cover
-            raise AssertionError("ERROR is entered with an error")
+        assert self._error is not None  # ERROR is entered with one
         kind, text = self._error
         raise kind(text)
 

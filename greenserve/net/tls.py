@@ -175,14 +175,10 @@ class TlsSocket:
                 return self._send_large(memoryview(data), done)
             if size > done:
                 self._tls.write(memoryview(data)[done:] if done else data)
-            try:
-                self._push()
-            except BlockingIOError:
-                self._owed = 1
-                if size == 1:
-                    raise
-                return size - 1
-            return size
+            sent = self._leave(size)
+            if not sent:
+                raise BlockingIOError
+            return sent
 
     def sendmsg(self, buffers: Sequence[bytes | memoryview], ancdata: object = (), flags: int = 0) -> int:
         """`send` of several: a record for the first of them, and what follows in the last of these, uncopied.
@@ -215,11 +211,18 @@ class TlsSocket:
                 write(data[begin : min(begin + PIECE, end)])
                 unsent.append(read())
             start = end
-            try:
-                self._push()
-            except BlockingIOError:
-                self._owed = 1
-                return end - 1
+            counted = self._leave(end)
+            if counted < end:
+                return counted
+        return size
+
+    def _leave(self, size: int) -> int:
+        """Send what was encrypted of `size` bytes. Returns how many of them count as sent, perhaps none."""
+        try:
+            self._push()
+        except BlockingIOError:
+            self._owed = 1
+            return size - 1
         return size
 
     def _push(self) -> None:

@@ -41,7 +41,7 @@ class PidFile:
             raise self._error("it is a number; a port to listen on is written --bind HOST:PORT")
         directory = self.path.parent
         if not directory.is_dir():
-            raise self._error(f"there is no directory {directory}")
+            raise self._error(f"there is no directory {directory}: make it, or name another path")
 
     def write(self) -> None:
         """Write this process's number. Harmless when it is written. Raises ConfigurationError."""

@@ -1,6 +1,6 @@
 """Becoming another user for good: root opens what only root may open, and the rest of the process's life is a user's.
 
-Invariant: after `become` there is no way back, or it raises.
+Invariant: when `become` returns, the process cannot become root again; where it could, `become` raises.
 """
 
 from __future__ import annotations

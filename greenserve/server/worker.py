@@ -155,25 +155,12 @@ class Worker:
         self.admission = Admission(settings, self.connections, hub.clock)
         self.pool = RequestPool(hub, settings.concurrency, settings.max_queue)
         self.outstanding = Outstanding(hub, settings.max_unsent)
-        self.websocket_policy = websocket.Policy(
-            origins=settings.ws_origin,
-            ping_interval=settings.ws_ping_interval,
-            ping_timeout=settings.ws_ping_timeout,
-            write_timeout=settings.write_timeout,
-            max_message=settings.ws_max_message,
-            deflate=DeflateParameters() if settings.ws_compression else None,
-            memory=Memory(settings.ws_max_memory),
-        )
+        self.websocket_policy = _websocket_policy(settings)
         self.stopping = Flag()  # environ["greenserve.stopping"]
         self._delay: Timer | None = None  # of a lame duck
         self._grace = settings.graceful_timeout
         self._rooms = settings.rooms
-        self._limits = Limits(
-            max_head=settings.max_head,
-            max_header_count=settings.max_header_count,
-            max_target=settings.max_target,
-            max_body=settings.max_body,
-        )
+        self._limits = _limits(settings)
         self._proxied = settings.proxy_protocol
         self._proxies = settings.trusted_proxies
         self._trust = ForwardedReader(settings.forwarded_headers, self._proxies.__contains__)
@@ -400,3 +387,24 @@ class Worker:
             self._sweeper.cancel()
         if self.access_log is not None:
             self.access_log.close()
+
+
+def _websocket_policy(settings: Settings) -> websocket.Policy:
+    return websocket.Policy(
+        origins=settings.ws_origin,
+        ping_interval=settings.ws_ping_interval,
+        ping_timeout=settings.ws_ping_timeout,
+        write_timeout=settings.write_timeout,
+        max_message=settings.ws_max_message,
+        deflate=DeflateParameters() if settings.ws_compression else None,
+        memory=Memory(settings.ws_max_memory),
+    )
+
+
+def _limits(settings: Settings) -> Limits:
+    return Limits(
+        max_head=settings.max_head,
+        max_header_count=settings.max_header_count,
+        max_target=settings.max_target,
+        max_body=settings.max_body,
+    )

@@ -11,10 +11,11 @@ from pathlib import Path
 
 from greenserve.errors import ConfigurationError
 
+_NAME = "[A-Za-z_][A-Za-z0-9_]*"
 _LINE = re.compile(
-    r"""[^\S\n]* (?:
+    rf"""[^\S\n]* (?:
         (?: [#;][^\n]* )?                                                  # a comment, or nothing
-      | (?: export[^\S\n]+ )? (?P<name>[A-Za-z_][A-Za-z0-9_]*) =
+      | (?: export[^\S\n]+ )? (?P<name>{_NAME}) =
         (?: [^\S\n]* (?:
             "(?P<double> (?: [^"\\] | \\. )* )"                            # quoted, maybe over several lines
           | '(?P<single> [^']* )'
@@ -62,7 +63,7 @@ def _what_is_wrong(line: str) -> str:
     value = value.lstrip()
     if "\0" in line:
         return "no variable can contain NUL"
-    if not sign or not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+    if not sign or not re.fullmatch(_NAME, name):
         return "KEY=VALUE is wanted, with a KEY of letters, digits and _ and no space around ="
     if value[:1] in ('"', "'"):
         return f"the value of {name} begins with a quote, which has to be closed at its end, with nothing behind it"

@@ -136,12 +136,8 @@ def _unused_sockets(environ: Mapping[str, str], settings: Settings, origins: Map
     sockets = PassedSockets.read(environ)
     if not sockets.fds:
         return []
-    wanted = {
-        address.fd: name
-        for name in ("bind", "redirect_https")
-        for address in (settings.bind if name == "bind" else (settings.redirect_https,))
-        if isinstance(address, FdAddress)
-    }
+    named = [("redirect_https", settings.redirect_https), *(("bind", address) for address in settings.bind)]
+    wanted = {address.fd: name for name, address in named if isinstance(address, FdAddress)}
     passed = ", ".join(sockets.addresses)
     for fd, name in wanted.items():
         if fd not in sockets.fds:

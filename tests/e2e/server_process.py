@@ -309,3 +309,13 @@ def _environment(changes: dict[str, str | None]) -> dict[str, str]:
         else:
             inherited[name] = value
     return inherited
+
+
+def asked_over_unix(path: str) -> bytes:
+    """What a server on a Unix socket answers to GET /, head and body; also when it accepts only later."""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        sock.connect(path)
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        with sock.makefile("rb") as answer:
+            return answer.read()

@@ -16,9 +16,9 @@ import requests
 
 from tests.e2e.conftest import StartServer
 from tests.e2e.proxies.programs import nginx
-from tests.e2e.server_process import run_command
+from tests.e2e.server_process import asked_over_unix, run_command
 from tests.faults.test_nginx import CONFIGURATION
-from tests.test_deploy import PAGE, answered
+from tests.test_deploy import PAGE
 
 (BIND,) = [word for command in PAGE.commands("greenserve") for word in shlex.split(command) if "group=" in word]
 APPLICATION = """
@@ -71,7 +71,7 @@ def test_each_address_has_its_permissions_and_those_of_all_are_the_others(
     )
     assert [stat.S_IMODE(path.stat().st_mode) for path in (mine, others)] == [0o600, 0o660]
     assert server.addresses == [f"unix:{mine}", f"unix:{others}"]
-    assert answered(str(mine)).endswith(b"hello")
+    assert asked_over_unix(str(mine)).endswith(b"hello")
     server.stop()
     assert not mine.exists()
     assert not others.exists()
@@ -94,7 +94,7 @@ def test_the_socket_of_a_killed_server_is_replaced(start_server: StartServer, di
     first.kill()
     assert path.is_socket()
     start_server("hello:app", cwd=directory, bind=(f"unix:{path}",))
-    assert answered(str(path)).endswith(b"hello")
+    assert asked_over_unix(str(path)).endswith(b"hello")
 
 
 def test_the_socket_of_a_living_server_is_left_and_its_process_named(
@@ -106,7 +106,7 @@ def test_the_socket_of_a_living_server_is_left_and_its_process_named(
     assert done.returncode == 4
     assert f"cannot listen on unix:{path}: it is in use by pid {first.pid} (" in done.stderr
     assert "stop that one or choose another address" in done.stderr
-    assert answered(str(path)).endswith(b"hello")
+    assert asked_over_unix(str(path)).endswith(b"hello")
     report = run_command("check", "hello:app", "--bind", f"unix:{path}", cwd=directory)
     assert f"unix:{path} is in use by pid {first.pid} (" in report.stdout
 

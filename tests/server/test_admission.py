@@ -7,7 +7,6 @@ import re
 import resource
 import socket
 import threading
-import time
 from contextlib import ExitStack
 
 import pytest
@@ -19,6 +18,7 @@ from greenserve.server.phases import Phase
 from greenserve.settings import Settings
 from tests.server.live import Client, Connection, hello, serving
 from tests.server.test_tls import secured
+from tests.waiting import until_blocking
 
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -49,6 +49,14 @@ def gate():
 @pytest.fixture
 def impatient(monkeypatch):
     monkeypatch.setattr(admission, "PATIENCE", 0.0)
+
+
+def until_connections(server, number):
+    until_blocking(lambda: len(server._worker.connections) == number)
+
+
+def until_silent(connection, phase):
+    until_blocking(lambda: connection.phase is phase and not connection.greenlet)
 
 
 def held_request(server, gate, stack):
@@ -92,8 +100,7 @@ def test_after_one_has_gone_another_may_come(impatient, gate):
         gate.open.set()
         assert first.response()[2] == b"hello"
         first.close()
-        while server._worker.connections:
-            time.sleep(0.001)
+        until_connections(server, 0)
         with Client(server) as client:
             assert client.get() == b"hello"
         assert server._worker.admission._clients.get("127.0.0.1", 0) <= 1
@@ -110,12 +117,10 @@ def test_the_connection_that_is_idle_for_longest_gives_way(monkeypatch, sent):
             clients[-1].send(sent)
             if sent == GET:
                 assert clients[-1].response()[2] == b"hello"
-            while len(server._worker.connections) == len(known):
-                time.sleep(0.001)
+            until_connections(server, len(known) + 1)
             (connection,) = server._worker.connections - known
             if sent:
-                while connection.phase is not (Phase.IDLE if sent == GET else Phase.HEAD) or connection.greenlet:
-                    time.sleep(0.001)
+                until_silent(connection, Phase.IDLE if sent == GET else Phase.HEAD)
             connection.deadline -= age  # it is idle for so long
         assert stack.enter_context(Client(server)).get() == b"hello"
         assert clients[1].at_end()
@@ -128,8 +133,7 @@ def test_over_tls_a_connection_beyond_the_limit_is_closed_without_a_byte(impatie
     with secured(gate, max_connections=1) as server, ExitStack() as stack:
         worker = server._worker
         first = stack.enter_context(Client(server))
-        while not worker.connections:
-            time.sleep(0.001)
+        until_connections(server, 1)
         for each in worker.connections:
             each.deadline += 600  # silent since a time to come: it does not give way
         with Client(server) as refused:
@@ -177,8 +181,7 @@ def test_a_clients_connections_are_limited_and_those_of_others_are_not(caplog):
         assert other.head()[0] == 200
         assert [client.get() for client in mine] == [b"hello"] * 2
         mine.pop().close()
-        while server._worker.admission._clients["127.0.0.1"] == 2:
-            time.sleep(0.001)
+        until_blocking(lambda: server._worker.admission._clients["127.0.0.1"] < 2)
         assert stack.enter_context(Client(server)).get() == b"hello"
     (text,) = said(caplog, "refused connections: 1, the last from 127.0.0.1")
     assert "a client may have max_connections_per_client (2)" in text
@@ -301,8 +304,7 @@ def test_a_request_beyond_the_queue_gets_503_at_once_and_those_in_it_are_served(
         waiting = [stack.enter_context(Client(server)) for _ in range(2)]
         for client in waiting:
             client.send(GET)
-        while len(server._worker.pool.waiting) < 2:
-            time.sleep(0.001)
+        until_blocking(lambda: len(server._worker.pool.waiting) == 2)
         refused = stack.enter_context(Client(server))
         refused.send(GET)
         status, fields, text = refused.response()
@@ -335,8 +337,7 @@ def test_by_default_all_may_wait_for_their_turn(gate):
         waiting = [stack.enter_context(Client(server)) for _ in range(50)]
         for client in waiting:
             client.send(GET)
-        while len(server._worker.pool.waiting) < 50:
-            time.sleep(0.001)
+        until_blocking(lambda: len(server._worker.pool.waiting) == 50)
         gate.open.set()
         assert [client.response()[2] for client in (first, *waiting)] == [b"hello"] * 51
 
