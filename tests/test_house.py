@@ -23,6 +23,8 @@ TWIN_MAKING = {"patching.polling", "patching.rebind", "patching.reimport"}  # wh
 SERVER = (
     BASE | PROTOCOLS | {"hub", "green", "net", "patching", "rooms", "static", "tls", "compat.websocket"} | TWIN_MAKING
 )
+# What the supervisor and its workers have in common; like all of the supervisor's, without the rest of greenserve.
+SHARED = {"supervisor.channel", "supervisor.table"}
 # Modules that only give names of the hub and the green twins another place to be found at, most of them Eventlet's.
 NAMES = {
     "debug",
@@ -42,6 +44,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "settings": {"errors"},
     "loading": {"errors"},
     "process": {"errors", "settings"},
+    "process.systemd": set(),  # as light as the supervisor, which uses it
     "hub": {"errors"},
     "testing": {"errors", "hub", "green"},
     **{name: {"hub"} for name in TWIN_MAKING},
@@ -54,15 +57,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "static": BASE | {"http", "wsgi"},
     "websocket": BASE | {"http", "hub", "green", "net"},
     "rooms": BASE | {"hub", "green", "net", "patching.rebind", "websocket"},
-    "server": SERVER,
+    **{name: set() for name in SHARED},
+    "server": SERVER | SHARED,
     "compat.websocket": BASE | {"websocket"},
     "compat.former_names": {"hub", "net", "patching", "wsgi"},
     "compat": SERVER | {"server"},
     "admin": SERVER | {"server"},
-    "supervisor": SERVER | {"server", "admin", "loading", "process"},
-    "cli": SERVER | {"server", "admin", "supervisor", "loading", "process", ""},
+    "supervisor": SHARED | {"process.systemd"},
+    "workers": SERVER | SHARED | {"server", "supervisor", "process", "process.systemd"},
+    "cli": SERVER | {"server", "admin", "supervisor", "workers", "loading", "process", "process.systemd", ""},
     "demo": {"version", "", "rooms", "websocket"},  # an application like any other: public names only
-    "__init__": SERVER | {"", "compat.former_names", "server", "supervisor", "loading", "testing"} | NAMES,
+    "__init__": SERVER | {"", "compat.former_names", "server", "loading", "testing"} | NAMES,
     "__main__": {"cli"},
     "monkey": {"patching"},
     **{name: {"hub", "green", "patching"} for name in NAMES},

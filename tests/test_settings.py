@@ -490,7 +490,7 @@ def test_the_settings_reference_has_every_option() -> None:
         ("host", 'use bind="HOST:PORT"'),
         ("uds", 'use bind="unix:PATH"'),
         ("threads", "use concurrency=N "),
-        ("workers", "one process"),
+        ("reuse_port", "share their listening sockets"),
         ("certfile", 'use tls_cert="FILE"'),
         ("ws_per_message_deflate", "use ws_compression=true"),
     ],
@@ -516,11 +516,11 @@ def test_a_key_of_another_server_is_answered_with_ours(tmp_path: Path, line: str
 
 
 def test_a_variable_of_another_server_is_answered_with_ours_but_not_one_of_kubernetes(tmp_path: Path) -> None:
-    environ = {"GREENSERVE_HOST": "::", "GREENSERVE_PORT": "tcp://10.0.0.1:80", "GREENSERVE_WORKERS": "4"}
-    host, port, workers = resolve({}, environ, tmp_path).warnings
+    environ = {"GREENSERVE_HOST": "::", "GREENSERVE_PORT": "tcp://10.0.0.1:80", "GREENSERVE_PROCESSES": "4"}
+    host, port, processes = resolve({}, environ, tmp_path).warnings
     assert host.endswith("is ignored; use GREENSERVE_BIND=HOST:PORT")
     assert port.endswith("is ignored")
-    assert "one process" in workers
+    assert processes.endswith("is ignored; use GREENSERVE_WORKERS=N (or the variable WEB_CONCURRENCY)")
 
 
 def test_a_settings_file_of_gunicorns_is_recognised(tmp_path: Path) -> None:

@@ -196,6 +196,7 @@ def _run(context: click.Context, reference: str, more: Mapping[str, str] | None 
         detach_streams(resolution.settings.log_buffer)
         prepare(resolution)
         warn(resolution)
+        arguments = sys.argv[1:]
         with without_arguments():
-            code = serve(reference, resolution.settings)
+            code = serve(reference, resolution, arguments)
     sys.exit(code)

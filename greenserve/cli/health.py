@@ -32,7 +32,8 @@ def server_of(pid: int) -> tuple[list[str], dict[str, str], Path] | None:
         children = Path(f"/proc/{pid}/task/{pid}/children")
         pids = [int(child) for child in children.read_text().split()] if children.exists() else []
         return next((found for child in pids if (found := server_of(child))), None)
-    at = next((at for at, word in enumerate(words[:3]) if Path(word).name == "greenserve"), None)
+    # `greenserve ...`, `python -m greenserve ...`, `python -S -E .../supervisor/__main__.py greenserve ...`
+    at = next((at for at, word in enumerate(words[:5]) if Path(word).name == "greenserve"), None)
     if at is None:
         return None
     environ = dict(word.split("=", 1) for word in _words(pid, "environ") if "=" in word)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 from greenserve.hub.core.hub import current_hub
-from greenserve.net.systemd import MICROSECONDS, ServiceManager
+from greenserve.process.systemd import MICROSECONDS, ServiceManager
 from greenserve.server.worker_state import WorkerState
 from greenserve.settings import Settings
+
+logger = logging.getLogger("greenserve.systemd")
 
 # Seconds beyond the grace: for killed requests, for what the application does at exit, and for the interpreter's end.
 END_SECONDS = 10.0
@@ -23,7 +26,7 @@ class Service:
 
     def ready(self, urls: list[str]) -> None:
         """Connections are accepted, at `urls`."""
-        self._manager.tell(READY=1, STATUS=f"listening on {', '.join(urls)}", MAINPID=os.getpid())
+        self._tell(READY=1, STATUS=f"listening on {', '.join(urls)}", MAINPID=os.getpid())
         if self._manager.watchdog:
             self._show_life()
 
@@ -37,11 +40,16 @@ class Service:
     def _stopping(self, seconds: float, status: str) -> None:
         # Said once it is enough: the manager waits until then, whatever its TimeoutStopSec; it never waits less.
         extension = int((seconds + END_SECONDS) * MICROSECONDS)
-        self._manager.tell(STOPPING=1, STATUS=status, EXTEND_TIMEOUT_USEC=extension)
+        self._tell(STOPPING=1, STATUS=status, EXTEND_TIMEOUT_USEC=extension)
+
+    def _tell(self, **fields: object) -> None:
+        warning = self._manager.tell(**fields)
+        if warning:
+            logger.warning("%s", warning)
 
     def _show_life(self) -> None:
         """By the hub's own timer, and in its greenlet: a hub that is blocked says nothing, and systemd starts another
         process.
         """
-        self._manager.tell(WATCHDOG=1)
+        self._tell(WATCHDOG=1)
         current_hub().call_later(self._manager.watchdog / 2, self._show_life)

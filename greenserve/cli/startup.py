@@ -11,12 +11,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import platform
 import resource
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from wsgiref.types import WSGIApplication
 
 import greenserve
@@ -26,12 +26,15 @@ from greenserve.cli.service import Service
 from greenserve.compat.websocket.engineio import engineio_warning
 from greenserve.errors import ConfigurationError
 from greenserve.loading import load_application
-from greenserve.net.systemd import ServiceManager
 from greenserve.patching import other_hubs
 from greenserve.process.pid_file import PidFile
+from greenserve.process.systemd import ServiceManager
 from greenserve.process.user import User, become, find
+from greenserve.server.announcement import announcement
 from greenserve.settings import PassedSockets, Resolution, Settings
-from greenserve.version import VERSION
+from greenserve.supervisor.handed import Handed
+from greenserve.workers import run as workers
+from greenserve.workers import start
 
 _logger = logging.getLogger("greenserve.cli")
 
@@ -89,21 +92,24 @@ def load(reference: str) -> WSGIApplication:
     return application
 
 
-def serve(reference: str, settings: Settings) -> int:
+def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
     """Become the user, load the application, listen, and serve until told to stop. Returns the exit code.
 
-    Raises LoadError, ConfigurationError, BindError.
+    With several workers this returns in each of the processes. arguments: the command's. Raises LoadError,
+    ConfigurationError, BindError.
     """
+    settings = resolution.settings
+    told = workers.handed_to_template()
+    if told is None and workers.wanted(settings) > 1:
+        told = _supervise(resolution, arguments)
+    if told is not None:
+        return workers.serve(told, settings, partial(_load_as_user, reference, settings))
     with contextlib.ExitStack() as stack:
         pid_file = None if settings.pid_file is None else stack.enter_context(PidFile(settings.pid_file))
         if pid_file is not None:
             pid_file.check()  # before the application does anything that the living process would notice
         user = find(settings.user, settings.group)
-        # Before the application is there, which may have children: the variables are this process's alone, and so are
-        # the sockets.
-        for fd in PassedSockets.take(os.environ).fds:
-            with contextlib.suppress(OSError):  # one that is not there is an error when it is listened on
-                os.set_inheritable(fd, False)
+        _take_passed_sockets()
         service = Service(ServiceManager.take(os.environ), settings)
         raise_file_limit()
         running = server.Server(settings=settings)
@@ -120,10 +126,50 @@ def serve(reference: str, settings: Settings) -> int:
             if pid_file is not None:
                 pid_file.write()  # not earlier: a script that reads it may send a signal, which has to be handled
             urls = [address.url for address in running.addresses]
-            _announce(settings, urls)
+            for line in announcement(settings, urls, os.getpid()):
+                _logger.info("%s", line)
             service.ready(urls)
 
         return running.serve_forever(ready)
+
+
+def _supervise(resolution: Resolution, arguments: list[str]) -> Handed:
+    """Bind the addresses, and become the supervisor. Returns in its child, which is the first template."""
+    settings = resolution.settings
+    pid_file = None if settings.pid_file is None else PidFile(settings.pid_file)
+    if pid_file is not None:
+        pid_file.check()
+    find(settings.user, settings.group)  # raises what is wrong with them
+    _take_passed_sockets()
+    manager = ServiceManager.take(os.environ)
+    raise_file_limit()
+    first = server.Server(settings=settings)
+    first.bind()
+    if pid_file is not None:
+        pid_file.write()
+    # Without what a file has added: the next template reads it again, and the environment comes before a file.
+    environ = {name: value for name, value in os.environ.items() if name not in resolution.variables}
+    command = start.Command(arguments, environ, settings.log_level)
+    told = start.begin(first.listeners, command, pid_file, manager)
+    if pid_file is not None:
+        pid_file.close()
+    return told
+
+
+def _load_as_user(reference: str, settings: Settings) -> WSGIApplication:
+    user = find(settings.user, settings.group)
+    if user is not None:
+        become_user(user, settings)
+    return load(reference)
+
+
+def _take_passed_sockets() -> None:
+    """Before the application is there, which may have children: the variables are this process's alone, and so are the
+    sockets.
+    """
+    for fd in PassedSockets.take(os.environ).fds:
+        with contextlib.suppress(OSError):  # one that is not there is an error when it is listened on
+            os.set_inheritable(fd, False)
 
 
 def become_user(user: User, settings: Settings) -> None:
@@ -152,17 +198,3 @@ def raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         except (OSError, ValueError) as error:  # macOS has a lower limit than it says
             _logger.debug("the limit of open files stays at %d: %s", soft, error)
-
-
-def _announce(settings: Settings, urls: list[str]) -> None:
-    first, *others = urls
-    _logger.info(
-        "greenserve %s (pid %d, Python %s, standard library %s) listening on %s",
-        VERSION,
-        os.getpid(),
-        platform.python_version(),
-        "patched" if settings.patch else "not patched",
-        first,
-    )
-    for url in others:
-        _logger.info("listening on %s", url)

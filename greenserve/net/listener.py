@@ -25,6 +25,7 @@ from greenserve.settings import BY_ITSELF, Access, Address, FdAddress, TcpAddres
 logger = logging.getLogger("greenserve.server")
 
 BURST = 64  # connections accepted before others have their turn
+WAY_SECONDS = 0.002  # for which a listener gives way to that of another process
 REST = 4096  # connections accepted from the kernel's queue at the end, at the most
 SAID_SECONDS = 60.0  # a shortage is not said again sooner
 # Bytes that the kernel takes of a response beyond what is on its way to the client; by itself it takes up to 4 MiB for
@@ -160,7 +161,17 @@ def bound_address(address: Address, listener: _socket.socket) -> Address:
 class Listener(HubCall):
     """Accepts from one listening socket, in the hub's greenlet, and hands each connection to `accepted`."""
 
-    __slots__ = ("_accepted", "_descriptor", "_hub", "_in_hand", "_relieve", "_said", "_socket", "address")
+    __slots__ = (
+        "_accepted",
+        "_descriptor",
+        "_gives_way",
+        "_hub",
+        "_in_hand",
+        "_relieve",
+        "_said",
+        "_socket",
+        "address",
+    )
 
     def __init__(
         self,
@@ -169,12 +180,14 @@ class Listener(HubCall):
         address: Address,
         accepted: Accepted,
         relieve: Callable[[], bool] = lambda: False,
+        gives_way: Callable[[], bool] = lambda: False,
     ) -> None:
         self.address = address
         self._hub = hub
         self._socket = sock
         self._accepted = accepted
         self._relieve = relieve  # called when descriptors have run out; says whether it has freed some
+        self._gives_way = gives_way  # whether another process is to accept the next connection
         self._in_hand: tuple[_socket.socket, Peer] | None = None  # accepted, and to be offered again
         self._said = NEVER_SAID  # when it was last said that accept fails
         self._descriptor: Descriptor = hub.io.register(sock.fileno())
@@ -184,6 +197,9 @@ class Listener(HubCall):
     def switch(self) -> None:
         """Accept what has come."""
         for _ in range(BURST):
+            if self._gives_way():
+                self._hub.call_later(WAY_SECONDS, self.switch)
+                return
             try:
                 if not self._accept():
                     self._hub.call_later(SHORTAGE_PAUSE, self.switch)
@@ -280,3 +296,10 @@ def close_listener(listener: ListeningSocket, address: Address) -> None:
     if isinstance(address, UnixAddress) and isinstance(listener, _UnixListener) and listener.made is not None:
         with contextlib.suppress(OSError):
             unix_socket.remove(address.path, listener.made)
+
+
+def made_path(listener: ListeningSocket, address: Address) -> tuple[str, int, int] | None:
+    """The path of a Unix socket that this process has bound, its device and its inode; None for other listeners."""
+    if isinstance(address, UnixAddress) and isinstance(listener, _UnixListener) and listener.made is not None:
+        return os.path.abspath(address.path), *listener.made[1:]  # noqa: PTH100 - an abstract name is none of Path's
+    return None

@@ -63,6 +63,14 @@ class PidFile:
                 Path(temporary).unlink(missing_ok=True)
             raise self._error(str(error.strerror)) from error
 
+    @property
+    def written(self) -> tuple[str, int, int, int] | None:
+        """Path, device, inode, and the descriptor that holds the lock; None before it is written."""
+        if self._fd is None:
+            return None
+        there = os.fstat(self._fd)
+        return str(self.path), there.st_dev, there.st_ino, self._fd
+
     def close(self) -> None:
         """Give up the lock, and leave the file as it is."""
         fd, self._fd = self._fd, None

@@ -95,9 +95,10 @@ class RequestCycle(Gateway):
         if proxy is None:
             proxy = connection.proxy = ConnectionSocket(connection)
         environ["greenserve.socket"] = environ["gunicorn.socket"] = environ["eventlet.input"] = proxy
-        if worker.access_log is not None:
+        if worker.watched:
             self.started = worker.hub.clock()
             self._logged = False
+            worker.served += 1
         greenlet.gr_context = greenlet.thread = greenlet.pending = None
         greenlet.job = self
         try:

@@ -64,8 +64,8 @@ def _body_is_late() -> RequestTimeout:
     return RequestTimeout("the request body did not arrive in time")
 
 
-def drain(connection: Connection | Arrival) -> None:
-    """The server is stopping: close when idle; a request in progress will be the last."""
+def drain(connection: Connection | Arrival, *, spare_idle: bool = False) -> None:
+    """The server is stopping: close when idle, unless that is spared; a request in progress will be the last."""
     if isinstance(connection, Arrival):
         connection.drain()
         return
@@ -74,7 +74,8 @@ def drain(connection: Connection | Arrival) -> None:
     if connection.owner is not None:
         connection.owner.drain(restarting=connection.worker.restarting)
     elif connection.phase is Phase.IDLE or (connection.phase is Phase.HEAD and connection.stream.parser.idle):
-        connection.retire()
+        if not spare_idle:
+            connection.retire()
     elif connection.phase is Phase.SKIP_BODY:
         connection.linger()
 

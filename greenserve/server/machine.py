@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 MORE_CONNECTIONS = (
@@ -36,15 +37,29 @@ def open_files() -> int:
 def memory() -> int:
     """The bytes of memory that the process may use: the machine's, or those of its control groups (cgroups(7), v2)."""
     least = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return min([least, *(int(words[0]) for words in _limits("memory.max") if words[0].isdigit())])
+
+
+def processors() -> int:
+    """How many processors the process may use: those of its affinity, or the quota of its control groups, whole ones.
+
+    Half a processor more is none: a worker that is stopped each time its quota is used up answers late.
+    """
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quotas = [int(words[0]) / int(words[1]) for words in _limits("cpu.max") if words[0].isdigit()]
+    return max(1, int(min([count, *quotas])))
+
+
+def _limits(name: str) -> Iterator[list[str]]:
+    """The words of a limit's file, of the process's control group and of each one around it; nothing outside Linux."""
     try:
         group = CGROUPS / OWN_CGROUP.read_text().strip().rpartition(":")[2].lstrip("/")
-    except OSError:  # no Linux
-        return least
+    except OSError:
+        return
     for place in (group, *group.parents):
         try:
-            limit = (place / "memory.max").read_text().strip()
+            words = (place / name).read_text().split()
         except OSError:  # the root has none
             continue
-        if limit.isdigit():
-            least = min(least, int(limit))
-    return least
+        if words:
+            yield words

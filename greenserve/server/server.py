@@ -7,6 +7,7 @@ import logging
 import signal
 import warnings
 from collections.abc import Callable
+from functools import partial
 from inspect import iscoroutinefunction
 from types import ModuleType, TracebackType
 from typing import Any, Self, overload
@@ -24,7 +25,9 @@ from greenserve.patching import monkey, other_hubs
 from greenserve.server import lastresort, proxied
 from greenserve.server.accesslog import AccessLog
 from greenserve.server.arrival import ServerTls
-from greenserve.server.signals import FORCED, SignalHandlers
+from greenserve.server.member import Member
+from greenserve.server.showing import show
+from greenserve.server.signals import FORCED, MemberSignals, SignalHandlers
 from greenserve.server.worker import Worker
 from greenserve.server.worker_state import WorkerState
 from greenserve.settings import Address, Settings, TcpAddress
@@ -75,6 +78,7 @@ class Server:
         self.error: BaseException | None = None  # what ended the server's own thread, if that was an error
         self.tls: ServerTls | None = None  # of the listeners that speak it; by default as the settings say
         self._redirect: tls.Redirect | None = None
+        self.member: Member | None = None  # where several processes serve
         self.access_log: AccessLog | None = None  # in the place of the one that the settings name
         self.on_state: Callable[[WorkerState], object] | None = None  # called with each state after SERVING, in the hub
 
@@ -143,22 +147,41 @@ class Server:
         """
         if self._sockets:
             return
-        settings = self.settings
-        proxied.check(settings)
-        tls.check(settings)
-        if self.tls is None and tls.is_on(settings):
-            self.tls = tls.Contexts(settings)
+        self._read_certificates()
         try:
-            for address in settings.bind:
+            for address in self.settings.bind:
                 self._open(address, secure=self.tls is not None)
-            if settings.redirect_https is not None:
-                secure = [each.port for each in self.addresses if isinstance(each, TcpAddress) and each.is_secure]
-                port = settings.redirect_https_port or next(iter(secure), 443)
-                address = self._open(settings.redirect_https, secure=False)
-                self._redirect = tls.Redirect(address, port, settings.acme_dir)
+            if self.settings.redirect_https is not None:
+                self._redirect_from(self._open(self.settings.redirect_https, secure=False))
         except BaseException:
             self._close_sockets()
             raise
+
+    def adopt(self, listeners: list[tuple[ListeningSocket, Address]]) -> None:
+        """Serve on sockets that listen already, instead of opening them; the addresses tell which speak TLS.
+
+        Reads the certificates. The last one is that of `redirect_https`, where there is one.
+        """
+        self._read_certificates()
+        self._sockets = listeners
+        if self.settings.redirect_https is not None:
+            self._redirect_from(listeners[-1][1])
+
+    @property
+    def listeners(self) -> list[tuple[ListeningSocket, Address]]:
+        """What `adopt` takes, in another process."""
+        return self._sockets
+
+    def _read_certificates(self) -> None:
+        proxied.check(self.settings)
+        tls.check(self.settings)
+        if self.tls is None and tls.is_on(self.settings):
+            self.tls = tls.Contexts(self.settings)
+
+    def _redirect_from(self, address: Address) -> None:
+        secure = [each.port for each in self.addresses if isinstance(each, TcpAddress) and each.is_secure]
+        port = self.settings.redirect_https_port or next(iter(secure), 443)
+        self._redirect = tls.Redirect(address, port, self.settings.acme_dir)
 
     def _open(self, address: Address, *, secure: bool) -> Address:
         listener = bind_listener(address, self.settings.socket_access)
@@ -182,14 +205,15 @@ class Server:
         except BaseException:
             self._close_sockets()
             raise
-        with SignalHandlers(self._on_signal, self._on_note) if signals else contextlib.nullcontext():
+        with self._signal_handlers(worker) if signals else contextlib.nullcontext():
             self._run(worker, ready)
         if worker.killed:
             logger.info(
                 "stopped; %s killed", "1 request was" if worker.killed == 1 else f"{worker.killed} requests were"
             )
             return FORCED
-        logger.info("stopped")
+        if self.member is None:
+            logger.info("stopped")
         return GRACEFUL
 
     def start(self) -> Self:
@@ -242,7 +266,8 @@ class Server:
     def _make_worker(self) -> Worker:
         assert self.application is not None  # _prepare has seen to it
         self._worker = worker = Worker(
-            current_hub(), self.application, self.settings, self.access_log, self.tls, self._redirect, self.on_state
+            *(current_hub(), self.application, self.settings, self.access_log, self.tls, self._redirect),
+            *(self.on_state, self.member),
         )
         return worker
 
@@ -272,6 +297,11 @@ class Server:
         except BaseException as error:
             self.error = error
             logger.exception("the server's thread ended by an error")
+
+    def _signal_handlers(self, worker: Worker) -> SignalHandlers:
+        if self.member is None:
+            return SignalHandlers(self._on_signal, self._on_note)
+        return MemberSignals(self._on_signal, self._on_note, partial(show, worker))
 
     def _on_signal(self, signum: int) -> None:
         worker = self._worker

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import signal
 import traceback
@@ -67,3 +68,29 @@ class SignalHandlers:
     def _heard(self, signum: int) -> None:
         self._unheard = None
         self._stop(signum)
+
+
+class MemberSignals(SignalHandlers):
+    """Of a worker, whose supervisor hears the terminal's signals and those for the server as a whole.
+
+    show: returns what SIGUSR2 writes to standard error, at once, also while a request blocks the hub.
+    """
+
+    def __init__(self, stop: Callable[[int], None], note: Callable[[int], None], show: Callable[[], str]) -> None:
+        super().__init__(stop, note)
+        self._show = show
+
+    def __enter__(self) -> None:
+        super().__enter__()
+        for signum in (signal.SIGINT, signal.SIGHUP):
+            signals.set_handler(signum, _ignored)
+        signals.set_handler(signal.SIGUSR2, self._shown)
+        if not faulthandler.is_enabled():  # for SIGABRT, by which a worker ends that is stuck in a C function
+            faulthandler.enable(file=2)
+
+    def _shown(self, signum: int, frame: FrameType | None) -> None:
+        report.write(self._show())
+
+
+def _ignored(signum: int, frame: FrameType | None) -> None:
+    """No SIG_IGN: programs that an application starts would inherit it."""

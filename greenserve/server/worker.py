@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
 from functools import partial
+from math import inf
 from typing import Any
 
 from greenserve import rooms, websocket
@@ -37,6 +38,7 @@ from greenserve.server.arrival import Arrival, Handshakes, ServerTls, TlsArrival
 from greenserve.server.connection import Connection
 from greenserve.server.error_pages import read_error_pages
 from greenserve.server.measured import MeasuredConnection
+from greenserve.server.member import Member
 from greenserve.server.outstanding import Outstanding
 from greenserve.server.phases import Phase
 from greenserve.server.pool import RETRY_LATER, RequestPool
@@ -55,6 +57,7 @@ from greenserve.wsgi.gateway import Application
 logger = logging.getLogger("greenserve.server")
 
 SWEEP_SECONDS = 1.0  # how coarse the deadlines of connections are
+IDLE_SECONDS = 1.0  # for which idle connections outlive the beginning of a restart
 KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
 
@@ -92,17 +95,20 @@ class Worker:
         "keepalive_timeout",
         "killed",
         "max_requests",
+        "member",
         "now",
         "on_state",
         "outstanding",
         "pool",
         "restarting",
+        "served",
         "spools",
         "state",
         "stopping",
         "tls",
         "tls_handshake_timeout",
         "upgradable",
+        "watched",
         "websocket_policy",
         "write_timeout",
     )
@@ -116,9 +122,11 @@ class Worker:
         tls: ServerTls | None = None,
         redirect: Redirect | None = None,
         on_state: Callable[[WorkerState], object] | None = None,
+        member: Member | None = None,
     ) -> None:
         self.hub = hub
         self.on_state = on_state  # called with each state that it goes on to
+        self.member = member  # where there are several workers
         self.tls = tls
         self.tls_handshake_timeout = settings.tls_handshake_timeout
         self.handshakes = Handshakes(hub)
@@ -140,12 +148,14 @@ class Worker:
         self.early_hints = settings.early_hints
         self.now = hub.clock()
         self.access_log = access_log if access_log is not None else open_access_log(settings)
+        self.watched = self.access_log is not None or member is not None  # it is known how long requests have taken
         self.state = WorkerState.SERVING
         self.draining = False
         # Of a connection, the last one with `Connection: close`; 0 for any number, the only value that costs nothing.
         self.max_requests = (settings.max_requests_per_connection or 0) if settings.keepalive_timeout else 1
         self.restarting = False
         self.killed = 0  # requests
+        self.served = 0  # requests that have begun, if `watched`
         self.connections: set[Connection | Arrival] = set()
         self.spools = (
             Budget(settings.buffer_chunked, settings.buffer_chunked_total)
@@ -179,29 +189,37 @@ class Worker:
                     address,
                     self._accept_with(address),
                     self.admission.relieve,
+                    *(() if self.member is None else (self.member.gives_way,)),
                 )
                 for sock, address in sockets
             ]
             self.now = self.hub.clock()
             self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
+            if self.member is not None:
+                self.member.begin(self)
             while self.state is not WorkerState.STOPPED:
                 self._stopped.wait()
         finally:
             self._shut()
 
-    def become_lame_duck(self, seconds: float, then: Callable[[], object]) -> None:
+    def become_lame_duck(self, seconds: float = inf, then: Callable[[], object] = bool) -> None:
         """Go on as before for `seconds`, but have clients come back by new connections, which a load balancer may give
         to others by then. Afterwards `then` is called, which is to drain, unless draining has begun by itself.
         """
+        if self.state is not WorkerState.SERVING:
+            return
         self._enter(WorkerState.LAME_DUCK)
         for connection in self.connections:
             deadlines.announce_end(connection)
-        self._delay = self.hub.call_later(seconds, then)
+        if seconds < inf:
+            self._delay = self.hub.call_later(seconds, then)
 
     def drain(self, grace: float | None = None, *, restarting: bool = False) -> None:
         """Stop gracefully, within `grace` seconds. In the hub's thread only; see `hub.call_soon_threadsafe`.
 
         restarting: another process takes over at once; WebSockets are told (1012), so that their clients come again.
+        It accepts from the same listeners; and idle connections have a moment left, since their next requests may be on
+        the way: each is answered, with `Connection: close`.
         """
         if self.draining:
             return
@@ -211,13 +229,19 @@ class Worker:
         self._enter(WorkerState.DRAINING)
         self.stopping.set()
         for listener in self._listeners:
-            listener.accept_rest()
+            if not restarting:
+                listener.accept_rest()
             listener.close()
         self._listeners = []
-        for connection in list(self.connections):
-            deadlines.drain(connection)
+        self._drain_connections(spare_idle=restarting)
+        if restarting:
+            self.hub.call_later(IDLE_SECONDS, self._drain_connections)
         self.hub.call_later(self._grace if grace is None else grace, self.force, "the grace deadline has passed")
         self._stop_if_empty()
+
+    def _drain_connections(self, *, spare_idle: bool = False) -> None:
+        for connection in list(self.connections):
+            deadlines.drain(connection, spare_idle=spare_idle)
 
     def force(self, why: str) -> None:
         """Kill what is still in progress, and say which requests it was."""
@@ -251,11 +275,15 @@ class Worker:
         """A connection has come in."""
         self.connections.add(connection)
         self.admission.enter(connection.peer_address)
+        if self.member is not None:
+            self.member.count()
 
     def forget(self, connection: Connection | Arrival) -> None:
         """A connection is closed."""
         self.connections.discard(connection)
         self.admission.leave(connection.peer_address)
+        if self.member is not None:
+            self.member.count()
         if self.draining:
             self._stop_if_empty()
 
@@ -292,7 +320,7 @@ class Worker:
         """What a listener calls with each connection."""
         tls = self.tls if isinstance(address, TcpAddress) and address.is_secure else None
         name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "")
-        extra: Environ = {"greenserve.stopping": self.stopping}
+        extra: Environ = {"greenserve.stopping": self.stopping, "wsgi.multiprocess": self.member is not None}
         if self._redirect is not None and address is self._redirect.address:
             extra[MARK] = True
 

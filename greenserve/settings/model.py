@@ -223,6 +223,44 @@ class Settings:
     concurrency: int = _option(
         2000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"
     )
+    workers: int | None = _option(
+        1,
+        optional(count(), "auto"),
+        "How many processes serve; auto: one for each processor that this process may use (affinity, and the quota of "
+        "its control group). One is without a supervisor; by default WEB_CONCURRENCY counts, which platforms set.",
+        unit="processes",
+        in_call=False,
+        short="-w",
+    )
+    preload: bool = _option(
+        True,
+        SWITCH,
+        "Load the application once, and fork the workers of it; else each loads it by itself.",
+        in_call=False,
+    )
+    worker_timeout: float = _option(
+        30.0,
+        duration(zero=True),
+        "How long a worker's hub may be blocked; then the log shows by what, and it is replaced. 0: for ever.",
+        unit="s",
+        in_call=False,
+    )
+    max_requests: int | None = _option(
+        None,
+        optional(count()),
+        "Replace a worker after so many requests, when its successor is ready.",
+        unit="requests",
+        in_call=False,
+    )
+    max_requests_jitter: int = _option(
+        0, count(least=0), "Up to how many more, by chance, so that workers differ.", unit="requests", in_call=False
+    )
+    max_worker_age: float | None = _option(
+        None, optional(duration()), "Replace a worker after so long.", unit="s", in_call=False
+    )
+    max_worker_memory: int | None = _option(
+        None, optional(SIZE), "Replace a worker that holds more memory (resident).", unit="bytes", in_call=False
+    )
     backlog: int = _option(
         2048,
         count(),

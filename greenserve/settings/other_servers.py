@@ -17,10 +17,7 @@ class Instead:
     note: str = ""
 
 
-_ONE_PROCESS = Instead(
-    note="greenserve is one process, which serves many requests at once (see concurrency); for more processors start "
-    "several, each with its own bind, behind a proxy such as nginx"
-)
+_REUSE_PORT = Instead(note="the workers share their listening sockets, and each has its share: leave it out")
 _CONCURRENCY = Instead("concurrency", "N", "a request in progress is a green thread, not a thread")
 _TLS = Instead("tls_context", "MODULE:FUNCTION", "for what the other tls_ options do not say")
 _HANDSHAKES = Instead(
@@ -32,7 +29,6 @@ _RELOAD = Instead(
 )
 _ONE_KIND = Instead(note="there is one kind of worker, of green threads: leave it out")
 _ONE_PROTOCOL = Instead(note="greenserve speaks HTTP/1.1 and WebSocket, and serves WSGI, by itself: leave it out")
-_NO_RECYCLING = Instead(note="greenserve does not end after a number of requests or a time: leave it out")
 _SUPERVISOR = Instead(note="greenserve stays in the foreground: systemd, Docker or another supervisor does this")
 _ENVIRONMENT = Instead("env_file", "FILE", "or set variables in the shell, in systemd or in Docker")
 _PYTHONPATH = Instead("chdir", "DIR", "its modules are found there; PYTHONPATH is for further directories")
@@ -76,7 +72,8 @@ WORDS: dict[str, Instead] = {
     **_each(Instead("user", "NAME"), "u uid"),
     **_each(Instead("group", "NAME"), "g gid"),
     **_each(Instead(note="user brings its groups along: leave it out"), "initgroups"),
-    **_each(_ONE_PROCESS, "w workers processes reuse_port web_concurrency"),
+    **_each(Instead("workers", "N", "or the variable WEB_CONCURRENCY"), "processes web_concurrency"),
+    **_each(_REUSE_PORT, "reuse_port"),
     **_each(_RELOAD, "reload py_autoreload debugger"),
     **_each(Instead("tls_cert", "FILE"), "certfile ssl_certfile ssl_certificate cert ssl"),
     **_each(Instead("tls_key", "FILE"), "keyfile ssl_keyfile key"),
@@ -90,12 +87,18 @@ WORDS: dict[str, Instead] = {
     **_each(Instead("bind", "http://HOST:PORT"), "insecure_bind"),
     **_each(Instead(note="greenserve speaks HTTP/1.1, and no HTTP/3: leave it out"), "quic_bind"),
     **_each(_HANDSHAKES, "do_handshake_on_connect suppress_ragged_eofs"),
-    **_each(_ONE_KIND, "k worker_class loop asgi_loop runtime_mode task_impl preload preload_app master"),
-    **_each(_ONE_KIND, "enable_threads single_interpreter lazy_apps"),
+    **_each(_ONE_KIND, "k worker_class loop asgi_loop runtime_mode task_impl master"),
+    **_each(_ONE_KIND, "enable_threads single_interpreter"),
     **_each(_ONE_PROTOCOL, "http ws interface wsgi asgi lifespan asgi_lifespan protocol http2 http_protocols"),
     **_each(_ONE_PROTOCOL, "http_parser websockets http1_keep_alive"),
-    **_each(_NO_RECYCLING, "max_requests max_requests_jitter limit_max_requests limit_max_requests_jitter"),
-    **_each(_NO_RECYCLING, "workers_lifetime workers_max_rss respawn_failed_workers respawn_interval"),
+    **_each(Instead("max_requests", "N"), "limit_max_requests"),
+    **_each(Instead("max_requests_jitter", "N"), "limit_max_requests_jitter"),
+    **_each(Instead("max_worker_age", "SECONDS"), "workers_lifetime max_worker_lifetime"),
+    **_each(Instead("max_worker_memory", "SIZE"), "workers_max_rss reload_on_rss"),
+    **_each(Instead(note="a worker that dies has a successor at once: leave it out"), "respawn_failed_workers"),
+    **_each(Instead(note="workers that die again and again are started ever more slowly"), "respawn_interval"),
+    **_each(Instead("preload", "false"), "lazy_apps"),
+    **_each(Instead("preload", "true", "which is so by default"), "preload_app"),
     **_each(_SUPERVISOR, "daemon d daemonize n name proc_name"),
     **_each(_SUPERVISOR, "process_name"),
     **_each(_ENVIRONMENT, "e env raw_env env_files"),

@@ -32,6 +32,7 @@ from greenserve.settings.passed_sockets import PassedSockets
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
 OWN_FILE = "greenserve.toml"
 PROJECT_FILE = "pyproject.toml"
+WORKERS_VARIABLE = "WEB_CONCURRENCY"
 PORT_VARIABLE = "PORT"  # Heroku, Cloud Run and others that know Procfiles set it, and connect there
 
 
@@ -67,7 +68,13 @@ class _Given:
             return self.environ[option.variable], self._origin(option.variable)
         if option.name in self.table:
             return self.table[option.name], Origin(Source.FILE, str(self.file))
+        if option.name == "workers":
+            return self._platforms_workers()
         return self._passed_bind() or self._platforms_bind() if option.name == "bind" else None
+
+    def _platforms_workers(self) -> tuple[object, Origin] | None:
+        value = self.environ.get(WORKERS_VARIABLE)
+        return (value, Origin(Source.ENVIRONMENT, self._origin(WORKERS_VARIABLE).name)) if value else None
 
     def _passed_bind(self) -> tuple[object, Origin] | None:
         sockets = PassedSockets.read(self.environ)

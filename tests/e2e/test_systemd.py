@@ -18,7 +18,7 @@ from greenserve import testing
 from greenserve.cli.service import END_SECONDS, Service
 from greenserve.hub import sleep
 from greenserve.hub.core.hub import current_hub
-from greenserve.net.systemd import ServiceManager
+from greenserve.process.systemd import ServiceManager
 from greenserve.server.worker_state import WorkerState
 from greenserve.settings import Settings
 from tests.e2e.conftest import StartServer

@@ -6,14 +6,11 @@ socket that is missing, dead or full costs one warning, and a wait of at most SE
 
 from __future__ import annotations
 
-import logging
 import os
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, socket  # never patched
 from collections.abc import MutableMapping
 from contextlib import closing
 from typing import Self
-
-logger = logging.getLogger("greenserve.systemd")
 
 SEND_SECONDS = 0.5  # systemd reads at once; its queue is full for moments at most
 MICROSECONDS = 1_000_000
@@ -29,7 +26,7 @@ class ServiceManager:
     def __init__(self, address: str = "", watchdog: float = 0.0) -> None:
         self.address = address
         self.watchdog = watchdog
-        self._has_warned = False
+        self._is_silent = False  # about what cannot be told
 
     @classmethod
     def take(cls, environ: MutableMapping[str, str]) -> Self:
@@ -41,20 +38,20 @@ class ServiceManager:
         interval, pid = environ.pop("WATCHDOG_USEC", ""), environ.pop("WATCHDOG_PID", "")
         is_watched = bool(address) and interval.isdecimal() and pid in ("", str(os.getpid()))
         if address.startswith("vsock"):  # for virtual machines: their host is told by their own systemd
-            logger.debug("NOTIFY_SOCKET=%s is not used: only Unix sockets are", address)
             address, is_watched = "", False
         return cls(address, int(interval) / MICROSECONDS if is_watched else 0.0)
 
-    def tell(self, **fields: object) -> None:
-        """Send one message, of the fields in order, such as READY=1. Never raises."""
+    def tell(self, **fields: object) -> str:
+        """Send one message, of the fields in order, such as READY=1. Returns a warning, the first time it fails."""
         if not self.address:
-            return
+            return ""
         try:
             self._send(message(fields))
         except OSError as error:
-            if not self._has_warned:
-                self._has_warned = True
-                logger.warning("the service manager at NOTIFY_SOCKET=%s cannot be told: %s", self.address, error)
+            if not self._is_silent:
+                self._is_silent = True
+                return f"the service manager at NOTIFY_SOCKET={self.address} cannot be told: {error}"
+        return ""
 
     def _send(self, data: bytes) -> None:
         if not self.address.startswith(("/", "@")):

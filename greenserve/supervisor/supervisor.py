@@ -1,0 +1,436 @@
+"""What the supervisor does, when something happens: which worker to start, to replace, to end. No I/O but by `System`.
+
+Strategy. Every event changes what is known, and `_reconcile` then takes the next steps from what is there to what
+should be: as many ready workers as are wanted, all of the newest code, and none that is to be replaced. A crash, a
+reload, recycling, TTIN and TTOU, and the first start differ in what is known, not in what is done.
+
+Invariants. A worker leaves only when its successor is ready, unless it has died or the server stops. While new code
+has not proved itself by a ready worker, the template of the old code is kept: so there is always a way back. One worker
+at a time is replaced.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+from greenserve.supervisor.channel import Channel, Gone
+from greenserve.supervisor.table import Cell, Slot, State, Table
+
+FORCED = 1  # exit status: requests were killed
+NOT_LOADED = 3  # exit status: the application could not be loaded, or no worker of it became ready
+SECOND = 1_000_000_000  # nanoseconds
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a further worker is started where they keep dying
+STEADY_SECONDS = 10.0  # a worker that was ready for as long has not died at its start
+ABORT_SECONDS, KILL_SECONDS = 1.0, 3.0  # what a worker that hangs gets to show where, and then to end
+END_SECONDS = 3.0  # beyond the grace time, for a worker to end what it has killed
+
+
+class System(Protocol):
+    """What the supervisor needs of the machine."""
+
+    def now(self) -> float:
+        """Seconds, of the monotonic clock."""
+
+    def start_template(self) -> tuple[int, Channel]:
+        """Start a process that loads the application anew: its pid, and the way to it. Raises OSError."""
+
+    def channel_pair(self) -> tuple[Channel, Channel]:
+        """Two ends."""
+
+    def kill(self, pid: int, signum: int) -> None:
+        """Send a signal; harmless when the process is gone."""
+
+    def say(self, level: str, text: str) -> None:
+        """A line for the log."""
+
+    def tell(self, **fields: object) -> None:
+        """A message for the service manager; see process/systemd.py."""
+
+
+class Generation:
+    """The application as it is loaded by a template process, which forks workers of it.
+
+    channel: the way to the template; None: there is none. proven: a worker of it was ready.
+    """
+
+    def __init__(self, number: int, pid: int = 0, channel: Channel | None = None) -> None:
+        self.number = number
+        self.pid = pid
+        self.channel = channel
+        self.loaded = False
+        self.proven = False
+        self.reason = ""  # why it could not be loaded
+
+
+class Member:
+    """A worker, as the supervisor sees it."""
+
+    def __init__(self, slot: Slot, generation: Generation, channel: Channel) -> None:
+        self.slot = slot
+        self.generation = generation
+        self.channel = channel
+        self.state = State.STARTING
+        self.ready_since = 0.0
+        self.replace = ""  # why it is to be replaced
+        self.reason = ""  # why it could not begin
+        self.leave_by = float("inf")  # when it is killed
+        self.warned: float | None = None  # when it was told to show where it hangs
+        self.aborted = False
+        self.lost: float | None = None  # when its channel has ended
+
+    @property
+    def pid(self) -> int:
+        """0: not known yet."""
+        return self.slot[Cell.PID]
+
+    @property
+    def name(self) -> str:
+        """As log lines call it."""
+        return f"worker {self.slot.index} (pid {self.pid or '?'})"
+
+
+class Policy(NamedTuple):
+    """What the settings say to the supervisor; a loaded template brings them."""
+
+    workers: int
+    worker_timeout: float = 30.0  # seconds; 0: never
+    graceful_timeout: float = 30.0
+    drain_delay: float = 0.0
+    announcement: Sequence[str] = ()  # what is said when the first worker is ready
+
+
+class Supervisor:
+    """Keeps `wanted` workers. `exit_code` is set when all is over.
+
+    first: the generation whose template has been started.
+    """
+
+    def __init__(self, system: System, table: Table, first: Generation) -> None:
+        self.generation = first  # whose workers are wanted
+        self.before: Generation | None = None  # the one that goes on if the newest fails
+        self.members: list[Member] = []
+        self.wanted = 0
+        self.policy = Policy(0)
+        self.stopping = False
+        self.exit_code: int | None = None
+        self._system = system
+        self._table = table
+        self._code = 0  # what exit_code is to be
+        self._announced = False
+        self._end_at: float | None = None  # when the drain delay is over
+        self._again = False  # another reload was asked for meanwhile
+        self._failures = 0  # processes that have died at their start, one after the other
+        self._not_before = 0.0  # when the next one may start
+
+    # -- what happens
+
+    def reload(self) -> None:
+        """Load the application anew, and replace all workers by such of the new code."""
+        if self.stopping or self._end_at is not None:
+            return
+        if self.before is not None:
+            self._again = True
+            self._system.say("info", "a reload is going on already; another one follows it")
+            return
+        new = Generation(self.generation.number + 1)
+        if self._load(new):
+            self.before, self.generation = self.generation, new
+            self._system.say("info", f"loading the application anew (template pid {new.pid})")
+            self._system.tell(RELOADING=1, MONOTONIC_USEC=int(self._system.now() * 1e6), STATUS="reloading")
+
+    def heard_template(self, generation: Generation, message: dict[str, Any]) -> None:
+        """A message of a template."""
+        if "failed" in message:
+            generation.reason = str(message["failed"])
+        elif "loaded" in message:
+            generation.loaded = True
+            self.policy = Policy(**message["loaded"])
+            self.wanted = self.policy.workers
+            self._reconcile()
+
+    def heard_worker(self, member: Member, message: dict[str, Any]) -> None:
+        """A message of a worker."""
+        if "ready" in message and member.state is State.STARTING:
+            member.state = State.READY
+            member.ready_since = self._system.now()
+            member.generation.proven = True
+            if self._end_at is not None:
+                self._order(member, {"lame_duck": True})
+            self._announce()
+        elif "replace" in message:
+            member.replace = str(message["replace"])
+            self._system.say("info", f"{member.name} is to be replaced: {member.replace}")
+        elif "failed" in message:
+            member.reason = str(message["failed"])
+        self._reconcile()
+
+    def exited(self, pid: int, how: str, code: int | None = None) -> None:
+        """A process has ended. how: in words. code: its exit status, if it was not a signal."""
+        for generation in self.generations():
+            if generation.pid == pid:
+                self._template_ended(generation, how, code)
+        for member in [each for each in self.members if each.pid == pid]:
+            if self.stopping and code != 0:  # what it had in progress was killed
+                self._code = self._code or FORCED
+            self._ended(member, how)
+
+    def lost(self, member: Member) -> None:
+        """A worker has closed its channel: its end is about to be heard of, or its pid was never known."""
+        member.lost = member.lost or self._system.now()
+
+    def stop(self, name: str, *, delay: bool = False) -> None:
+        """Stop gracefully, after the drain delay if that is wanted; the next time without it; then at once."""
+        if self.stopping:
+            self._system.say("warning", f"{name} again: stopping at once")
+            self.force(f"{name} came again")
+        elif delay and self.policy.drain_delay and self._end_at is None:
+            seconds = self.policy.drain_delay
+            self._system.say("info", f"{name}: stopping in {seconds:g} seconds (drain_delay); a signal ends the delay")
+            self._end_at = self._system.now() + seconds
+            self._tell_stopping(seconds)
+            for member in self.members:
+                self._order(member, {"lame_duck": True})
+        else:
+            self._system.say("info", f"{name}: stopping")
+            self._end(0)
+
+    def force(self, why: str) -> None:
+        """Have the workers kill what is in progress."""
+        self.stopping = True
+        for member in self.members:
+            self._order(member, {"force": why})
+            member.leave_by = min(member.leave_by, self._system.now() + END_SECONDS)
+        self._reconcile()
+
+    def change_workers(self, difference: int) -> None:
+        """One more, or one less."""
+        self.wanted = max(1, min(self.wanted + difference, len(self._table) // 2))
+        self._system.say("info", f"{self.wanted} workers are wanted")
+        self._reconcile()
+
+    def tick(self) -> None:
+        """Once a second: heartbeats, deadlines, what was put off."""
+        now = self._system.now()
+        for member in list(self.members):
+            self._look_at(member, now)
+        if self._end_at is not None and now >= self._end_at and not self.stopping:
+            self._system.say("info", "the drain delay is over: stopping")
+            self._end(0)
+        self._reconcile()
+
+    def is_alive(self, now: float, within: float) -> bool:
+        """Whether some worker's hub has turned within so many seconds, or none is expected to."""
+        ready = [each for each in self.members if each.state is State.READY]
+        return not ready or any(each.slot.silence(int(now * SECOND)) < within * SECOND for each in ready)
+
+    def generations(self) -> list[Generation]:
+        """Those that have a template, or had."""
+        return [self.generation] if self.before is None else [self.generation, self.before]
+
+    # -- what is done
+
+    def _reconcile(self) -> None:
+        """Take the steps from what is there to what should be, as far as they can be taken now."""
+        if self.stopping:
+            if not self.members and self.exit_code is None:
+                self.exit_code = self._code
+            return
+        if self.generation.channel is None and self._system.now() >= self._not_before:
+            self._load(self.generation)
+        if not self.generation.loaded:
+            return
+        staying = [each for each in self.members if each.state is not State.DRAINING]
+        for _ in range(len(staying), self.wanted):
+            self._start_worker()
+        if len(staying) <= self.wanted:
+            outdated = next((each for each in staying if self._is_outdated(each)), None)
+            if outdated is None:
+                self._conclude_reload()
+            elif len(staying) == self.wanted:
+                self._start_worker()  # the successor
+        else:
+            self._let_one_leave(staying)
+
+    def _let_one_leave(self, staying: list[Member]) -> None:
+        ready = [each for each in staying if each.state is State.READY]
+        if len(ready) <= self.wanted:  # the successor is not ready yet
+            return
+        outdated = next((each for each in ready if self._is_outdated(each)), None)
+        self._drain(outdated or ready[-1])
+        self._reconcile()
+
+    def _is_outdated(self, member: Member) -> bool:
+        return member.generation is not self.generation or bool(member.replace)
+
+    def _announce(self) -> None:
+        if not self._announced:
+            self._announced = True
+            for line in self.policy.announcement:
+                self._system.say("info", line)
+            self._system.tell(READY=1, STATUS=f"{self.wanted} workers")
+
+    def _conclude_reload(self) -> None:
+        """All workers run the newest code, if there was a reload."""
+        if self.before is None or not self.generation.proven:
+            return
+        self._retire(self.before)
+        self.before = None
+        self._system.say("info", f"reloaded: all workers run generation {self.generation.number} of the application")
+        self._system.tell(READY=1, STATUS=f"{self.wanted} workers")
+        if self._again:
+            self._again = False
+            self.reload()
+
+    def _load(self, generation: Generation) -> bool:
+        """Start a template."""
+        try:
+            generation.pid, generation.channel = self._system.start_template()
+        except OSError as error:
+            self._put_off()
+            self._system.say("error", f"no process can be started to load the application: {error}")
+            return False
+        generation.loaded = False
+        return True
+
+    def _start_worker(self) -> None:
+        channel = self.generation.channel
+        slot = next((slot for slot in self._table if slot.index and not self._is_taken(slot)), None)
+        if channel is None or slot is None or self._system.now() < self._not_before:
+            return
+        slot.clear()
+        slot[Cell.GENERATION], slot[Cell.STATE] = self.generation.number, State.STARTING
+        ours, theirs = self._system.channel_pair()
+        try:
+            channel.send({"fork": slot.index}, theirs.fd)
+        except Gone:  # its end is about to be heard of
+            ours.close()
+        else:
+            self.members.append(Member(slot, self.generation, ours))
+            self._table[0][Cell.LAST] = max(member.slot.index for member in self.members)
+        finally:
+            theirs.close()
+
+    def _is_taken(self, slot: Slot) -> bool:
+        return any(member.slot is slot for member in self.members)
+
+    def _end(self, code: int) -> None:
+        """Stop gracefully, and have the exit status `code`."""
+        self.stopping, self._code = True, code
+        self._tell_stopping(0.0)
+        for generation in self.generations():
+            self._retire(generation)
+        for member in self.members:
+            self._drain(member)
+        self._reconcile()
+
+    def _tell_stopping(self, delay: float) -> None:
+        seconds = delay + self.policy.graceful_timeout + 2 * END_SECONDS
+        self._system.tell(STOPPING=1, STATUS="stopping", EXTEND_TIMEOUT_USEC=int(seconds * 1e6))
+
+    def _retire(self, generation: Generation) -> None:
+        """Its template is not needed any more."""
+        if generation.channel is not None:
+            generation.channel.close()  # at which it ends; unless it is loading
+            generation.channel = None
+            if not generation.loaded:
+                self._system.kill(generation.pid, signal.SIGTERM)
+
+    def _drain(self, member: Member) -> None:
+        member.state = State.DRAINING
+        member.leave_by = self._system.now() + self.policy.graceful_timeout + END_SECONDS
+        self._order(member, {"drain": not self.stopping})
+
+    def _order(self, member: Member, message: dict[str, Any]) -> None:
+        try:
+            member.channel.send(message)
+        except Gone:
+            self.lost(member)
+
+    def _look_at(self, member: Member, now: float) -> None:
+        """Whether it hangs, has outlived its time, or is lost."""
+        if member.lost is not None and now - member.lost > END_SECONDS:
+            self._ended(member, "has ended, in a way that is not known")
+        elif now > member.leave_by:
+            self._system.say("error", f"{member.name} has not ended in time, and is killed")
+            member.leave_by = now + KILL_SECONDS
+            self._system.kill(member.pid, signal.SIGKILL)
+        elif self.policy.worker_timeout and member.state is not State.STARTING:
+            self._feel_pulse(member, now)
+
+    def _feel_pulse(self, member: Member, now: float) -> None:
+        silence = member.slot.silence(int(now * SECOND)) / SECOND
+        if silence < self.policy.worker_timeout:
+            member.warned, member.aborted = None, False
+        elif member.warned is None:
+            self._system.say(
+                "error",
+                f"something has blocked {member.name} for {silence:.0f} s (worker_timeout); it shows what, and is "
+                "replaced",
+            )
+            member.warned = now
+            self._system.kill(member.pid, signal.SIGUSR2)
+        elif now - member.warned > KILL_SECONDS:
+            self._system.kill(member.pid, signal.SIGKILL)
+        elif now - member.warned > ABORT_SECONDS and not member.aborted:
+            member.aborted = True
+            self._system.kill(member.pid, signal.SIGABRT)
+
+    # -- ends
+
+    def _ended(self, member: Member, how: str) -> None:
+        self.members.remove(member)
+        member.channel.close()
+        expected = member.state is State.DRAINING
+        name = member.name  # while its slot still has the pid
+        member.slot.clear()
+        why = f": {member.reason}" if member.reason else ""
+        self._system.say("info" if expected else "error", f"{name} {how}{why}")
+        if not expected and not self.stopping:
+            self._judge_end(member, how)
+        self._reconcile()
+
+    def _judge_end(self, member: Member, how: str) -> None:
+        """Whether the next one may begin at once, and whether its code can be served at all."""
+        generation = member.generation
+        if member.state is State.READY and self._system.now() - member.ready_since >= STEADY_SECONDS:
+            self._failures = 0
+        elif generation is self.generation and not generation.proven:
+            self._give_up(generation, member.reason or f"its first worker {how}", NOT_LOADED)
+        else:
+            self._put_off()
+
+    def _template_ended(self, generation: Generation, how: str, code: int | None) -> None:
+        if generation.channel is None:
+            return
+        generation.channel.close()
+        generation.channel = None
+        if generation is not self.generation or self.stopping:
+            return
+        if not generation.loaded and not generation.proven:
+            self._give_up(generation, generation.reason or f"the process that loads the application {how}", code)
+            return
+        self._put_off()
+        self._system.say("error", f"the template (pid {generation.pid}) {how}; another one loads the application")
+        self._reconcile()
+
+    def _give_up(self, generation: Generation, reason: str, code: int | None) -> None:
+        """The newest code cannot be served."""
+        if self.before is None:
+            self._system.say("error", f"the server ends: {reason}")
+            self._end(code or NOT_LOADED)
+            return
+        self._system.say("error", f"the new code cannot be served: {reason}; the workers of before go on")
+        self._retire(generation)
+        self.generation, self.before = self.before, None
+        self._failures = 0
+        self._system.tell(READY=1, STATUS=f"{self.wanted} workers; the last reload has failed: {reason}")
+        for member in [each for each in self.members if each.generation is generation]:
+            self._drain(member)
+        self._reconcile()
+
+    def _put_off(self) -> None:
+        """A process has died at its start: the next one waits, the longer the more have."""
+        self._failures += 1
+        self._not_before = self._system.now() + min(FIRST_PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE)

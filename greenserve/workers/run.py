@@ -1,0 +1,77 @@
+"""The command with several workers: what the first process, each template and each worker run."""
+
+from __future__ import annotations
+
+import _socket
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from time import monotonic_ns
+from wsgiref.types import WSGIApplication
+
+from greenserve.server import Server
+from greenserve.server.announcement import announcement
+from greenserve.server.machine import processors
+from greenserve.server.member import Limits, Member
+from greenserve.settings import Address, Settings, parse_address
+from greenserve.supervisor.channel import Channel, Gone
+from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
+from greenserve.supervisor.table import Cell
+from greenserve.workers.template import Template
+
+
+def handed_to_template() -> Handed | None:
+    """What this process is handed, if a supervisor has started it. To be asked once."""
+    return take(TO_TEMPLATE)
+
+
+def wanted(settings: Settings) -> int:
+    """How many workers the settings ask for on this machine."""
+    return settings.workers or processors()
+
+
+def serve(told: Handed, settings: Settings, load: Callable[[], WSGIApplication]) -> int:
+    """Be a template, and in its children a worker. Returns the exit status, in each of them.
+
+    Raises LoadError, ConfigurationError.
+    """
+    template = Template(told)
+    with failures_told_to(template.channel):
+        server = Server(None, settings)
+        server.adopt([_listener(fd, address) for fd, address in told.listeners])
+        if settings.preload:
+            server.application = load()
+    policy = {
+        "workers": wanted(settings),
+        "worker_timeout": settings.worker_timeout,
+        "graceful_timeout": settings.graceful_timeout,
+        "drain_delay": settings.drain_delay,
+        "announcement": announcement(settings, [address.url for address in server.addresses], os.getppid()),
+    }
+    found = template.fork_workers(policy)
+    if found is None:
+        return 0
+    slot, channel = found
+    slot[Cell.PID], slot[Cell.STARTED] = os.getpid(), monotonic_ns()
+    slot.beat()
+    server.member = Member(template.table, slot, channel, Limits.of(settings))
+    with failures_told_to(channel):
+        if not settings.preload:
+            server.application = load()
+        return server.serve_forever()
+
+
+@contextmanager
+def failures_told_to(channel: Channel) -> Iterator[None]:
+    """Tell the supervisor why the process ends, if it does so before it serves."""
+    try:
+        yield
+    except Exception as error:
+        with suppress(Gone):
+            channel.send({"failed": str(error)[-2000:]})
+        raise
+
+
+def _listener(fd: int, address: str) -> tuple[_socket.socket, Address]:
+    os.set_inheritable(fd, False)
+    return _socket.socket(-1, -1, -1, fd), parse_address(address)

@@ -1,0 +1,99 @@
+"""From the command to a supervisor with its first template: this process becomes the one, its child is the other."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from greenserve.net.listener import ListeningSocket, made_path
+from greenserve.process.pid_file import PidFile
+from greenserve.process.systemd import ServiceManager
+from greenserve.settings import Address
+from greenserve.supervisor import handed
+from greenserve.supervisor.channel import channel_pair
+from greenserve.supervisor.handed import TO_SUPERVISOR, Handed
+from greenserve.supervisor.table import Table
+
+SLOTS = 513  # of the table: 256 workers and a successor for each, and the supervisor's own
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
+
+
+@dataclass(frozen=True)
+class Command:
+    """How the server was started: what templates are started by again. environ: of the supervisor and of those."""
+
+    arguments: list[str]
+    environ: dict[str, str]
+    log_level: str
+
+
+def begin(
+    listeners: list[tuple[ListeningSocket, Address]],
+    command: Command,
+    pid_file: PidFile | None,
+    manager: ServiceManager,
+) -> Handed:
+    """Fork. Returns in the child, which is the first template; this process becomes the supervisor.
+
+    listeners: each with the address that it is bound to; the supervisor keeps them open. pid_file: is written.
+    """
+    paths = [made for sock, address in listeners if (made := made_path(sock, address)) is not None]
+    locks = []
+    if pid_file is not None and (written := pid_file.written) is not None:
+        paths.append(written[:3])
+        locks.append(written[3])
+    table = Table(SLOTS)
+    ours, theirs = channel_pair()
+    told = Handed(
+        channel=theirs.fd,
+        table=table.fd,
+        slots=SLOTS,
+        listeners=[(sock.detach(), str(address)) for sock, address in listeners],
+        command=[sys.executable, *sys.orig_argv[1:]],
+        directory=_directory(),
+        log_level=command.log_level,
+        paths=paths,
+        locks=locks,
+        notify=manager.address,
+        watchdog=manager.watchdog,
+    )
+    _adopt_orphans()
+    pid = os.fork()
+    if pid:
+        _become(told._replace(channel=ours.fd, template=pid), command)
+    ours.close()
+    theirs.detach()
+    return told
+
+
+def _become(told: Handed, command: Command) -> NoReturn:
+    """Does not return."""
+    environ = command.environ
+    told.write(TO_SUPERVISOR, environ)
+    for fd in told.descriptors():
+        os.set_inheritable(fd, True)
+    program = Path(handed.__file__).with_name("__main__.py")
+    words = [sys.executable, "-S", "-E", str(program), "greenserve", *command.arguments]
+    os.execve(sys.executable, words, environ)  # noqa: S606 - the interpreter that runs this
+
+
+def _directory() -> str:
+    """Where the command was started, by the name that the shell has for it: a link there may be another one by the next
+    reload, and is followed then.
+    """
+    here = Path.cwd()
+    name = os.environ.get("PWD", "")
+    try:
+        return name if name and here.samefile(name) else str(here)
+    except OSError:
+        return str(here)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of workers whose template has ended, so that it is known how they end. Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)

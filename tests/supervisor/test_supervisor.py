@@ -1,0 +1,291 @@
+"""What the supervisor does when something happens; no process is started."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from greenserve.supervisor.supervisor import Member
+from tests.supervisor.machine import FakeMachine
+
+
+@pytest.fixture
+def machine() -> FakeMachine:
+    return FakeMachine()
+
+
+@pytest.fixture
+def serving(machine: FakeMachine) -> FakeMachine:
+    machine.load(3)
+    machine.ready()
+    machine.pass_time(20)
+    return machine
+
+
+def orders(member: Member) -> list[dict[str, object]]:
+    return member.channel.sent  # type: ignore[attr-defined]  # an End
+
+
+def test_workers_start_when_the_application_is_loaded(machine: FakeMachine) -> None:
+    assert not machine.supervisor.members
+    machine.load(3)
+    assert len(machine.starting) == 3
+    assert [member.slot.index for member in machine.starting] == [1, 2, 3]
+    machine.ready()
+    assert len(machine.serving) == 3
+    assert not machine.said("error")
+
+
+def test_a_worker_that_dies_is_replaced_at_once(serving: FakeMachine) -> None:
+    first, *others = serving.serving
+    serving.end(first, how="was killed by SIGSEGV", code=None)
+    assert "was killed by SIGSEGV" in serving.said("error")
+    assert len(serving.starting) == 1
+    serving.ready()
+    assert len(serving.serving) == 3
+    assert set(others) < set(serving.serving)
+
+
+def test_workers_that_die_at_once_again_and_again_are_started_ever_more_slowly(serving: FakeMachine) -> None:
+    deaths = 1
+    serving.end(serving.serving[-1], how="was killed by SIGSEGV", code=None)
+    for _ in range(300):
+        if serving.starting:
+            serving.ready()
+            serving.end(serving.serving[-1], how="was killed by SIGSEGV", code=None)
+            deaths += 1
+        serving.pass_time(1)
+    assert 8 <= deaths <= 20
+    assert len(serving.serving) == 2
+
+
+def test_the_first_generation_that_cannot_start_ends_the_server(machine: FakeMachine) -> None:
+    machine.load(2)
+    first, other = machine.starting
+    machine.supervisor.heard_worker(first, {"failed": "no such database"})
+    machine.end(first, how="ended with exit status 3", code=3)
+    assert machine.supervisor.exit_code is None
+    machine.end(other)
+    assert machine.supervisor.exit_code == 3
+    assert "the server ends: no such database" in machine.said("error")
+
+
+def test_the_first_template_that_fails_ends_the_server_with_its_own_exit_code(machine: FakeMachine) -> None:
+    generation = machine.supervisor.generation
+    machine.supervisor.heard_template(generation, {"failed": "no module named nothing"})
+    machine.supervisor.exited(generation.pid, "ended with exit status 4", 4)
+    assert machine.supervisor.exit_code == 4
+    assert "no module named nothing" in machine.said("error")
+
+
+def test_a_reload_replaces_one_after_the_other_and_never_has_fewer(serving: FakeMachine) -> None:
+    old = serving.serving
+    serving.supervisor.reload()
+    assert serving.serving == old, "nothing happens before the new code is loaded"
+    serving.load(3)
+    seen = 0
+    while serving.starting:
+        assert len(serving.serving) == 3
+        assert len(serving.starting) == 1
+        serving.ready()
+        seen += 1
+        assert orders(serving.draining[-1])[-1] == {"drain": True}
+    assert seen == 3
+    assert not set(old) & set(serving.serving)
+    assert set(old) == set(serving.draining)
+    serving.end()
+    assert len(serving.supervisor.members) == 3
+    assert "generation 2" in serving.said("info")
+    assert serving.supervisor.before is None
+
+
+def test_new_code_that_cannot_be_loaded_changes_nothing(serving: FakeMachine) -> None:
+    old = serving.serving
+    serving.supervisor.reload()
+    generation = serving.supervisor.generation
+    serving.supervisor.heard_template(generation, {"failed": "SyntaxError in app.py, line 3"})
+    serving.supervisor.exited(generation.pid, "ended with exit status 3", 3)
+    assert serving.serving == old
+    assert "SyntaxError in app.py, line 3; the workers of before go on" in serving.said("error")
+    serving.end(old[0], how="was killed by SIGKILL", code=None)
+    assert serving.starting[0].generation.number == 1, "a successor runs the code of before"
+
+
+def test_new_code_whose_first_worker_dies_changes_nothing(serving: FakeMachine) -> None:
+    old = serving.serving
+    serving.supervisor.reload()
+    serving.load(3)
+    serving.end(*serving.starting, how="ended with exit status 1", code=1)
+    assert serving.serving == old
+    assert not serving.starting
+    assert "its first worker ended with exit status 1; the workers of before go on" in serving.said("error")
+    serving.supervisor.reload()
+    serving.load(3)
+    for _ in range(3):
+        serving.ready()
+    assert {member.generation.number for member in serving.serving} == {2}
+
+
+def test_a_reload_during_a_reload_follows_it(serving: FakeMachine) -> None:
+    serving.supervisor.reload()
+    serving.supervisor.reload()
+    serving.load(3)
+    for _ in range(3):
+        serving.ready()
+    serving.load(3)
+    for _ in range(3):
+        serving.ready()
+    assert {member.generation.number for member in serving.serving} == {3}
+    assert serving.supervisor.before is None
+
+
+def test_a_reload_brings_the_new_number_of_workers(serving: FakeMachine) -> None:
+    for workers in (5, 2):
+        serving.supervisor.reload()
+        serving.load(workers)
+        while serving.starting:
+            serving.ready()
+            serving.end()
+        assert len(serving.serving) == workers
+        assert {member.generation for member in serving.serving} == {serving.supervisor.generation}
+
+
+def test_a_worker_that_wants_to_be_replaced_waits_for_its_successor_and_only_one_at_a_time(
+    serving: FakeMachine,
+) -> None:
+    for member in serving.serving:
+        serving.supervisor.heard_worker(member, {"replace": "it has served 1000 requests (max_requests)"})
+    serving.fork()
+    replaced = 0
+    while serving.starting:
+        assert len(serving.starting) == 1
+        assert len(serving.serving) == 3
+        serving.ready()
+        serving.end()
+        replaced += 1
+    assert replaced == 3
+
+
+def test_more_workers_and_fewer(serving: FakeMachine) -> None:
+    serving.supervisor.change_workers(1)
+    serving.fork()
+    serving.ready()
+    assert len(serving.serving) == 4
+    for _ in range(6):
+        serving.supervisor.change_workers(-1)
+        serving.end()
+    assert len(serving.serving) == 1
+
+
+def test_a_worker_whose_hub_does_not_turn_shows_it_and_is_aborted_and_killed(serving: FakeMachine) -> None:
+    stuck = serving.serving[1]
+    serving.pass_time(29, stuck)
+    assert not serving.killed
+    serving.pass_time(1, stuck)
+    assert serving.killed == [(stuck.pid, signal.SIGUSR2)]
+    assert "worker_timeout" in serving.said("error")
+    serving.pass_time(2, stuck)
+    assert serving.killed[1:] == [(stuck.pid, signal.SIGABRT)]
+    serving.pass_time(2, stuck)
+    assert serving.killed[2:] == [(stuck.pid, signal.SIGKILL)]
+    serving.end(stuck, how="was killed by SIGKILL", code=None)
+    serving.ready()
+    assert len(serving.serving) == 3
+
+
+def test_a_worker_that_goes_on_in_time_lives(serving: FakeMachine) -> None:
+    stuck = serving.serving[1]
+    serving.pass_time(30, stuck)
+    serving.pass_time(60)
+    assert serving.killed == [(stuck.pid, signal.SIGUSR2)]
+
+
+def test_no_worker_timeout(machine: FakeMachine) -> None:
+    machine.load(1, worker_timeout=0)
+    machine.ready()
+    machine.pass_time(1000, *machine.serving)
+    assert not machine.killed
+
+
+def test_stopping_waits_for_all_workers_and_kills_what_does_not_end(serving: FakeMachine) -> None:
+    serving.supervisor.stop("SIGTERM")
+    assert [orders(member) for member in serving.draining] == [[{"drain": False}]] * 3
+    serving.end(serving.draining[0])
+    serving.pass_time(32)
+    assert not serving.killed
+    serving.pass_time(2)
+    assert len(serving.killed) == 2
+    assert serving.supervisor.exit_code is None
+    serving.end(how="was killed by SIGKILL", code=None)
+    assert serving.supervisor.exit_code is not None
+
+
+def test_a_second_signal_stops_at_once(serving: FakeMachine) -> None:
+    serving.supervisor.stop("SIGINT")
+    serving.supervisor.stop("SIGINT")
+    assert all("force" in orders(member)[-1] for member in serving.draining)
+    serving.pass_time(5)
+    assert len(serving.killed) == 3
+
+
+def test_the_drain_delay_comes_before_the_end_and_a_signal_ends_it(machine: FakeMachine) -> None:
+    machine.load(2, drain_delay=5.0)
+    machine.ready()
+    machine.supervisor.stop("SIGTERM", delay=True)
+    assert [orders(member) for member in machine.serving] == [[{"lame_duck": True}]] * 2
+    machine.end(machine.serving[0], how="was killed by SIGKILL", code=None)
+    machine.pass_time(2)
+    machine.ready()
+    assert orders(machine.serving[-1]) == [{"lame_duck": True}], "the successor knows it, too"
+    machine.pass_time(3)
+    assert [orders(member)[-1] for member in machine.draining] == [{"drain": False}] * 2
+    machine.end()
+    assert machine.supervisor.exit_code == 0
+
+
+def test_a_signal_ends_the_drain_delay(machine: FakeMachine) -> None:
+    machine.load(2, drain_delay=5.0)
+    machine.ready()
+    machine.supervisor.stop("SIGTERM", delay=True)
+    machine.supervisor.stop("SIGTERM", delay=True)
+    assert len(machine.draining) == 2
+
+
+def test_stopping_while_the_application_is_loaded(machine: FakeMachine) -> None:
+    pid = machine.supervisor.generation.pid
+    machine.supervisor.stop("SIGTERM")
+    assert machine.killed == [(pid, signal.SIGTERM)]
+    assert machine.supervisor.exit_code == 0
+
+
+def test_a_template_that_dies_is_replaced_and_the_workers_go_on(serving: FakeMachine) -> None:
+    workers = serving.serving
+    template = serving.supervisor.generation.pid
+    serving.supervisor.exited(template, "was killed by SIGKILL")
+    serving.pass_time(2)
+    assert serving.supervisor.generation.pid != template
+    serving.load(3)
+    assert serving.serving == workers
+    serving.end(workers[0], how="was killed by SIGKILL", code=None)
+    serving.pass_time(1)
+    assert len(serving.starting) == 1
+
+
+def test_a_template_that_cannot_be_started_is_tried_again(serving: FakeMachine) -> None:
+    serving.refuses = True
+    serving.supervisor.exited(serving.supervisor.generation.pid, "was killed by SIGKILL")
+    serving.pass_time(100)
+    assert 3 < serving.said("error").count("no process can be started") < 12
+    serving.refuses = False
+    serving.pass_time(40)
+    assert serving.supervisor.generation.channel is not None
+
+
+def test_a_worker_that_was_never_heard_of_is_given_up(serving: FakeMachine) -> None:
+    lost = serving.serving[0]
+    serving.supervisor.lost(lost)
+    serving.pass_time(5)
+    serving.ready()
+    assert lost not in serving.supervisor.members
+    assert len(serving.serving) == 3
