@@ -64,15 +64,18 @@ def _body_is_late() -> RequestTimeout:
     return RequestTimeout("the request body did not arrive in time")
 
 
-def drain(connection: Connection | Arrival, *, spare_idle: bool = False) -> None:
-    """The server is stopping: close when idle, unless that is spared; a request in progress will be the last."""
+def drain(connection: Connection | Arrival, *, spare_idle: bool = False, spare_upgraded: bool = False) -> None:
+    """The server is stopping: close when idle or a WebSocket, unless that is spared; a request in progress will be the
+    last.
+    """
     if isinstance(connection, Arrival):
         connection.drain()
         return
     if connection.cycle is not None:
         connection.cycle.keep_alive = False
     if connection.owner is not None:
-        connection.owner.drain(restarting=connection.worker.restarting)
+        if not spare_upgraded:
+            connection.owner.drain(restarting=connection.worker.restarting)
     elif connection.phase is Phase.IDLE or (connection.phase is Phase.HEAD and connection.stream.parser.idle):
         if not spare_idle:
             connection.retire()

@@ -76,6 +76,7 @@ class Worker:
         "_redirect",
         "_rooms",
         "_said_no_room",
+        "_spread",
         "_stopped",
         "_sweeper",
         "_trust",
@@ -169,6 +170,7 @@ class Worker:
         self.stopping = Flag()  # environ["greenserve.stopping"]
         self._delay: Timer | None = None  # of a lame duck
         self._grace = settings.graceful_timeout
+        self._spread = settings.drain_spread
         self._rooms = settings.rooms
         self._limits = _limits(settings)
         self._proxied = settings.proxy_protocol
@@ -217,9 +219,9 @@ class Worker:
     def drain(self, grace: float | None = None, *, restarting: bool = False) -> None:
         """Stop gracefully, within `grace` seconds. In the hub's thread only; see `hub.call_soon_threadsafe`.
 
-        restarting: another process takes over at once; WebSockets are told (1012), so that their clients come again.
-        It accepts from the same listeners; and idle connections have a moment left, since their next requests may be on
-        the way: each is answered, with `Connection: close`.
+        restarting: another process takes over at once; WebSockets are told (1012), so that their clients come again,
+        one after another. It accepts from the same listeners; and idle connections have a moment left, since their next
+        requests may be on the way: each is answered, with `Connection: close`.
         """
         if self.draining:
             return
@@ -233,15 +235,26 @@ class Worker:
                 listener.accept_rest()
             listener.close()
         self._listeners = []
-        self._drain_connections(spare_idle=restarting)
+        grace = self._grace if grace is None else grace
         if restarting:
-            self.hub.call_later(IDLE_SECONDS, self._drain_connections)
-        self.hub.call_later(self._grace if grace is None else grace, self.force, "the grace deadline has passed")
+            self._drain_spread(min(self._spread, grace / 2))
+        else:
+            self._drain_connections()
+        self.hub.call_later(grace, self.force, "the grace deadline has passed")
         self._stop_if_empty()
 
-    def _drain_connections(self, *, spare_idle: bool = False) -> None:
+    def _drain_connections(self, *, spare_idle: bool = False, spare_upgraded: bool = False) -> None:
         for connection in list(self.connections):
-            deadlines.drain(connection, spare_idle=spare_idle)
+            deadlines.drain(connection, spare_idle=spare_idle, spare_upgraded=spare_upgraded)
+
+    def _drain_spread(self, seconds: float) -> None:
+        """WebSockets end evenly over `seconds`: thousands of clients that come again at once would be an attack."""
+        self._drain_connections(spare_idle=True, spare_upgraded=True)
+        self.hub.call_later(IDLE_SECONDS, partial(self._drain_connections, spare_upgraded=True))
+        upgraded = [each for each in self.connections if isinstance(each, Connection) and each.owner is not None]
+        for count, each in enumerate(upgraded):
+            self.hub.call_later(seconds * count / len(upgraded), deadlines.drain, each)
+        self.hub.call_later(max(seconds, IDLE_SECONDS), self._drain_connections)  # those that came to it meanwhile
 
     def force(self, why: str) -> None:
         """Kill what is still in progress, and say which requests it was."""

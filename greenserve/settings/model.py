@@ -261,6 +261,14 @@ class Settings:
     max_worker_memory: int | None = _option(
         None, optional(SIZE), "Replace a worker that holds more memory (resident).", unit="bytes", in_call=False
     )
+    drain_spread: float = _option(
+        5.0,
+        duration(zero=True),
+        "Over how long a worker that is replaced closes its WebSockets (1012), so that their clients do not come again "
+        "all at once; half of graceful_timeout at most.",
+        unit="s",
+        in_call=False,
+    )
     backlog: int = _option(
         2048,
         count(),

@@ -10,6 +10,8 @@ import pytest
 import greenserve
 from greenserve import testing
 from greenserve.hub.core.hub import current_hub
+from greenserve.server.connection import Connection
+from greenserve.server.phases import Phase
 from greenserve.server.server import Server
 from greenserve.server.worker import Worker
 from greenserve.server.worker_state import NEXT, WorkerState
@@ -87,6 +89,67 @@ def test_a_worker_goes_on_as_the_table_says_and_never_back(before, after):
     else:
         with pytest.raises(AssertionError, match="is not followed by"):
             worker._enter(after)
+
+
+class Upgraded(Connection):
+    """A connection that is a WebSocket's, and the WebSocket itself: it ends when it is told to, and keeps when."""
+
+    def __init__(self, worker, clock):
+        self.worker, self.clock, self.owner = worker, clock, self
+        self.cycle = self.greenlet = None
+        self.phase = Phase.UPGRADED
+        self.peer_address = ""
+        worker.enter(self)
+
+    __hash__ = object.__hash__
+
+    def drain(self, *, restarting):
+        if self in self.worker.connections:
+            self.told = self.clock(), restarting
+            self.worker.forget(self)
+
+    def close(self):
+        self.told = None
+        self.worker.forget(self)
+
+
+def ends_of_websockets(count, *, restarting=True, late=0.0, **options):
+    """When each was told, in seconds from the beginning of the end, and whether another worker takes over.
+
+    late: seconds after which there is one more.
+    """
+    with testing.virtual_time() as clock:
+        hub = current_hub()
+        worker = Worker(hub, hello, Settings(**options))
+        begun = clock()
+        sockets = [Upgraded(worker, clock) for _ in range(count)]
+        if late:
+            hub.call_later(late, lambda: sockets.append(Upgraded(worker, clock)))
+        hub.call_later(0, lambda: worker.drain(restarting=restarting))
+        worker.run([])
+        return sorted((round(each.told[0] - begun, 6), each.told[1]) for each in sockets)
+
+
+def test_the_websockets_of_a_worker_that_is_replaced_end_evenly_over_the_time_for_that():
+    assert ends_of_websockets(4, drain_spread=8.0) == [(0, True), (2, True), (4, True), (6, True)]
+
+
+def test_that_time_leaves_half_of_the_grace_for_the_end_itself():
+    assert ends_of_websockets(4, drain_spread=60.0, graceful_timeout=8.0) == [
+        (0, True),
+        (1, True),
+        (2, True),
+        (3, True),
+    ]
+
+
+@pytest.mark.parametrize(("restarting", "spread"), [(True, 0.0), (False, 8.0)])
+def test_without_such_a_time_or_a_successor_all_end_at_once(restarting, spread):
+    assert ends_of_websockets(3, restarting=restarting, drain_spread=spread) == [(0, restarting)] * 3
+
+
+def test_a_websocket_that_begins_meanwhile_ends_with_the_last():
+    assert ends_of_websockets(2, late=1.0, drain_spread=4.0) == [(0, True), (2, True), (4, True)]
 
 
 def tell(server: Server, name: str, *args: object) -> None:
