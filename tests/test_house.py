@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compat.former_names": {"hub", "net", "patching", "wsgi"},
     "compat": SERVER | {"server"},
     "admin": SERVER | {"server"},
-    "supervisor": SHARED | {"process.systemd"},
+    "supervisor": SHARED | {"process.systemd", "version"},
     "workers": SERVER | SHARED | {"server", "supervisor", "process", "process.systemd"},
     "cli": SERVER | {"server", "admin", "supervisor", "workers", "loading", "process", "process.systemd", ""},
     "demo": {"version", "", "rooms", "websocket"},  # an application like any other: public names only

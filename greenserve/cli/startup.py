@@ -103,7 +103,7 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
     if told is None and workers.wanted(settings) > 1:
         told = _supervise(resolution, arguments)
     if told is not None:
-        return workers.serve(told, settings, partial(_load_as_user, reference, settings))
+        return workers.serve(told, settings, partial(_load_as_user, reference, settings), arguments)
     with contextlib.ExitStack() as stack:
         pid_file = None if settings.pid_file is None else stack.enter_context(PidFile(settings.pid_file))
         if pid_file is not None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # Not GREENSERVE_...: these name options.
 TO_SUPERVISOR = "_GREENSERVE_SUPERVISOR"
 TO_TEMPLATE = "_GREENSERVE_TEMPLATE"
+TO_SUCCESSOR = "_GREENSERVE_SUCCESSOR"  # as for a supervisor; it is only to show that it could be one
 
 
 class Handed(NamedTuple):
@@ -23,7 +24,7 @@ class Handed(NamedTuple):
     table, slots: of the table of workers. listeners: descriptor and address (as `bind` has it) of each. command: how
     the server was started. directory: where. paths: of Unix sockets and the pid file, each with device and inode, to be
     removed at the end. locks: descriptors that are only to be kept open, such as the pid file's. notify, watchdog: of
-    the service manager, see process/systemd.py.
+    the service manager, see process/systemd.py. state: of the supervisor whose place is taken; none at the first start.
     """
 
     channel: int
@@ -38,6 +39,7 @@ class Handed(NamedTuple):
     locks: Sequence[int] = ()
     notify: str = ""
     watchdog: float = 0.0
+    state: dict[str, Any] | None = None
 
     def write(self, variable: str, environ: dict[str, str]) -> None:
         """Into an environment."""
@@ -45,7 +47,10 @@ class Handed(NamedTuple):
 
     def descriptors(self) -> list[int]:
         """Those that exec must leave open."""
-        return [self.channel, self.table, *(fd for fd, _ in self.listeners), *self.locks]
+        channels = [self.channel]
+        if self.state is not None:
+            channels = [fd for _, _, fd, *_ in (self.state["generation"], *self.state["members"]) if fd is not None]
+        return [*channels, self.table, *(fd for fd, _ in self.listeners), *self.locks]
 
 
 def take(variable: str) -> Handed | None:

@@ -9,17 +9,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any, NoReturn
 
 from greenserve.process.systemd import ServiceManager
 from greenserve.supervisor.channel import Channel, Gone, channel_of, channel_pair
 from greenserve.supervisor.ends import MemoryEvents, how_it_ended
-from greenserve.supervisor.handed import TO_SUPERVISOR, TO_TEMPLATE, Handed, take
+from greenserve.supervisor.handed import TO_SUCCESSOR, TO_SUPERVISOR, TO_TEMPLATE, Handed, take
 from greenserve.supervisor.lines import Lines
 from greenserve.supervisor.supervisor import Generation, Member, Supervisor
 from greenserve.supervisor.table import Cell, Table
+from greenserve.version import VERSION
 
 TICK = 1.0  # seconds
-_SIGNALS = ("TERM", "INT", "QUIT", "HUP", "USR1", "USR2", "TTIN", "TTOU", "CHLD")
+START_SECONDS = 10.0  # what a successor gets to show that it can start
 
 
 class Machine:
@@ -30,6 +32,7 @@ class Machine:
         self.say = lines.say
         self.now = time.monotonic
         self.channel_pair = channel_pair
+        self.channel_of = partial(channel_of, blocking=False)
         self.manager = ServiceManager(handed.notify, handed.watchdog)
 
     def tell(self, **fields: object) -> None:
@@ -50,24 +53,43 @@ class Machine:
         """Run the command once more; by what it is handed it knows that it is a template."""
         ours, theirs = channel_pair()
         handed = self._handed
-        environ = dict(os.environ)
         told = Handed(theirs.fd, handed.table, handed.slots, handed.listeners, handed.command, handed.directory)
-        told.write(TO_TEMPLATE, environ)
         try:
-            pid = os.fork()
+            pid = self._start(handed.command, told, TO_TEMPLATE)
         except OSError:
             ours.close()
             raise
-        if pid:
+        finally:
             theirs.close()
-            return pid, ours
+        return pid, ours
+
+    def why_not(self, program: Sequence[str], state: dict[str, Any]) -> str:
+        """Why `program` cannot take the place of this process; "" if it can, as a process of its own has shown."""
+        pid = self._start(program, self._handed._replace(state=state), TO_SUCCESSOR)
+        by = self.now() + START_SECONDS
+        while self.now() < by:
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                return f"{' '.join(program)} ends with {os.waitstatus_to_exitcode(status)}" if status else ""
+            time.sleep(0.01)
+        self.kill(pid, signal.SIGKILL)
+        return f"{' '.join(program)} does not end within {START_SECONDS:g} s"
+
+    def become(self, program: Sequence[str], state: dict[str, Any]) -> NoReturn:
+        """Run `program` in this process. Raises OSError."""
+        _run(program, self._handed._replace(state=state), TO_SUPERVISOR)
+
+    def _start(self, program: Sequence[str], told: Handed, variable: str) -> int:
+        """In a child. Returns its pid. Raises OSError when there can be none."""
+        pid = os.fork()
+        if pid:
+            return pid
         try:
-            for fd in told.descriptors():
-                os.set_inheritable(fd, True)
-            os.chdir(handed.directory)
-            os.execve(handed.command[0], handed.command, environ)  # noqa: S606 - the command of this server
+            os.chdir(told.directory)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            _run(program, told, variable)
         except OSError as error:
-            self.say("error", f"cannot run {handed.command[0]}: {error}")
+            self.say("error", f"cannot run {program[0]}: {error}")
         finally:
             os._exit(126)
 
@@ -80,15 +102,22 @@ class Process:
         self._machine = Machine(handed, lines)
         self._memory = MemoryEvents()
         table = Table(handed.slots, handed.table)
-        table[0][Cell.PID] = os.getpid()
-        first = Generation(1, handed.template, channel_of(handed.channel, blocking=False))
-        self._supervisor = Supervisor(self._machine, table, first)
+        for fd in handed.descriptors():
+            os.set_inheritable(fd, False)
+        self._table = table
+        if handed.state is None:
+            first = Generation(1, handed.template, channel_of(handed.channel, blocking=False))
+            self._supervisor = Supervisor(self._machine, table, first)
+        else:
+            self._supervisor = Supervisor.resume(self._machine, table, handed.state)
+        self._resumed = handed.state is not None
         self._signals, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: lambda: self._supervisor.stop("SIGTERM", delay=True),
             signal.SIGINT: lambda: self._supervisor.stop("SIGINT"),
             signal.SIGQUIT: lambda: self._supervisor.force("SIGQUIT came"),
             signal.SIGHUP: self._supervisor.reload,
+            signal.SIGUSR2: self._supervisor.upgrade,
             signal.SIGUSR1: self._reopen_logs,
             signal.SIGTTIN: lambda: self._supervisor.change_workers(1),
             signal.SIGTTOU: lambda: self._supervisor.change_workers(-1),
@@ -97,18 +126,41 @@ class Process:
 
     def run(self) -> int:
         """Until the end. Returns the exit status."""
-        for name in _SIGNALS:
-            signal.signal(getattr(signal, f"SIG{name}"), lambda *_: None)
+        self._table[0][Cell.PID] = os.getpid()
+        for number in self._actions:
+            signal.signal(number, lambda *_: None)
         signal.set_wakeup_fd(self._woken, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._actions)  # blocked by the program that has become this one
         self._reap()  # what ended before
+        if self._resumed:
+            self._machine.say("info", f"upgraded: the supervisor is that of greenserve {VERSION}, in the same process")
         tick = time.monotonic() + TICK
         while self._supervisor.exit_code is None:
             self._wait(max(0.0, tick - time.monotonic()))
+            if self._supervisor.successor:
+                self._give_way(self._supervisor.successor)
             if time.monotonic() >= tick:
                 self._supervisor.tick()
                 self._show_life()
                 tick = time.monotonic() + TICK
         return self._supervisor.exit_code
+
+    def _give_way(self, program: Sequence[str]) -> None:
+        """To the supervisor of the new code, which goes on in this process; returns if it cannot."""
+        machine, supervisor = self._machine, self._supervisor
+        why = machine.why_not(program, supervisor.state())
+        if not why:
+            signal.pthread_sigmask(signal.SIG_BLOCK, self._actions)  # one that comes now waits for the successor
+            self._heed_signals()
+            if supervisor.is_ending():
+                why = "the server stops"
+            else:
+                try:
+                    machine.become(program, supervisor.state())
+                except OSError as error:
+                    why = str(error)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._actions)
+        supervisor.stays(why)
 
     def _show_life(self) -> None:
         """To a service manager that watches, as long as hubs turn."""
@@ -134,8 +186,16 @@ class Process:
             if fd in heard:
                 heard[fd]()
         if self._signals in ready:  # after the messages: a process may have said why it ends
-            for number in sorted(os.read(self._signals, 512), key=lambda number: number != signal.SIGCHLD):
-                self._actions.get(number, lambda: None)()
+            self._heed_signals()
+
+    def _heed_signals(self) -> None:
+        """Those that have come."""
+        try:
+            numbers = os.read(self._signals, 512)
+        except BlockingIOError:
+            return
+        for number in sorted(numbers, key=lambda number: number != signal.SIGCHLD):
+            self._actions.get(number, lambda: None)()
 
     def _hear_template(self, generation: Generation) -> None:
         try:
@@ -169,6 +229,10 @@ class Process:
 
 def main() -> int:
     """What `__main__` runs."""
+    shown = take(TO_SUCCESSOR)
+    if shown is not None:
+        Process(shown)
+        return 0
     handed = take(TO_SUPERVISOR)
     if handed is None:
         sys.stderr.write("greenserve: this file is run by `greenserve APP --workers N`, not by hand\n")
@@ -177,6 +241,19 @@ def main() -> int:
         return Process(handed).run()
     finally:
         remove_paths(handed.paths)
+
+
+def _run(program: Sequence[str], told: Handed, variable: str) -> NoReturn:
+    """In this process, by exec. Raises OSError."""
+    environ = dict(os.environ)
+    told.write(variable, environ)
+    for fd in told.descriptors():
+        os.set_inheritable(fd, True)
+    try:
+        os.execve(program[0], list(program), environ)  # noqa: S606 - the command of this server
+    finally:
+        for fd in told.descriptors():
+            os.set_inheritable(fd, False)
 
 
 def remove_paths(paths: Sequence[tuple[str, int, int]]) -> None:

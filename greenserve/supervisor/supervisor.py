@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from greenserve.supervisor.channel import Channel, Gone
 from greenserve.supervisor.table import Cell, Slot, State, Table
@@ -48,11 +48,15 @@ class System(Protocol):
     def tell(self, **fields: object) -> None:
         """A message for the service manager; see process/systemd.py."""
 
+    def channel_of(self, fd: int) -> Channel:
+        """The end with this descriptor."""
+
 
 class Generation:
     """The application as it is loaded by a template process, which forks workers of it.
 
-    channel: the way to the template; None: there is none. proven: a worker of it was ready.
+    channel: the way to the template; None: there is none. proven: a worker of it was ready. program: the words by which
+    a supervisor of its greenserve is run.
     """
 
     def __init__(self, number: int, pid: int = 0, channel: Channel | None = None) -> None:
@@ -62,6 +66,7 @@ class Generation:
         self.loaded = False
         self.proven = False
         self.reason = ""  # why it could not be loaded
+        self.program: Sequence[str] = ()
 
 
 class Member:
@@ -123,12 +128,20 @@ class Supervisor:
         self._again = False  # another reload was asked for meanwhile
         self._failures = 0  # processes that have died at their start, one after the other
         self._not_before = 0.0  # when the next one may start
+        self._upgrades = False  # the supervisor itself is replaced as well, at the end of the reload
+        self.successor: Sequence[str] = ()  # the program that is to take this one's place, when it can
 
     # -- what happens
 
+    def upgrade(self) -> None:
+        """As `reload`, and then have this process run the new code, too."""
+        if not self.is_ending():
+            self._upgrades = True
+            self.reload()
+
     def reload(self) -> None:
         """Load the application anew, and replace all workers by such of the new code."""
-        if self.stopping or self._end_at is not None:
+        if self.is_ending():
             return
         if self.before is not None:
             self._again = True
@@ -146,6 +159,7 @@ class Supervisor:
             generation.reason = str(message["failed"])
         elif "loaded" in message:
             generation.loaded = True
+            generation.program = message["program"]
             self.policy = Policy(**message["loaded"])
             self.wanted = self.policy.workers
             self._reconcile()
@@ -225,6 +239,49 @@ class Supervisor:
         ready = [each for each in self.members if each.state is State.READY]
         return not ready or any(each.slot.silence(int(now * SECOND)) < within * SECOND for each in ready)
 
+    def state(self) -> dict[str, Any]:
+        """All that another supervisor needs to go on from here, between two reloads; see `resume`."""
+        generation = self.generation
+        assert self.before is None, "a reload is going on"
+        template = None if generation.channel is None else generation.channel.fd
+        return {
+            "generation": [generation.number, generation.pid, template],
+            "members": [
+                [each.slot.index, each.generation.number, each.channel.fd, each.state, each.ready_since]
+                for each in self.members
+            ],
+            "policy": self.policy._asdict(),
+            "wanted": self.wanted,
+            "again": self._again,
+        }
+
+    @classmethod
+    def resume(cls, system: System, table: Table, state: dict[str, Any]) -> Self:
+        """The supervisor that takes the place of the one that had this state."""
+        number, pid, fd = state["generation"]
+        generation = Generation(number, pid, None if fd is None else system.channel_of(fd))
+        generation.loaded = generation.proven = True
+        supervisor = cls(system, table, generation)
+        supervisor.policy = Policy(**state["policy"])
+        supervisor.wanted = state["wanted"]
+        supervisor._announced = True
+        for index, of, fd, life, ready_since in state["members"]:
+            its = generation if of == number else Generation(of)
+            member = Member(table[index], its, system.channel_of(fd))
+            member.state, member.ready_since = State(life), ready_since
+            if member.state is State.DRAINING:
+                member.leave_by = system.now() + supervisor.policy.graceful_timeout + END_SECONDS
+            supervisor.members.append(member)
+        if state["again"]:
+            supervisor.reload()
+        return supervisor
+
+    def stays(self, why: str) -> None:
+        """The successor cannot take over."""
+        self.successor = ()
+        self._system.say("error", f"the supervisor of the new code cannot start, and this one goes on: {why}")
+        self._reload_again()
+
     def generations(self) -> list[Generation]:
         """Those that have a template, or had."""
         return [self.generation] if self.before is None else [self.generation, self.before]
@@ -279,6 +336,13 @@ class Supervisor:
         self.before = None
         self._system.say("info", f"reloaded: all workers run generation {self.generation.number} of the application")
         self._system.tell(READY=1, STATUS=f"{self.wanted} workers")
+        if self._upgrades:
+            self._upgrades = False
+            self.successor = self.generation.program
+        else:
+            self._reload_again()
+
+    def _reload_again(self) -> None:
         if self._again:
             self._again = False
             self.reload()
@@ -311,6 +375,10 @@ class Supervisor:
             self._table[0][Cell.LAST] = max(member.slot.index for member in self.members)
         finally:
             theirs.close()
+
+    def is_ending(self) -> bool:
+        """Whether the server stops, or is about to."""
+        return self.stopping or self._end_at is not None
 
     def _is_taken(self, slot: Slot) -> bool:
         return any(member.slot is slot for member in self.members)
@@ -425,6 +493,7 @@ class Supervisor:
         self._retire(generation)
         self.generation, self.before = self.before, None
         self._failures = 0
+        self._upgrades = False
         self._system.tell(READY=1, STATUS=f"{self.wanted} workers; the last reload has failed: {reason}")
         for member in [each for each in self.members if each.generation is generation]:
             self._drain(member)

@@ -17,6 +17,7 @@ from greenserve.settings import Address, Settings, parse_address
 from greenserve.supervisor.channel import Channel, Gone
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
 from greenserve.supervisor.table import Cell
+from greenserve.workers.start import program
 from greenserve.workers.template import Template
 
 
@@ -30,10 +31,10 @@ def wanted(settings: Settings) -> int:
     return settings.workers or processors()
 
 
-def serve(told: Handed, settings: Settings, load: Callable[[], WSGIApplication]) -> int:
+def serve(told: Handed, settings: Settings, load: Callable[[], WSGIApplication], arguments: list[str]) -> int:
     """Be a template, and in its children a worker. Returns the exit status, in each of them.
 
-    Raises LoadError, ConfigurationError.
+    arguments: the command's. Raises LoadError, ConfigurationError.
     """
     template = Template(told)
     with failures_told_to(template.channel):
@@ -48,7 +49,7 @@ def serve(told: Handed, settings: Settings, load: Callable[[], WSGIApplication])
         "drain_delay": settings.drain_delay,
         "announcement": announcement(settings, [address.url for address in server.addresses], os.getppid()),
     }
-    found = template.fork_workers(policy)
+    found = template.fork_workers({"loaded": policy, "program": program(arguments)})
     if found is None:
         return 0
     slot, channel = found

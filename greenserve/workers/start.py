@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from greenserve.supervisor.handed import TO_SUPERVISOR, Handed
 from greenserve.supervisor.table import Table
 
 SLOTS = 513  # of the table: 256 workers and a successor for each, and the supervisor's own
+_HEARD = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -76,9 +78,14 @@ def _become(told: Handed, command: Command) -> NoReturn:
     told.write(TO_SUPERVISOR, environ)
     for fd in told.descriptors():
         os.set_inheritable(fd, True)
-    program = Path(handed.__file__).with_name("__main__.py")
-    words = [sys.executable, "-S", "-E", str(program), "greenserve", *command.arguments]
-    os.execve(sys.executable, words, environ)  # noqa: S606 - the interpreter that runs this
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)  # until the supervisor can hear them
+    os.execve(sys.executable, program(command.arguments), environ)  # noqa: S606 - the interpreter that runs this
+
+
+def program(arguments: list[str]) -> list[str]:
+    """The words by which a supervisor is run. arguments: of the command, for a list of processes to show."""
+    file = Path(handed.__file__).with_name("__main__.py")
+    return [sys.executable, "-S", "-E", str(file), "greenserve", *arguments]
 
 
 def _directory() -> str:

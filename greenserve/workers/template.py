@@ -23,7 +23,7 @@ logger = logging.getLogger("greenserve.workers")
 
 
 class Template:
-    """Forks workers. policy: what the supervisor is told of the settings."""
+    """Forks workers."""
 
     def __init__(self, handed: Handed) -> None:
         self.table = Table(handed.slots, handed.table)
@@ -32,13 +32,16 @@ class Template:
         # The terminal's Ctrl-C is the supervisor's to hear. No SIG_IGN: programs that are started would inherit it.
         signal.signal(signal.SIGINT, lambda *_: None)
 
-    def fork_workers(self, policy: dict[str, Any]) -> tuple[Slot, Channel] | None:
-        """Until the supervisor has gone. Returns None then; in each worker, its slot and its way to the supervisor."""
+    def fork_workers(self, loaded: dict[str, Any]) -> tuple[Slot, Channel] | None:
+        """Until the supervisor has gone. Returns None then; in each worker, its slot and its way to the supervisor.
+
+        loaded: what the supervisor is told when it may have workers.
+        """
         _warn_of_threads()
         gc.collect()
         gc.freeze()  # else the first collection in a worker would write to each object, and copy its page
         try:
-            self.channel.send({"loaded": policy})
+            self.channel.send(loaded)
             while True:
                 found = self.channel.receive()
                 if found is None:

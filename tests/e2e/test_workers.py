@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.e2e.server_process import ServerProcess
+from tests.e2e.server_process import REPOSITORY, ServerProcess
 from tests.waiting import until_blocking
 
 APPLICATION = """
@@ -160,6 +161,30 @@ def test_broken_code_is_not_served_and_the_log_says_why(place: Path) -> None:
         server.wait_for_line("reloaded")
         assert ask(server)[1] == "two"
         assert server.stop() == 0
+
+
+def test_the_supervisor_is_upgraded_in_its_process(place: Path) -> None:
+    package = place / "greenserve"  # this copy is what `python -m greenserve` runs there
+    shutil.copytree(REPOSITORY / "greenserve", package, ignore=shutil.ignore_patterns("__pycache__"))
+    version = package / "version.py"
+    with serve(place, "--pid-file", "pid") as server:
+        pid, _ = ask(server)
+        version.write_text(version.read_text().replace("VERSION = ", "VERSION = '9.' + "))
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_line(r"upgraded: the supervisor is that of greenserve 9\.")
+        assert ask(server)[0] != pid
+        assert (place / "pid").read_text() == f"{server.pid}\n"
+
+        program = package / "supervisor" / "process.py"
+        program.write_text(program.read_text() + "\nraise RuntimeError('not this one')\n")
+        server.send_signal(signal.SIGUSR2)
+        server.wait_for_line("the supervisor of the new code cannot start, and this one goes on")
+        assert "not this one" in server.output
+        os.kill(ask(server)[0], signal.SIGKILL)  # this one has the workers of before, and notices
+        server.wait_for_line("was killed by SIGKILL")
+        ask(server)
+        assert server.stop() == 0
+    assert not (place / "pid").exists()
 
 
 def test_an_application_that_cannot_be_loaded_ends_the_server(place: Path) -> None:

@@ -54,6 +54,9 @@ class FakeMachine:
     def channel_pair(self) -> Any:
         return End(), End()
 
+    def channel_of(self, fd: int) -> Any:
+        return End()
+
     def kill(self, pid: int, signum: int) -> None:
         self.killed.append((pid, signum))
 
@@ -67,7 +70,9 @@ class FakeMachine:
 
     def load(self, workers: int = 3, **policy: float) -> None:
         """The newest template has loaded the application, and forks what it is asked for."""
-        self.supervisor.heard_template(self.supervisor.generation, {"loaded": {"workers": workers, **policy}})
+        self.supervisor.heard_template(
+            self.supervisor.generation, {"loaded": {"workers": workers, **policy}, "program": ["new"]}
+        )
         self.fork()
 
     def fork(self) -> None:

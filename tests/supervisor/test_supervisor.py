@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from greenserve.supervisor.supervisor import Member
-from tests.supervisor.machine import FakeMachine
+from greenserve.supervisor.supervisor import Member, Supervisor
+from tests.supervisor.machine import End, FakeMachine
 
 
 @pytest.fixture
@@ -289,3 +289,70 @@ def test_a_worker_that_was_never_heard_of_is_given_up(serving: FakeMachine) -> N
     serving.ready()
     assert lost not in serving.supervisor.members
     assert len(serving.serving) == 3
+
+
+def test_an_upgrade_is_a_reload_after_which_the_new_supervisor_may_take_over(serving: FakeMachine) -> None:
+    serving.supervisor.upgrade()
+    assert not serving.supervisor.successor
+    reload_all(serving)
+    assert serving.supervisor.successor == ["new"]
+
+
+def test_an_upgrade_whose_code_fails_changes_nothing(serving: FakeMachine) -> None:
+    serving.supervisor.upgrade()
+    new = serving.supervisor.generation
+    serving.supervisor.exited(new.pid, "ended with exit status 3", 3)
+    assert "the workers of before go on" in serving.said("error")
+    serving.supervisor.reload()
+    reload_all(serving)
+    assert not serving.supervisor.successor
+
+
+def test_the_successor_goes_on_with_what_was_there(serving: FakeMachine) -> None:
+    serving.supervisor.change_workers(1)
+    serving.ready()
+    serving.supervisor.upgrade()
+    reload_all(serving)
+    assert len(serving.draining) == 4
+    before = serving.supervisor
+    serving.supervisor = Supervisor.resume(serving, serving.table, before.state())
+    assert len(serving.serving) == len(serving.draining) == 4
+    assert [each.pid for each in serving.supervisor.members] == [each.pid for each in before.members]
+    serving.end()  # those that drain
+    serving.end(serving.serving[0], how="was killed by SIGSEGV", code=None)
+    serving.pass_time(1)
+    serving.ready()
+    assert len(serving.serving) == 4
+    serving.supervisor.reload()
+    reload_all(serving)
+    assert serving.supervisor.generation.number == 3
+
+
+def test_the_successor_loads_the_application_where_the_template_has_ended(serving: FakeMachine) -> None:
+    generation = serving.supervisor.generation
+    serving.refuses = True
+    serving.supervisor.exited(generation.pid, "was killed by SIGKILL", None)
+    state = serving.supervisor.state()
+    serving.refuses = False
+    serving.supervisor = Supervisor.resume(serving, serving.table, state)
+    serving.pass_time(1)
+    assert isinstance(serving.supervisor.generation.channel, End)
+
+
+def test_a_reload_that_was_asked_for_meanwhile_follows_an_upgrade(serving: FakeMachine) -> None:
+    serving.supervisor.reload()
+    serving.supervisor.upgrade()
+    reload_all(serving)
+    assert serving.supervisor.successor
+    again = Supervisor.resume(serving, serving.table, serving.supervisor.state())
+    assert again.generation.number == 3
+    serving.supervisor.stays("it is broken")
+    assert serving.supervisor.generation.number == 3
+    assert "it is broken" in serving.said("error")
+
+
+def reload_all(machine: FakeMachine) -> None:
+    """The template has loaded, and each worker is replaced."""
+    machine.load(len(machine.serving))
+    while machine.supervisor.before is not None:
+        machine.ready()
