@@ -80,13 +80,16 @@ class Member:
         self._beaten = 0  # when, the last time
 
     def begin(self, worker: Any) -> None:
-        """The worker accepts from now on."""
+        """The hub turns, and the supervisor is heard."""
         self._worker = worker
         hub = worker.hub
         self._watch = hub.on_readable(self._channel.fd, self._hear)
-        self._slot[Cell.STATE] = State.READY
         self._beaten = monotonic_ns()
         self._beat()
+
+    def become_ready(self) -> None:
+        """The worker accepts from now on."""
+        self._slot[Cell.STATE] = State.READY
         self._send({"ready": True})
 
     def count(self) -> None:

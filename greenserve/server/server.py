@@ -273,11 +273,9 @@ class Server:
 
     def _run(self, worker: Worker, ready: Callable[[], None] | None = None) -> None:
         try:
-            if ready is not None:
-                ready()
-            worker.run(self._sockets)
+            worker.run(self._sockets, ready or bool)
         except BaseException:
-            self._close_sockets()  # `run` has closed them, unless `ready` has raised
+            self._close_sockets()  # `run` has closed them, unless it has not come so far
             raise
         finally:
             self._sockets = []

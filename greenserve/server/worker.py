@@ -43,6 +43,7 @@ from greenserve.server.outstanding import Outstanding
 from greenserve.server.phases import Phase
 from greenserve.server.pool import RETRY_LATER, RequestPool
 from greenserve.server.proxied import ProxiedArrival
+from greenserve.server.readiness import wait_until_ready
 from greenserve.server.spool import Budget
 from greenserve.server.stream import Stream
 from greenserve.server.worker_state import NEXT, WorkerState
@@ -73,6 +74,7 @@ class Worker:
         "_listeners",
         "_proxied",
         "_proxies",
+        "_ready",
         "_redirect",
         "_rooms",
         "_said_no_room",
@@ -172,6 +174,7 @@ class Worker:
         self._grace = settings.graceful_timeout
         self._spread = settings.drain_spread
         self._rooms = settings.rooms
+        self._ready = settings.ready_path, settings.ready_timeout
         self._limits = _limits(settings)
         self._proxied = settings.proxy_protocol
         self._proxies = settings.trusted_proxies
@@ -180,10 +183,17 @@ class Worker:
         self._stopped = WaitQueue()
         self._sweeper: Timer | None = None
 
-    def run(self, sockets: list[tuple[ListeningSocket, Address]]) -> None:
-        """Serve until stopped. Closes the sockets."""
+    def run(self, sockets: list[tuple[ListeningSocket, Address]], ready: Callable[[], object] = bool) -> None:
+        """Serve until stopped. Closes the sockets. ready: called when connections are accepted. Raises LoadError."""
         try:
             rooms.attach(self.hub, self._rooms)
+            self.now = self.hub.clock()
+            self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
+            if self.member is not None:
+                self.member.begin(self)
+            wait_until_ready(self, *self._ready)
+            if self.draining:
+                return
             self._listeners = [
                 Listener(
                     self.hub,
@@ -195,10 +205,9 @@ class Worker:
                 )
                 for sock, address in sockets
             ]
-            self.now = self.hub.clock()
-            self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
             if self.member is not None:
-                self.member.begin(self)
+                self.member.become_ready()
+            ready()
             while self.state is not WorkerState.STOPPED:
                 self._stopped.wait()
         finally:
@@ -284,6 +293,16 @@ class Worker:
         self.enter(connection)
         return connection
 
+    def welcome_itself(self, sock: ListeningSocket) -> None:
+        """A client of this process may send requests; see readiness.py."""
+        scheme = "http" if self.tls is None else "https"
+        template = EnvironTemplate("localhost", "", scheme, extra=self._extra())
+        self.welcome(Stream(self, sock, RequestParser(self._limits)), ("", ""), template)
+
+    def _extra(self) -> Environ:
+        """What each environ has besides."""
+        return {"greenserve.stopping": self.stopping, "wsgi.multiprocess": self.member is not None}
+
     def enter(self, connection: Connection | Arrival) -> None:
         """A connection has come in."""
         self.connections.add(connection)
@@ -333,7 +352,7 @@ class Worker:
         """What a listener calls with each connection."""
         tls = self.tls if isinstance(address, TcpAddress) and address.is_secure else None
         name, port = (address.host, str(address.port)) if isinstance(address, TcpAddress) else ("localhost", "")
-        extra: Environ = {"greenserve.stopping": self.stopping, "wsgi.multiprocess": self.member is not None}
+        extra = self._extra()
         if self._redirect is not None and address is self._redirect.address:
             extra[MARK] = True
 

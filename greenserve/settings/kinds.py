@@ -147,6 +147,13 @@ def _parse_path(value: object) -> str:
     return str(text)
 
 
+def _parse_target(value: object) -> str:
+    text = _text(value)
+    if not re.fullmatch(r"/[!-~]*", text) or "#" in text:
+        raise ConfigurationError("it does not begin with /, or has what stands in no request: write that as %XX")
+    return text
+
+
 def _parse_paths(value: object) -> tuple[str, ...]:
     parts = [part for each in _items(value) for part in (each.split(",") if isinstance(each, str) else [each])]
     return tuple(map(_parse_path, parts)) if parts != [""] else ()
@@ -337,6 +344,7 @@ SWITCH = Kind("BOOL", "true or false", _parse_switch, lambda on: "true" if on el
 PATTERN = Kind("REGEX", "a regular expression, as Python has them", _parse_pattern)
 MOUNTS = Kind("/PREFIX=DIR", MOUNT_FORMS, parse_mounts, lambda each: ",".join(map(str, each)) or "none", is_list=True)
 PATH = Kind("PATH", "a path", _parse_path)
+TARGET = Kind("/PATH", "a path of the application, as a request has it, such as /ready?full", _parse_target)
 PATHS = Kind("FILE", "paths, given one by one or separated by commas", _parse_paths, ",".join, is_list=True)
 FUNCTION = Kind("MODULE:FUNCTION", "module:function, found as the application is", _parse_function)
 ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, lambda each: ",".join(map(str, each)), is_list=True)

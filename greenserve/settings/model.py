@@ -38,6 +38,7 @@ from greenserve.settings.kinds import (
     SERVER_NAME,
     SIZE,
     SWITCH,
+    TARGET,
     Kind,
     choice,
     count,
@@ -244,6 +245,15 @@ class Settings:
         "How long a worker's hub may be blocked; then the log shows by what, and it is replaced. 0: for ever.",
         unit="s",
         in_call=False,
+    )
+    ready_path: str | None = _option(
+        None,
+        optional(TARGET),
+        "A path, such as /ready, that a worker asks itself for before it accepts connections, until its application "
+        "answers with 2xx. The request has `Host: localhost`.",
+    )
+    ready_timeout: float = _option(
+        60.0, duration(), "How long it may take until then; after that the worker ends, and a reload fails.", unit="s"
     )
     max_requests: int | None = _option(
         None,

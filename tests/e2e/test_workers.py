@@ -72,6 +72,14 @@ def test_requests_are_served_by_all_workers_and_each_has_its_share_of_connection
     with serve(place, workers=3) as server:
         assert "3 workers" in server.output
         assert requests.get(server.url, timeout=20).headers["X-Multiprocess"] == "True"
+        answering: set[int] = set()
+
+        def all_are_ready() -> bool:
+            with held_open(server, 6) as found:
+                answering.update(found)
+            return len(answering) == 3
+
+        until_blocking(all_are_ready)
         with held_open(server, 60) as found:
             assert len(found) == 3
             assert max(found.values()) - min(found.values()) <= 4, found
@@ -185,6 +193,22 @@ def test_the_supervisor_is_upgraded_in_its_process(place: Path) -> None:
         ask(server)
         assert server.stop() == 0
     assert not (place / "pid").exists()
+
+
+def test_new_code_takes_over_only_when_it_answers_at_the_ready_path(place: Path) -> None:
+    options = ("--ready-path", "/ready", "--ready-timeout", "1")
+    application = place / "application.py"
+    with serve(place, *options) as server:
+        application.write_text(APPLICATION.replace("200 OK", "503 Service Unavailable").replace('"one"', '"two"'))
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_line("the new code cannot be served: not ready within 1 s .* ready_path = /ready with 503")
+        assert ask(server)[1] == "one"
+        assert server.stop() == 0
+    alone = serve(place, *options, workers=1)
+    alone.launch()
+    assert alone.wait() == 3
+    assert "greenserve: not ready within 1 s" in alone.output
+    assert "listening on" not in alone.output
 
 
 def test_an_application_that_cannot_be_loaded_ends_the_server(place: Path) -> None:
