@@ -197,7 +197,7 @@ class Listener(HubCall):
     def switch(self) -> None:
         """Accept what has come."""
         for _ in range(BURST):
-            if self._gives_way():
+            if self._in_hand is None and self._gives_way():  # no other process can accept what is in hand
                 self._hub.call_later(WAY_SECONDS, self.switch)
                 return
             try:

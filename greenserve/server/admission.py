@@ -115,12 +115,14 @@ class Admission:
         self._latest = 0.0  # since when they are silent, at the latest
         self._look_at = 0.0  # when to look for candidates again
         self._full_since: float | None = None
-        what = f"there are max_connections ({self.most}) already; {machine.MORE_CONNECTIONS}"
+        workers = settings.workers or 1
+        here = "" if workers == 1 else f" in each of {workers} workers"
+        what = f"there are max_connections ({self.most}{here}) already; {machine.MORE_CONNECTIONS}"
         self._of_all = Counted(f"refused connections: %d, the last from %s: {what}", clock)
         self._of_idle = Counted(f"closed idle connections to make room: %d; {what}", clock, IDLE_PERIOD)
         self._of_client = Counted(
-            f"refused connections: %d, the last from %s: a client may have max_connections_per_client ({self.each}); a "
-            "proxy belongs into trusted_proxies or max_connections_per_client_exempt",
+            "refused connections: %d, the last from %s: a client may have max_connections_per_client "
+            f"({self.each}{here}); a proxy belongs into trusted_proxies or max_connections_per_client_exempt",
             clock,
         )
         self._of_requests = Counted("requests answered with 503: %d, the last from %s: %s", clock)

@@ -17,9 +17,11 @@ CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
 
 
-def connections(max_head: int, files: int | None = None) -> int:
-    """How many connections fit at once, by open files (`files`, by default those of the process) and by memory."""
-    by_memory = memory() // SHARE // (CONNECTION_BYTES + max_head)
+def connections(max_head: int, files: int | None = None, workers: int = 1) -> int:
+    """How many connections fit at once in each of so many workers, by open files (`files`, by default those that this
+    process may have) and by memory, which they share.
+    """
+    by_memory = memory() // workers // SHARE // (CONNECTION_BYTES + max_head)
     return max(1, min(_by_files(open_files() if files is None else files), by_memory))
 
 

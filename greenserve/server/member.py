@@ -99,24 +99,30 @@ class Member:
         cells[Cell.REQUESTS] = worker.pool.busy
 
     def gives_way(self) -> bool:
-        """Whether another worker should accept the next connection. Never twice in a row."""
+        """Whether another worker should accept the next connection. Never twice in a row, unless this one is full."""
+        worker = self._worker
+        connections = len(worker.connections)
+        if connections >= worker.admission.most:
+            return self._another_has_less(worker.admission.most, 0)
         if self._has_given_way:
             self._has_given_way = False
             return False
-        mine = len(self._worker.connections) + self._worker.pool.busy - MARGIN
-        if mine <= 0:
-            return False
+        mine = connections + worker.pool.busy - MARGIN
+        self._has_given_way = mine > 0 and self._another_has_less(mine, 1)
+        return self._has_given_way
+
+    def _another_has_less(self, mine: int, weight: int) -> bool:
+        """Whether the hub of another worker turns that has less than `mine`. weight: of a request in progress."""
         now = monotonic_ns()
         own = self._slot
         for slot in self._table.used():
             cells = slot.cells
             if (
-                cells[Cell.CONNECTIONS] + cells[Cell.REQUESTS] < mine
+                cells[Cell.CONNECTIONS] + weight * cells[Cell.REQUESTS] < mine
                 and slot is not own
                 and cells[Cell.STATE] == State.READY
                 and now - cells[Cell.HEARTBEAT] < STALE
             ):
-                self._has_given_way = True
                 return True
         return False
 

@@ -27,6 +27,11 @@ SLOW_RATE = 16384  # bytes per second; a mobile phone at the edge of its network
 WHY = "the client was too slow, and memory for responses runs out (max_unsent)"
 
 
+def default_limit() -> int:
+    """Bytes of memory for what all clients of this machine have still to take."""
+    return max(LEAST, machine.memory() // SHARE)
+
+
 class Outstanding:
     """The bytes that clients have still to take. limit: of all together. unsent: bytes that counted buffers hold now;
     they count by setting it, see Backlog in send_buffer.py.
@@ -35,14 +40,14 @@ class Outstanding:
     __slots__ = ("_before", "_counted", "_cut", "_hub", "limit", "unsent")
 
     def __init__(self, hub: Hub, limit: int | None) -> None:
-        self.limit: int = limit or max(LEAST, machine.memory() // SHARE)
+        self.limit: int = limit or default_limit()
         self.unsent = 0
         self._hub = hub
         self._counted: dict[Any, tuple[Any, int]] = {}  # buffer -> its connection, and what it had to send at first
         self._before: dict[Any, int] = {}  # buffer -> what it had to send a second ago
         self._cut = Counted(
             f"slow clients cut off: %d; responses that were not taken hold too much memory (max_unsent: {self.limit} "
-            "bytes)",
+            "bytes here)",
             hub.clock,
         )
 

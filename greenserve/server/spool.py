@@ -20,7 +20,8 @@ from greenserve.errors import ContentTooLarge
 logger = logging.getLogger("greenserve.server")
 
 IN_MEMORY = 65536  # bytes of one body: most forms and calls of an API; a file costs a descriptor
-ALL_IN_MEMORY = 64 << 20  # bytes of all bodies together; once they are more, small ones go to files too
+# Of all bodies together, one part in so many of what they may hold may be in memory; then small ones go to files too.
+MEMORY_SHARE = 64
 READ_SIZE = 65536  # bytes
 
 
@@ -33,11 +34,12 @@ class NoRoom(ContentTooLarge):
 class Budget:
     """What the bodies of one server may hold. each, total: bytes, of one body and of all."""
 
-    __slots__ = ("each", "held", "in_memory", "total")
+    __slots__ = ("each", "held", "in_memory", "most_in_memory", "total")
 
     def __init__(self, each: int, total: int) -> None:
         self.each = each
         self.total = total
+        self.most_in_memory = max(IN_MEMORY, total // MEMORY_SHARE)
         self.held = 0  # bytes, in memory and on the disk
         self.in_memory = 0  # bytes
 
@@ -63,7 +65,7 @@ class Spool:
         budget.held += len(data)
         with _on_disk():
             if isinstance(memory := self._file, BytesIO):
-                if self.size <= IN_MEMORY and budget.in_memory + len(data) <= ALL_IN_MEMORY:
+                if self.size <= IN_MEMORY and budget.in_memory + len(data) <= budget.most_in_memory:
                     budget.in_memory += memory.write(data)
                     return
                 held = memory.getvalue()  # not `getbuffer`: interpreters have crashed when they collect its views

@@ -222,7 +222,10 @@ class Settings:
         "Each connection begins with a PROXY header (version 1 or 2) of a trusted proxy; without one it is closed.",
     )
     concurrency: int = _option(
-        2000, count(), "The most requests in progress at once; further ones wait their turn.", unit="requests"
+        2000,
+        count(),
+        "The most requests in progress at once in a worker; further ones wait their turn.",
+        unit="requests",
     )
     workers: int | None = _option(
         1,
@@ -290,14 +293,16 @@ class Settings:
         optional(count(), "auto"),
         "The most connections at once. Beyond them idle ones give way, the longest idle first; if none is, "
         "new ones wait a second and then get 503. "
-        "auto: as many as open files (ulimit -n) allow, and half of the memory if each brings a head of max_head.",
+        "auto: as many as open files (ulimit -n) allow, and half of the memory if each brings a head of max_head. "
+        "Divided among workers.",
         unit="connections",
     )
     max_connections_per_client: int | None = _option(
         None,
         optional(count(), "auto"),
         "The most connections of one client at once, which is an IPv4 address or an IPv6 /64; a further one gets 503. "
-        "auto: a quarter of max_connections, and none for private networks (10.0.0.0/8 and the like).",
+        "auto: a quarter of max_connections, and none for private networks (10.0.0.0/8 and the like). Divided among "
+        "workers, with some room for chance.",
         unit="connections",
     )
     max_connections_per_client_exempt: Networks = _option(  # noqa: RUF009 - networks are frozen
@@ -309,8 +314,8 @@ class Settings:
     max_queue: int | None = _option(
         None,
         optional(count(least=0)),
-        "The most requests that wait for their turn, beyond concurrency; a further one gets 503. By default those of "
-        "all connections may wait.",
+        "The most requests that wait for their turn in a worker, beyond concurrency; a further one gets 503. By "
+        "default those of all connections may wait.",
         unit="requests",
     )
     header_timeout: float = _option(
@@ -376,7 +381,7 @@ class Settings:
         optional(SIZE, "auto"),
         "The most memory for responses that clients have not taken yet, of all together. From a quarter of it on, "
         "clients that take less than 16 KiB/s are cut off; beyond it those that have taken least. auto: an eighth of "
-        "the memory, at least 256M.",
+        "the memory, at least 256M. Divided among workers.",
         unit="bytes",
     )
     max_head: int = _option(65536, SIZE, "The largest request head: request line and header fields.", unit="bytes")
@@ -399,7 +404,8 @@ class Settings:
     buffer_chunked_total: int = _option(
         4 * 1024**3,
         SIZE,
-        "The most bytes of such bodies, of all clients together, that are held in temporary files at once.",
+        "The most bytes of such bodies, of all clients together, that are held in temporary files at once. Divided "
+        "among workers, each of which can hold one of buffer_chunked.",
         unit="bytes",
     )
     ws_origin: tuple[str, ...] = _option(
@@ -413,7 +419,7 @@ class Settings:
         128 * 1024 * 1024,
         optional(SIZE),
         "The most that all WebSockets together may hold of messages that were not received yet; several times "
-        "ws_max_message. Beyond it the WebSocket that holds the most is closed (1013).",
+        "ws_max_message. Beyond it the WebSocket that holds the most is closed (1013). Divided among workers.",
         unit="bytes",
     )
     ws_ping_interval: float = _option(

@@ -13,6 +13,7 @@ from greenserve.server import Server
 from greenserve.server.announcement import announcement
 from greenserve.server.machine import processors
 from greenserve.server.member import Limits, Member
+from greenserve.server.share import share
 from greenserve.settings import Address, Settings, parse_address
 from greenserve.supervisor.channel import Channel, Gone
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
@@ -38,7 +39,7 @@ def serve(told: Handed, settings: Settings, load: Callable[[], WSGIApplication],
     """
     template = Template(told)
     with failures_told_to(template.channel):
-        server = Server(None, settings)
+        server = Server(None, share(settings, wanted(settings)))
         server.adopt([_listener(fd, address) for fd, address in told.listeners])
         if settings.preload:
             server.application = load()

@@ -13,7 +13,7 @@ from greenserve.errors import ContentTooLarge
 from greenserve.server import spool as module
 from greenserve.server import worker as worker_module
 from greenserve.server.accesslog import CallLog
-from greenserve.server.spool import ALL_IN_MEMORY, IN_MEMORY, Budget, NoRoom, Spool
+from greenserve.server.spool import IN_MEMORY, Budget, NoRoom, Spool
 from greenserve.wsgi.body_reader import BodyReader
 from tests.server.live import Client, hello, serving
 
@@ -73,12 +73,12 @@ def test_all_bodies_together_are_bounded():
 
 
 def test_when_memory_is_used_up_small_bodies_go_to_files_too(budget):
-    budget.in_memory = ALL_IN_MEMORY - 10
+    budget.in_memory = budget.most_in_memory - 10
     spool = Spool(budget)
     spool.write(b"x" * 10)
-    assert budget.in_memory == ALL_IN_MEMORY
+    assert budget.in_memory == budget.most_in_memory
     spool.write(b"y" * 10)
-    assert budget.in_memory == ALL_IN_MEMORY - 10
+    assert budget.in_memory == budget.most_in_memory - 10
     spool.complete()
     assert BodyReader(spool).read() == b"x" * 10 + b"y" * 10
     spool.close()
