@@ -12,7 +12,7 @@ import requests
 from greenserve.errors import ConfigurationError
 from greenserve.settings import FdAddress, PassedSockets, TcpAddress, resolve
 from tests.conftest import require_program
-from tests.e2e.server_process import ServerProcess, asked_over_unix
+from tests.e2e.server_process import ServerProcess, asked_over_unix, run_command
 
 OURS = {"LISTEN_PID": str(os.getpid())}
 TWO = OURS | {"LISTEN_FDS": "2"}
@@ -89,13 +89,16 @@ def app(environ, start_response):
 """
 
 
-def test_systemds_own_program_passes_two_sockets_and_both_are_served(tmp_path: Path, free_port: int) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_systemds_own_program_passes_two_sockets_and_both_are_served(
+    tmp_path: Path, free_port: int, workers: str
+) -> None:
     path = str(tmp_path / "http.sock")
     (tmp_path / "passed.py").write_text(APPLICATION)
     listen = [f"--listen=127.0.0.1:{free_port}", f"--listen={path}", "--fdname=web:proxy", "--setenv=PYTHONPATH"]
     program = require_program("systemd-socket-activate")
     command = (program, *listen, sys.executable, "-m", "greenserve")
-    server = ServerProcess("passed:app", bind=(), executable=command, cwd=tmp_path)
+    server = ServerProcess("passed:app", "--workers", workers, bind=(), executable=command, cwd=tmp_path)
     server.launch()
     try:
         server.wait_for_line(r"Listening on .* as 4")
@@ -103,6 +106,11 @@ def test_systemds_own_program_passes_two_sockets_and_both_are_served(tmp_path: P
         assert requests.get(f"http://127.0.0.1:{free_port}/", timeout=30).text == "[] []"
         assert asked_over_unix(path).endswith(b"[] []")
         server.wait_for_line("listening on unix:")
+        health = run_command("health", "--pid", str(server.pid))
+        assert health.stdout.splitlines() == [
+            f"127.0.0.1:{free_port} answers with 200",
+            f"unix:{path} answers with 200",
+        ]
         assert server.stop() == 0
     finally:
         server.kill()

@@ -15,7 +15,7 @@ import click
 from greenserve import tls
 from greenserve.cli.check import as_json, as_text, examine
 from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
-from greenserve.cli.health import Unhealthy, ask, server_of
+from greenserve.cli.health import Unhealthy, ask, bound, server_of
 from greenserve.cli.logs import detach_streams
 from greenserve.cli.options import given_options, resolve_options, settings_options
 from greenserve.cli.startup import prepare, serve, warn, without_arguments
@@ -149,13 +149,16 @@ def health_command(context: click.Context, /, pid: int, **_: object) -> None:
     directory = Path.cwd()
     server = None if given_options(context) else server_of(pid)
     if server is not None:
-        words, environ, directory = server
+        words, environ, directory = server.arguments, server.meant_for(os.getpid()), server.directory
         words = words[1:] if words[:1] and words[0] in main.commands else words
         context = serve_command.make_context("serve", words, resilient_parsing=True)
     with failures():
         settings = resolve_options(context, environ).settings
-    for address in (tls.with_scheme(address, on=tls.is_on(settings)) for address in settings.bind):
+    addresses = server.listeners() if server is not None else []
+    for address in addresses or settings.bind:
         try:
+            if not addresses:
+                address = tls.with_scheme(bound(address, server), on=tls.is_on(settings))
             status = ask(address, directory, proxied=settings.proxy_protocol)
         except Unhealthy as error:
             click.echo(f"greenserve: {error}", err=True)

@@ -11,9 +11,12 @@ import os
 import socket
 import ssl
 from pathlib import Path
+from typing import NamedTuple
 
 from greenserve.net.proxy_protocol import LOCAL
-from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress
+from greenserve.process.sockets import address_of
+from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress, parse_address
+from greenserve.supervisor import handed
 
 TIMEOUT = 4.0  # seconds; the Dockerfile gives the whole command 5
 _ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is asked when every interface is listened on
@@ -25,8 +28,27 @@ class Unhealthy(Exception):
     """The text names the address, and why the server there counts as unhealthy."""
 
 
-def server_of(pid: int) -> tuple[list[str], dict[str, str], Path] | None:
-    """Arguments, environment and directory of the greenserve that is process `pid`, or its child; None for none."""
+class Running(NamedTuple):
+    """A server's process: how it was started, and in which directory it is."""
+
+    pid: int
+    arguments: list[str]
+    environ: dict[str, str]
+    directory: Path
+
+    def meant_for(self, pid: int) -> dict[str, str]:
+        """Its environment, with sockets that were passed to it as if they were passed to process `pid`."""
+        passed = self.environ.get("LISTEN_PID") in (str(self.pid), "1")  # 1: whose child it is, see supervisor/init.py
+        return self.environ | ({"LISTEN_PID": str(pid)} if passed else {})
+
+    def listeners(self) -> list[Address]:
+        """Where it listens, if it is a supervisor, which was told; else nothing."""
+        told = handed.take(handed.TO_SUPERVISOR, self.environ)
+        return [] if told is None else [parse_address(address) for _, address in told.listeners]
+
+
+def server_of(pid: int) -> Running | None:
+    """The greenserve that is process `pid`, or its child; None for none."""
     words = _words(pid, "cmdline")
     if words and Path(words[0]).name in _INITS:
         children = Path(f"/proc/{pid}/task/{pid}/children")
@@ -38,18 +60,28 @@ def server_of(pid: int) -> tuple[list[str], dict[str, str], Path] | None:
         return None
     environ = dict(word.split("=", 1) for word in _words(pid, "environ") if "=" in word)
     try:
-        return words[at + 1 :], environ, Path(f"/proc/{pid}/cwd").resolve()
+        return Running(pid, words[at + 1 :], environ, Path(f"/proc/{pid}/cwd").resolve())
     except OSError:
         return None
+
+
+def bound(address: Address, server: Running | None) -> Address:
+    """What `address` is bound to, if it is a descriptor of the server's. Raises Unhealthy where that is not known."""
+    if not isinstance(address, FdAddress):
+        return address
+    found = None if server is None else address_of(server.pid, address.fd)
+    if found is None:
+        raise Unhealthy(f"{address} is a descriptor of the server's: say what it is bound to with --bind")
+    return found
 
 
 def ask(address: Address, directory: Path, *, proxied: bool = False) -> int:
     """The status that the server at `address` answers with to HEAD /. Raises Unhealthy when there is no answer.
 
-    directory: where the server runs, for the relative path of a Unix socket. proxied: it expects a PROXY header.
+    address: `bound`. directory: where the server runs, for the relative path of a Unix socket. proxied: it expects a
+    PROXY header.
     """
-    if isinstance(address, FdAddress):
-        raise Unhealthy(f"{address} is a descriptor of the server's: say what it is bound to with --bind")
+    assert not isinstance(address, FdAddress), "see bound"
     if isinstance(address, UnixAddress):
         connection: http.client.HTTPConnection = _UnixConnection(str(directory / address.path))
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 
 from greenserve.hub.core.hub import current_hub
 from greenserve.process.systemd import MICROSECONDS, ServiceManager
@@ -36,6 +37,11 @@ class Service:
             self._stopping(self._delay + self._grace, f"answering for {self._delay:g} s before it stops")
         elif state is WorkerState.DRAINING:
             self._stopping(self._grace, f"stopping; requests in progress have {self._grace:g} s")
+
+    def on_hangup(self) -> None:
+        """SIGHUP was obeyed, by which Type=notify-reload asks for a reload: it waits for the two messages."""
+        self._tell(RELOADING=1, MONOTONIC_USEC=time.monotonic_ns() // 1000)
+        self._tell(READY=1)
 
     def _stopping(self, seconds: float, status: str) -> None:
         # Said once it is enough: the manager waits until then, whatever its TimeoutStopSec; it never waits less.

@@ -113,7 +113,7 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
         service = Service(ServiceManager.take(os.environ), settings)
         raise_file_limit()
         running = server.Server(settings=settings)
-        running.on_state = service.on_state
+        running.on_state, running.on_hangup = service.on_state, service.on_hangup
         if user is not None:
             stack.callback(running.stop)
             running.bind()

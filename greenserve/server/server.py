@@ -81,6 +81,7 @@ class Server:
         self.member: Member | None = None  # where several processes serve
         self.access_log: AccessLog | None = None  # in the place of the one that the settings name
         self.on_state: Callable[[WorkerState], object] | None = None  # called with each state after SERVING, in the hub
+        self.on_hangup: Callable[[], object] | None = None  # called when a SIGHUP was obeyed, in the hub
 
     @property
     def _service(self) -> Worker | None:
@@ -333,6 +334,8 @@ class Server:
         logger.info("%s: the access log is opened again if its file was renamed; nothing else changes", name)
         if self._worker is not None and self._worker.access_log is not None:
             self._worker.access_log.reopen()
+        if signum == signal.SIGHUP and self.on_hangup is not None:
+            self.on_hangup()
 
     def _close_sockets(self) -> None:
         sockets, self._sockets = self._sockets, []

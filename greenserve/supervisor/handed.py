@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import Any, NamedTuple
 
 # Not GREENSERVE_...: these name options.
@@ -53,9 +53,9 @@ class Handed(NamedTuple):
         return [*channels, self.table, *(fd for fd, _ in self.listeners), *self.locks]
 
 
-def take(variable: str) -> Handed | None:
-    """What this process was handed; None: nothing."""
-    text = os.environ.pop(variable, None)
+def take(variable: str, environ: MutableMapping[str, str] = os.environ) -> Handed | None:
+    """What this process was handed, or the one of the environment; None: nothing."""
+    text = environ.pop(variable, None)
     if text is None:
         return None
     found = json.loads(text)

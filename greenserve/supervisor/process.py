@@ -134,7 +134,8 @@ class Process:
         self._reap()  # what ended before
         if self._resumed:
             self._machine.say("info", f"upgraded: the supervisor is that of greenserve {VERSION}, in the same process")
-        tick = time.monotonic() + TICK
+        period = min(TICK, self._machine.manager.watchdog / 2 or TICK)
+        tick = time.monotonic() + period
         while self._supervisor.exit_code is None:
             self._wait(max(0.0, tick - time.monotonic()))
             if self._supervisor.successor:
@@ -142,7 +143,7 @@ class Process:
             if time.monotonic() >= tick:
                 self._supervisor.tick()
                 self._show_life()
-                tick = time.monotonic() + TICK
+                tick = time.monotonic() + period
         return self._supervisor.exit_code
 
     def _give_way(self, program: Sequence[str]) -> None:
@@ -165,7 +166,7 @@ class Process:
     def _show_life(self) -> None:
         """To a service manager that watches, as long as hubs turn."""
         watchdog = self._machine.manager.watchdog
-        if watchdog and self._supervisor.is_alive(time.monotonic(), watchdog):
+        if watchdog and self._supervisor.is_alive(time.monotonic(), watchdog / 2):
             self._machine.tell(WATCHDOG=1)
 
     def _wait(self, seconds: float) -> None:

@@ -147,11 +147,13 @@ class Supervisor:
             self._again = True
             self._system.say("info", "a reload is going on already; another one follows it")
             return
+        self._system.tell(RELOADING=1, MONOTONIC_USEC=int(self._system.now() * 1e6), STATUS="reloading")
         new = Generation(self.generation.number + 1)
         if self._load(new):
             self.before, self.generation = self.generation, new
             self._system.say("info", f"loading the application anew (template pid {new.pid})")
-            self._system.tell(RELOADING=1, MONOTONIC_USEC=int(self._system.now() * 1e6), STATUS="reloading")
+        else:
+            self._tell_ready("the last reload has failed: no process could be started")
 
     def heard_template(self, generation: Generation, message: dict[str, Any]) -> None:
         """A message of a template."""
@@ -326,7 +328,11 @@ class Supervisor:
             self._announced = True
             for line in self.policy.announcement:
                 self._system.say("info", line)
-            self._system.tell(READY=1, STATUS=f"{self.wanted} workers")
+            self._tell_ready()
+
+    def _tell_ready(self, more: str = "") -> None:
+        """The service manager: also after a reload that has failed, for whose end it waits."""
+        self._system.tell(READY=1, STATUS="; ".join(filter(None, (f"{self.wanted} workers", more))))
 
     def _conclude_reload(self) -> None:
         """All workers run the newest code, if there was a reload."""
@@ -335,7 +341,7 @@ class Supervisor:
         self._retire(self.before)
         self.before = None
         self._system.say("info", f"reloaded: all workers run generation {self.generation.number} of the application")
-        self._system.tell(READY=1, STATUS=f"{self.wanted} workers")
+        self._tell_ready()
         if self._upgrades:
             self._upgrades = False
             self.successor = self.generation.program
@@ -494,10 +500,11 @@ class Supervisor:
         self.generation, self.before = self.before, None
         self._failures = 0
         self._upgrades = False
-        self._system.tell(READY=1, STATUS=f"{self.wanted} workers; the last reload has failed: {reason}")
+        self._tell_ready(f"the last reload has failed: {reason}")
         for member in [each for each in self.members if each.generation is generation]:
             self._drain(member)
         self._reconcile()
+        self._reload_again()
 
     def _put_off(self) -> None:
         """A process has died at its start: the next one waits, the longer the more have."""

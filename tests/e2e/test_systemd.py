@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -152,6 +153,71 @@ def test_a_hub_that_is_blocked_shows_no_life(manager: Manager, start_server: Sta
     manager.wait_for("WATCHDOG", 1 + sum("WATCHDOG" in fields for _, fields in manager.messages))
     times = [at for at, fields in manager.messages if "WATCHDOG" in fields]
     assert max(after - before for before, after in itertools.pairwise(times)) > 1.0
+
+
+def told_at_reload(manager: Manager, number: int, before: float) -> list[dict[str, str]]:
+    """What a reload that began after `before` (monotonic seconds) says, from RELOADING to READY; the `number`th one."""
+    reloading = manager.wait_for("RELOADING", number)
+    assert int(reloading["MONOTONIC_USEC"]) >= before * 1e6, "else it belongs to a signal of before, for systemd"
+    manager.wait_for("READY", number + 1)
+    said = [fields for _, fields in manager.messages if "WATCHDOG" not in fields]
+    return said[said.index(reloading) :]
+
+
+def test_a_reload_by_systemd_ends_also_where_nothing_is_loaded_anew(
+    manager: Manager, start_server: StartServer, tmp_path: Path
+) -> None:
+    server = start_server("told:app", env={"NOTIFY_SOCKET": manager.path}, cwd=tmp_path)
+    manager.wait_for("READY")
+    now = time.monotonic()
+    server.send_signal(signal.SIGHUP)
+    _, ready = told_at_reload(manager, 1, now)
+    assert ready == {"READY": "1"}
+    server.send_signal(signal.SIGUSR1)
+    server.send_signal(signal.SIGTERM)
+    manager.wait_for("STOPPING")
+    assert sum("RELOADING" in fields for _, fields in manager.messages) == 1
+
+
+def test_several_workers_are_a_service_that_tells_of_its_reloads_and_their_failures(
+    manager: Manager, start_server: StartServer, tmp_path: Path
+) -> None:
+    env: dict[str, str | None] = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"}
+    server = start_server("told:app", "--workers", "3", "--graceful-timeout", "20", env=env, cwd=tmp_path)
+    assert manager.wait_for("READY") == {"READY": "1", "STATUS": "3 workers"}
+    assert requests.get(server.url, timeout=20).text == "[]\n[]\n", "children do not find the variables"
+    manager.wait_for("WATCHDOG", 2)
+    now = time.monotonic()
+    server.send_signal(signal.SIGHUP)
+    _, ready = told_at_reload(manager, 1, now)
+    server.wait_for_line("reloaded: all workers run generation 2")
+    assert ready == {"READY": "1", "STATUS": "3 workers"}
+    (tmp_path / "told.py").write_text("import nothing_of_that_name\n")
+    now = time.monotonic()
+    for _ in range(2):  # the second one while the first goes on, as it does when a person is quicker than systemd
+        server.send_signal(signal.SIGHUP)
+        server.wait_for_line("loading the application anew", count=2)
+    for number in (2, 3):
+        ready = told_at_reload(manager, number, now)[1]
+        assert "3 workers; the last reload has failed: " in ready["STATUS"]
+        assert "nothing_of_that_name" in ready["STATUS"]
+    server.send_signal(signal.SIGTERM)
+    stopping = manager.wait_for("STOPPING")
+    assert int(stopping["EXTEND_TIMEOUT_USEC"]) > 20_000_000
+    assert server.wait() == 0
+
+
+def test_when_all_workers_are_blocked_no_life_is_shown(
+    manager: Manager, start_server: StartServer, tmp_path: Path
+) -> None:
+    env: dict[str, str | None] = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "1000000"}
+    server = start_server("told:app", "--workers", "2", env=env, cwd=tmp_path)
+    manager.wait_for("WATCHDOG")
+    with ThreadPoolExecutor(8) as pool:  # the connections are spread evenly, so each worker has some
+        list(pool.map(lambda _: requests.get(f"{server.url}/compute", timeout=30), range(8)))
+    manager.wait_for("WATCHDOG", 1 + sum("WATCHDOG" in fields for _, fields in manager.messages))
+    times = [at for at, fields in manager.messages if "WATCHDOG" in fields]
+    assert max(after - before for before, after in itertools.pairwise(times)) > 1.5
 
 
 @pytest.mark.parametrize("address", ["/nowhere/notify", "vsock:2:1234"])

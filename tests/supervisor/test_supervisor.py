@@ -282,6 +282,26 @@ def test_a_template_that_cannot_be_started_is_tried_again(serving: FakeMachine) 
     assert serving.supervisor.generation.channel is not None
 
 
+def test_the_service_manager_hears_the_end_of_each_reload_also_of_one_that_cannot_begin(serving: FakeMachine) -> None:
+    serving.told.clear()
+    serving.refuses = True
+    serving.supervisor.reload()
+    reloading, ready = serving.told
+    assert reloading["MONOTONIC_USEC"] == int(serving.time * 1e6)
+    assert ready["READY"] == 1
+    assert "no process could be started" in str(ready["STATUS"])
+
+
+def test_a_reload_that_was_asked_for_meanwhile_follows_one_that_fails(serving: FakeMachine) -> None:
+    serving.told.clear()
+    for _ in range(2):
+        serving.supervisor.reload()
+    for _ in range(2):
+        serving.supervisor.exited(serving.supervisor.generation.pid, "ended with exit status 3", 3)
+    assert ["RELOADING" in told for told in serving.told] == [True, False, True, False]
+    assert serving.supervisor.generation.number == 1
+
+
 def test_a_worker_that_was_never_heard_of_is_given_up(serving: FakeMachine) -> None:
     lost = serving.serving[0]
     serving.supervisor.lost(lost)
