@@ -35,6 +35,7 @@ from greenserve.settings import PassedSockets, Resolution, Settings
 from greenserve.supervisor.handed import Handed
 from greenserve.workers import run as workers
 from greenserve.workers import start
+from greenserve.workers.hooks import Hooks
 
 _logger = logging.getLogger("greenserve.cli")
 
@@ -100,10 +101,12 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
     """
     settings = resolution.settings
     told = workers.handed_to_template()
+    first = told is None
     if told is None and workers.wanted(settings) > 1:
         told = _supervise(resolution, arguments)
     if told is not None:
-        return workers.serve(told, settings, partial(_load_as_user, reference, settings), arguments)
+        steps = partial(_become_user, settings), partial(load, reference)
+        return workers.serve(told, settings, *steps, arguments, first=first)
     with contextlib.ExitStack() as stack:
         pid_file = None if settings.pid_file is None else stack.enter_context(PidFile(settings.pid_file))
         if pid_file is not None:
@@ -120,7 +123,11 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
             if pid_file is not None:
                 pid_file.write()
             become_user(user, settings)
+        hooks = Hooks(settings, os.getpid())
+        hooks.call("on_starting")
         running.application = load(reference)
+        hooked = stack.enter_context(hooks.life_of_all())
+        hooks.call("post_worker_init", worker=hooked)
 
         def ready() -> None:
             if pid_file is not None:
@@ -129,6 +136,7 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
             for line in announcement(settings, urls, os.getpid()):
                 _logger.info("%s", line)
             service.ready(urls)
+            hooks.attempt("when_ready")
 
         return running.serve_forever(ready)
 
@@ -156,11 +164,10 @@ def _supervise(resolution: Resolution, arguments: list[str]) -> Handed:
     return told
 
 
-def _load_as_user(reference: str, settings: Settings) -> WSGIApplication:
+def _become_user(settings: Settings) -> None:
     user = find(settings.user, settings.group)
     if user is not None:
         become_user(user, settings)
-    return load(reference)
 
 
 def _take_passed_sockets() -> None:

@@ -170,7 +170,7 @@ def import_module_of(reference: Reference, directory: str) -> ModuleType:
         place = f"{error.filename}, line {error.lineno}" if error.filename else "its source"
         raise LoadError(f"{reference.module!r} has a syntax error in {place}: {error.msg}", _details(error)) from error
     except (Exception, SystemExit) as error:
-        raise _raised(f"importing {reference.module!r}", error) from error
+        raise raised(f"importing {reference.module!r}", error) from error
 
 
 def _not_found(reference: Reference, missing: str, directory: str) -> str:
@@ -240,7 +240,7 @@ def find(reference: Reference, module: ModuleType, directory: str) -> object:
                 hint = _alternatives(module, directory)
             raise LoadError(f"{owner!r} ({_origin(module)}) has no attribute {name!r}{hint}") from None
         except Exception as error:  # a property or a module's __getattr__
-            raise _raised(f"reading {name!r} for {reference.text!r}", error) from error
+            raise raised(f"reading {name!r} for {reference.text!r}", error) from error
     return target
 
 
@@ -278,7 +278,7 @@ def _call_factory(reference: Reference, factory: object) -> object:
     try:
         target: object = factory(*reference.args, **reference.kwargs)
     except (Exception, SystemExit) as error:
-        raise _raised(f"the factory {name!r}", error) from error
+        raise raised(f"the factory {name!r}", error) from error
     if not callable(target):
         hint = "; is a `return` missing?" if target is None else ""
         raise LoadError(f"the factory {name!r} returned {_type(target)}, which is not a WSGI application{hint}")
@@ -349,7 +349,8 @@ def _wrong_signature(reference: Reference, signature: inspect.Signature) -> str:
 # Wording
 
 
-def _raised(what: str, error: BaseException) -> LoadError:
+def raised(what: str, error: BaseException) -> LoadError:
+    """The LoadError for an exception of the application's code. what: it was doing."""
     if isinstance(error, SystemExit):
         return LoadError(f"{what} ended the program: sys.exit({error.code!r}) was called", _details(error))
     text = "".join(traceback.format_exception_only(error)).strip()

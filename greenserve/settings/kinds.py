@@ -167,6 +167,20 @@ def _parse_function(value: object) -> str:
     return text
 
 
+def _parse_module(value: object) -> str:
+    text = os.fspath(value) if isinstance(value, os.PathLike) else _text(value)
+    if is_file(text):
+        return _parse_path(text)
+    if not all(map(str.isidentifier, text.split("."))):
+        raise ConfigurationError("it names neither a module nor a file of Python")
+    return text
+
+
+def is_file(module: str) -> bool:
+    """Whether a value of the kind MODULE is a path."""
+    return module.endswith(".py") or os.sep in module
+
+
 def _parse_pattern(value: object) -> str:
     text = _text(value)
     try:
@@ -346,6 +360,7 @@ MOUNTS = Kind("/PREFIX=DIR", MOUNT_FORMS, parse_mounts, lambda each: ",".join(ma
 PATH = Kind("PATH", "a path", _parse_path)
 TARGET = Kind("/PATH", "a path of the application, as a request has it, such as /ready?full", _parse_target)
 PATHS = Kind("FILE", "paths, given one by one or separated by commas", _parse_paths, ",".join, is_list=True)
+MODULE = Kind("MODULE", "a module, found as the application is, or the path of a file that ends in .py", _parse_module)
 FUNCTION = Kind("MODULE:FUNCTION", "module:function, found as the application is", _parse_function)
 ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, lambda each: ",".join(map(str, each)), is_list=True)
 ADDRESS = Kind("ADDRESS", ADDRESS_FORMS, _parse_one_address)

@@ -26,6 +26,7 @@ from greenserve.settings.kinds import (
     LOG_FIELDS,
     LOG_FORMAT,
     MODE,
+    MODULE,
     MOUNTS,
     NAME,
     NETWORKS,
@@ -280,6 +281,13 @@ class Settings:
         "Over how long a worker that is replaced closes its WebSockets (1012), so that their clients do not come again "
         "all at once; half of graceful_timeout at most.",
         unit="s",
+        in_call=False,
+    )
+    hooks: str | None = _option(
+        None,
+        optional(MODULE),
+        "Call functions of this module as processes begin and end: when_ready, post_fork, worker_exit and others that "
+        "gunicorn has; its gunicorn.conf.py will do.",
         in_call=False,
     )
     backlog: int = _option(

@@ -119,7 +119,9 @@ WORDS: dict[str, Instead] = {
     **_each(Instead(note="there is no access log unless --access-log names a file: leave it out"), "no_access_log"),
     **_each(_OWN_LOG, "error_logfile error_log errorlog log_file logto log_syslog log_syslog_to"),
     **_each(_LOGGING, "log_config log_config_json logconfig logger_class log use_colors capture_output"),
-    **_each(_LOGGING, "enable_stdio_inheritance r"),
+    **_each(_LOGGING, "enable_stdio_inheritance r logconfig_dict logconfig_json"),
+    **_each(Instead("access_log", "syslog:"), "syslog syslog_addr syslog_facility syslog_prefix"),
+    **_each(Instead("log_level", "LEVEL"), "loglevel"),
     **_each(Instead("log_level", "debug"), "debug verbose spew"),
     **_each(_SERVER_HEADER, "ident server_name server_names"),
     **_each(Instead("server_header", "off"), "no_server_header"),
@@ -167,6 +169,22 @@ _FAMILIES = {
     "permit_": Instead(note="greenserve takes only what RFC 9112 allows: leave it out"),
 }
 """By the beginning of a name that is not in WORDS."""
+
+
+_GUNICORN = """
+    access_log_format accesslog backlog bind ca_certs capture_output cert_reqs certfile chdir check_config ciphers
+    config daemon default_proc_name disable_redirect_access_to_syslog do_handshake_on_connect dogstatsd_tags
+    enable_stdio_inheritance errorlog forwarded_allow_ips forwarder_headers graceful_timeout group header_map initgroups
+    keepalive keyfile limit_request_field_size limit_request_fields limit_request_line logconfig logconfig_dict
+    logconfig_json logger_class loglevel max_requests max_requests_jitter paste permit_obsolete_folding
+    permit_unconventional_http_method permit_unconventional_http_version pidfile preload_app print_config proc_name
+    proxy_allow_ips proxy_protocol pythonpath raw_env raw_paste_global_conf reload reload_engine reload_extra_files
+    reuse_port secure_scheme_headers sendfile spew ssl_version statsd_host statsd_prefix strip_header_spaces
+    suppress_ragged_eofs syslog syslog_addr syslog_facility syslog_prefix threads timeout tmp_upload_dir umask user
+    wsgi_app worker_class worker_connections worker_tmp_dir workers
+"""
+GUNICORN = frozenset(_GUNICORN.split())
+"""The settings that its gunicorn.conf.py may hold beside hooks; those named as greenserve's own are among them."""
 
 
 def advice(name: str, write: Callable[[str, str], str]) -> str | None:

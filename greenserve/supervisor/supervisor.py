@@ -93,7 +93,7 @@ class Member:
     @property
     def name(self) -> str:
         """As log lines call it."""
-        return f"worker {self.slot.index} (pid {self.pid or '?'})"
+        return self.slot.name
 
 
 class Policy(NamedTuple):
@@ -104,6 +104,7 @@ class Policy(NamedTuple):
     graceful_timeout: float = 30.0
     drain_delay: float = 0.0
     announcement: Sequence[str] = ()  # what is said when the first worker is ready
+    hooks: bool = False  # the template wants to hear of the workers' ends, and of the server's
 
 
 class Supervisor:
@@ -130,6 +131,8 @@ class Supervisor:
         self._not_before = 0.0  # when the next one may start
         self._upgrades = False  # the supervisor itself is replaced as well, at the end of the reload
         self.successor: Sequence[str] = ()  # the program that is to take this one's place, when it can
+        self._untold: list[dict[str, Any]] = []  # messages for a template with hooks
+        self._last_words_by: float | None = None  # when the template is not waited for any longer
 
     # -- what happens
 
@@ -164,6 +167,7 @@ class Supervisor:
             generation.program = message["program"]
             self.policy = Policy(**message["loaded"])
             self.wanted = self.policy.workers
+            self._tell_hooks()
             self._reconcile()
 
     def heard_worker(self, member: Member, message: dict[str, Any]) -> None:
@@ -186,7 +190,8 @@ class Supervisor:
         """A process has ended. how: in words. code: its exit status, if it was not a signal."""
         for generation in self.generations():
             if generation.pid == pid:
-                self._template_ended(generation, how, code)
+                generation.pid = 0
+                self._template_ended(generation, pid, how, code)
         for member in [each for each in self.members if each.pid == pid]:
             if self.stopping and code != 0:  # what it had in progress was killed
                 self._code = self._code or FORCED
@@ -222,7 +227,9 @@ class Supervisor:
 
     def change_workers(self, difference: int) -> None:
         """One more, or one less."""
+        before = self.wanted
         self.wanted = max(1, min(self.wanted + difference, len(self._table) // 2))
+        self._tell_hooks({"nworkers_changed": [self.wanted, before]})
         self._system.say("info", f"{self.wanted} workers are wanted")
         self._reconcile()
 
@@ -255,6 +262,7 @@ class Supervisor:
             "policy": self.policy._asdict(),
             "wanted": self.wanted,
             "again": self._again,
+            "untold": self._untold,
         }
 
     @classmethod
@@ -267,6 +275,7 @@ class Supervisor:
         supervisor.policy = Policy(**state["policy"])
         supervisor.wanted = state["wanted"]
         supervisor._announced = True
+        supervisor._untold = state["untold"]
         for index, of, fd, life, ready_since in state["members"]:
             its = generation if of == number else Generation(of)
             member = Member(table[index], its, system.channel_of(fd))
@@ -293,7 +302,7 @@ class Supervisor:
     def _reconcile(self) -> None:
         """Take the steps from what is there to what should be, as far as they can be taken now."""
         if self.stopping:
-            if not self.members and self.exit_code is None:
+            if not self.members and self.exit_code is None and self._has_said_last_words():
                 self.exit_code = self._code
             return
         if self.generation.channel is None and self._system.now() >= self._not_before:
@@ -329,6 +338,7 @@ class Supervisor:
             for line in self.policy.announcement:
                 self._system.say("info", line)
             self._tell_ready()
+            self._tell_hooks({"when_ready": True})
 
     def _tell_ready(self, more: str = "") -> None:
         """The service manager: also after a reload that has failed, for whose end it waits."""
@@ -371,6 +381,8 @@ class Supervisor:
             return
         slot.clear()
         slot[Cell.GENERATION], slot[Cell.STATE] = self.generation.number, State.STARTING
+        self._table[0][Cell.AGE] += 1
+        slot[Cell.AGE] = self._table[0][Cell.AGE]
         ours, theirs = self._system.channel_pair()
         try:
             channel.send({"fork": slot.index}, theirs.fd)
@@ -394,7 +406,8 @@ class Supervisor:
         self.stopping, self._code = True, code
         self._tell_stopping(0.0)
         for generation in self.generations():
-            self._retire(generation)
+            if generation is not self._hooked():
+                self._retire(generation)
         for member in self.members:
             self._drain(member)
         self._reconcile()
@@ -410,6 +423,32 @@ class Supervisor:
             generation.channel = None
             if not generation.loaded:
                 self._system.kill(generation.pid, signal.SIGTERM)
+
+    def _hooked(self) -> Generation | None:
+        """Whose template calls hooks."""
+        loaded = [each for each in self.generations() if each.loaded and each.channel is not None]
+        return loaded[0] if loaded and self.policy.hooks else None
+
+    def _tell_hooks(self, *messages: dict[str, Any]) -> None:
+        """Now, or as soon as there is a template."""
+        self._untold += messages if self.policy.hooks else ()
+        generation = self._hooked()
+        while generation is not None and generation.channel is not None and self._untold:
+            try:
+                generation.channel.send(self._untold[0])
+            except Gone:  # or held up by a hook for so long that it does not read
+                return
+            del self._untold[0]
+
+    def _has_said_last_words(self) -> bool:
+        """Whether no template is left to call hooks; it is told that the server ends."""
+        now, hooked = self._system.now(), self._hooked()
+        if hooked is not None:
+            self._tell_hooks({"on_exit": True})
+            self._retire(hooked)
+            self._last_words_by = now + END_SECONDS
+        waits = self._last_words_by is not None and now <= self._last_words_by
+        return not waits or not any(each.pid for each in self.generations())
 
     def _drain(self, member: Member) -> None:
         member.state = State.DRAINING
@@ -458,6 +497,8 @@ class Supervisor:
         member.channel.close()
         expected = member.state is State.DRAINING
         name = member.name  # while its slot still has the pid
+        if member.pid:
+            self._tell_hooks({"child_exit": [member.pid, member.slot.index, member.slot[Cell.AGE]]})
         member.slot.clear()
         why = f": {member.reason}" if member.reason else ""
         self._system.say("info" if expected else "error", f"{name} {how}{why}")
@@ -475,8 +516,10 @@ class Supervisor:
         else:
             self._put_off()
 
-    def _template_ended(self, generation: Generation, how: str, code: int | None) -> None:
+    def _template_ended(self, generation: Generation, pid: int, how: str, code: int | None) -> None:
         if generation.channel is None:
+            if self.stopping:
+                self._reconcile()
             return
         generation.channel.close()
         generation.channel = None
@@ -486,7 +529,7 @@ class Supervisor:
             self._give_up(generation, generation.reason or f"the process that loads the application {how}", code)
             return
         self._put_off()
-        self._system.say("error", f"the template (pid {generation.pid}) {how}; another one loads the application")
+        self._system.say("error", f"the template (pid {pid}) {how}; another one loads the application")
         self._reconcile()
 
     def _give_up(self, generation: Generation, reason: str, code: int | None) -> None:

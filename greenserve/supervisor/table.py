@@ -34,6 +34,7 @@ class Cell(IntEnum):
     ACCEPTED = auto()  # connections so far
     SERVED = auto()  # requests so far
     MEMORY = auto()  # bytes resident, as of a few seconds ago
+    AGE = auto()  # how many workers had begun when it did; of slot 0: so far
     LAST = auto()  # of slot 0, the supervisor's: the highest slot that a worker has
 
 
@@ -68,6 +69,11 @@ class Slot:
     def silence(self, now: int) -> int:
         """Nanoseconds since the last heartbeat."""
         return max(0, now - int(self.cells[Cell.HEARTBEAT]))
+
+    @property
+    def name(self) -> str:
+        """The worker's, as log lines call it."""
+        return f"worker {self.index} (pid {self[Cell.PID] or '?'})"
 
     def clear(self) -> None:
         """For another worker."""

@@ -18,6 +18,7 @@ from greenserve.settings import Address, Settings, parse_address
 from greenserve.supervisor.channel import Channel, Gone
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
 from greenserve.supervisor.table import Cell
+from greenserve.workers.hooks import Hooks
 from greenserve.workers.start import program
 from greenserve.workers.template import Template
 
@@ -32,15 +33,27 @@ def wanted(settings: Settings) -> int:
     return settings.workers or processors()
 
 
-def serve(told: Handed, settings: Settings, load: Callable[[], WSGIApplication], arguments: list[str]) -> int:
+def serve(
+    told: Handed,
+    settings: Settings,
+    become_user: Callable[[], None],
+    load: Callable[[], WSGIApplication],
+    arguments: list[str],
+    *,
+    first: bool,
+) -> int:
     """Be a template, and in its children a worker. Returns the exit status, in each of them.
 
-    arguments: the command's. Raises LoadError, ConfigurationError.
+    become_user: gives up root, if it is to; called before anything of the application. arguments: the command's.
+    first: no template was before this one. Raises LoadError, ConfigurationError.
     """
     template = Template(told)
     with failures_told_to(template.channel):
         server = Server(None, share(settings, wanted(settings)))
         server.adopt([_listener(fd, address) for fd, address in told.listeners])
+        become_user()
+        hooks = Hooks(settings, os.getppid(), wanted(settings))
+        hooks.call("on_starting" if first else "on_reload")
         if settings.preload:
             server.application = load()
     policy = {
@@ -49,17 +62,19 @@ def serve(told: Handed, settings: Settings, load: Callable[[], WSGIApplication],
         "graceful_timeout": settings.graceful_timeout,
         "drain_delay": settings.drain_delay,
         "announcement": announcement(settings, [address.url for address in server.addresses], os.getppid()),
+        "hooks": bool(hooks),
     }
-    found = template.fork_workers({"loaded": policy, "program": program(arguments)})
-    if found is None:
+    forked = template.fork_workers({"loaded": policy, "program": program(arguments)}, hooks)
+    if forked is None:
         return 0
-    slot, channel = found
+    slot, channel, hooked = forked
     slot[Cell.PID], slot[Cell.STARTED] = os.getpid(), monotonic_ns()
     slot.beat()
     server.member = Member(template.table, slot, channel, Limits.of(settings))
-    with failures_told_to(channel):
+    with failures_told_to(channel), hooks.life_of(hooked):
         if not settings.preload:
             server.application = load()
+        hooks.call("post_worker_init", worker=hooked)
         return server.serve_forever()
 
 

@@ -12,14 +12,23 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from greenserve.hub.core import log_writer
 from greenserve.supervisor.channel import Channel, Gone, channel_of
 from greenserve.supervisor.handed import Handed
-from greenserve.supervisor.table import Slot, Table
+from greenserve.supervisor.table import Cell, Slot, Table
+from greenserve.workers.hooks import HookedWorker, Hooks
 
 logger = logging.getLogger("greenserve.workers")
+
+
+class Forked(NamedTuple):
+    """A worker that has just been forked, in its own process. channel: its way to the supervisor."""
+
+    slot: Slot
+    channel: Channel
+    hooked: HookedWorker
 
 
 class Template:
@@ -29,15 +38,18 @@ class Template:
         self.table = Table(handed.slots, handed.table)
         self.listeners = handed.listeners
         self.channel = channel_of(handed.channel, blocking=True)
+        self._workers: dict[int, HookedWorker] = {}  # those that it has forked, by age
         # The terminal's Ctrl-C is the supervisor's to hear. No SIG_IGN: programs that are started would inherit it.
         signal.signal(signal.SIGINT, lambda *_: None)
 
-    def fork_workers(self, loaded: dict[str, Any]) -> tuple[Slot, Channel] | None:
-        """Until the supervisor has gone. Returns None then; in each worker, its slot and its way to the supervisor.
+    def fork_workers(self, loaded: dict[str, Any], hooks: Hooks) -> Forked | None:
+        """Until the supervisor has gone. Returns None then; in each worker, what it has of its own.
 
         loaded: what the supervisor is told when it may have workers.
         """
         _warn_of_threads()
+        # systemd sends it to all processes of a unit: then hooks still have to hear of the workers' ends.
+        signal.signal(signal.SIGTERM, lambda *_: None)
         gc.collect()
         gc.freeze()  # else the first collection in a worker would write to each object, and copy its page
         try:
@@ -46,13 +58,39 @@ class Template:
                 found = self.channel.receive()
                 if found is None:
                     continue
-                message, (fd,) = found
-                if self._fork():
+                message, descriptors = found
+                if not descriptors:
+                    self._call_hook(message, hooks)
+                elif self._fork_worker(self.table[message["fork"]], hooks):
                     self.channel.close()
-                    return self.table[message["fork"]], channel_of(fd, blocking=False)
-                os.close(fd)
+                    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+                    slot = self.table[message["fork"]]
+                    return Forked(slot, channel_of(descriptors[0], blocking=False), self._workers[slot[Cell.AGE]])
+                else:
+                    os.close(descriptors[0])
         except Gone:
             return None
+
+    def _fork_worker(self, slot: Slot, hooks: Hooks) -> bool:
+        """Returns whether this is the worker."""
+        age = slot[Cell.AGE]
+        self._workers[age] = hooks.make_worker(slot.index, age)
+        return self._fork()
+
+    def _call_hook(self, message: dict[str, Any], hooks: Hooks) -> None:
+        if "child_exit" in message:
+            pid, number, age = message["child_exit"]
+            # A worker of before the last reload was another template's child.
+            worker = self._workers.pop(age, None) or HookedWorker(number, age, hooks.server)
+            worker.pid = pid
+            hooks.attempt("child_exit", worker=worker)
+        elif "nworkers_changed" in message:
+            new, old = message["nworkers_changed"]
+            hooks.server.num_workers = new
+            hooks.attempt("nworkers_changed", new_value=new, old_value=old)
+        else:
+            (name,) = message
+            hooks.attempt(name)
 
     def _fork(self) -> bool:
         """Fork a worker that is the supervisor's child. Returns whether this is the worker."""

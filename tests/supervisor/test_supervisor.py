@@ -7,6 +7,7 @@ import signal
 import pytest
 
 from greenserve.supervisor.supervisor import Member, Supervisor
+from greenserve.supervisor.table import Cell
 from tests.supervisor.machine import End, FakeMachine
 
 
@@ -376,3 +377,82 @@ def reload_all(machine: FakeMachine) -> None:
     machine.load(len(machine.serving))
     while machine.supervisor.before is not None:
         machine.ready()
+
+
+# -- hooks
+
+
+def told(machine: FakeMachine) -> list[dict[str, object]]:
+    """What the newest template has heard of, beside the workers that it forks."""
+    channel = machine.supervisor.generation.channel
+    return [] if channel is None else [each for each in channel.sent if "fork" not in each]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def hooked(machine: FakeMachine) -> FakeMachine:
+    machine.load(2, hooks=True)
+    machine.ready()
+    machine.pass_time(20)
+    return machine
+
+
+def test_a_template_without_hooks_hears_of_nothing(serving: FakeMachine) -> None:
+    serving.end(serving.serving[0], code=-9)
+    assert told(serving) == []
+
+
+def test_hooks_hear_once_that_the_server_is_ready_and_which_workers_have_ended(hooked: FakeMachine) -> None:
+    member = hooked.serving[0]
+    pid = member.pid
+    hooked.end(member, how="was killed by SIGKILL", code=None)
+    hooked.ready()
+    hooked.supervisor.change_workers(1)
+    assert told(hooked) == [
+        {"when_ready": True},
+        {"child_exit": [pid, 1, 1]},
+        {"nworkers_changed": [3, 2]},
+    ]
+    assert sorted(each.slot[Cell.AGE] for each in hooked.supervisor.members) == [2, 3, 4]
+
+
+def test_a_workers_end_is_told_to_the_next_template_where_there_is_none(hooked: FakeMachine) -> None:
+    generation = hooked.supervisor.generation
+    hooked.supervisor.exited(generation.pid, "was killed by SIGKILL")
+    member = hooked.serving[0]
+    pid = member.pid
+    hooked.end(member)
+    hooked.supervisor = Supervisor.resume(hooked, hooked.table, hooked.supervisor.state())
+    hooked.pass_time(1)
+    assert told(hooked) == []
+    hooked.load(2, hooks=True)
+    assert told(hooked) == [{"child_exit": [pid, 1, 1]}]
+
+
+def test_the_template_of_new_code_hears_of_the_ends_of_old_workers(hooked: FakeMachine) -> None:
+    hooked.supervisor.reload()
+    hooked.load(2, hooks=True)
+    hooked.ready()
+    old = hooked.draining[0].pid
+    hooked.end()
+    assert told(hooked) == [{"child_exit": [old, 1, 1]}]
+
+
+def test_a_template_with_hooks_ends_after_all_workers_and_is_waited_for(hooked: FakeMachine) -> None:
+    generation = hooked.supervisor.generation
+    channel = generation.channel
+    hooked.supervisor.stop("SIGTERM")
+    hooked.end(*hooked.draining)
+    last = [name for each in channel.sent[-3:] for name in each]  # type: ignore[union-attr]
+    assert last == ["child_exit", "child_exit", "on_exit"]
+    assert hooked.supervisor.exit_code is None
+    hooked.supervisor.exited(generation.pid, "has ended", 0)
+    assert hooked.supervisor.exit_code == 0
+
+
+def test_a_template_that_hangs_in_a_hook_holds_the_end_up_for_seconds_only(hooked: FakeMachine) -> None:
+    hooked.supervisor.stop("SIGTERM")
+    hooked.end()
+    hooked.pass_time(2)
+    assert hooked.supervisor.exit_code is None
+    hooked.pass_time(3)
+    assert hooked.supervisor.exit_code == 0
