@@ -50,13 +50,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"hub"} for name in TWIN_MAKING},
     "green": {"errors", "hub"} | TWIN_MAKING,
     "patching": {"errors", "hub", "green"} | TWIN_MAKING,
-    "net": {"errors", "settings", "hub", "green"},
+    "net": {"errors", "settings", "hub", "green", "net.unix_path"},
+    "net.unix_path": set(),  # as light as the rooms' broker, which uses it
     "tls": {"errors", "settings", "loading"},
     "http": {"errors"},
     "wsgi": BASE | {"http"},
     "static": BASE | {"http", "wsgi"},
     "websocket": BASE | {"http", "hub", "green", "net"},
-    "rooms": BASE | {"hub", "green", "net", "patching.rebind", "websocket"},
+    "rooms": BASE | {"hub", "green", "net", "patching.rebind", "websocket", "rooms.protocol", "rooms.unix.broker"},
+    "rooms.protocol": set(),
+    "rooms.unix.broker": {"rooms.protocol", "net.unix_path"},  # a process without the rest of greenserve
     **{name: set() for name in SHARED},
     "server": SERVER | SHARED,
     "compat.websocket": BASE | {"websocket"},

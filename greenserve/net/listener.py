@@ -18,7 +18,7 @@ from typing import TypeAlias
 
 from greenserve.hub.core.hub import Descriptor, Hub, HubCall
 from greenserve.hub.core.poller import READ
-from greenserve.net import unix_socket
+from greenserve.net import unix_path, unix_socket
 from greenserve.net.bind_errors import bind_error
 from greenserve.settings import BY_ITSELF, Access, Address, FdAddress, TcpAddress, UnixAddress
 
@@ -119,7 +119,7 @@ def _unix(address: UnixAddress, access: Access) -> _socket.socket:
 class _UnixListener(_socket.socket):
     """One that this process has bound, and so whose path it removes: what was inherited belongs to its creator."""
 
-    made: unix_socket.Identity | None = None
+    made: unix_path.Identity | None = None
 
 
 def _inherited(address: FdAddress) -> _socket.socket:
@@ -295,7 +295,7 @@ def close_listener(listener: ListeningSocket, address: Address) -> None:
     listener.close()
     if isinstance(address, UnixAddress) and isinstance(listener, _UnixListener) and listener.made is not None:
         with contextlib.suppress(OSError):
-            unix_socket.remove(address.path, listener.made)
+            unix_path.remove(address.path, listener.made)
 
 
 def made_path(listener: ListeningSocket, address: Address) -> tuple[str, int, int] | None:

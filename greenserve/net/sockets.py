@@ -18,7 +18,7 @@ from greenserve.hub.greenthread import GreenThread
 from greenserve.hub.spawning import spawn
 from greenserve.hub.sync.queue import Empty, SimpleQueue
 from greenserve.hub.timeout import Timeout
-from greenserve.net import unix_socket
+from greenserve.net import unix_path
 
 AddressLike: TypeAlias = tuple[Any, ...] | str | bytes
 
@@ -70,7 +70,7 @@ def _listening(family: int, address: Any, backlog: int, *, reuse_addr: bool, reu
 def _bind(sock: socket.socket, address: Any, *, reuse_addr: bool, reuse_port: bool) -> None:
     if sock.family == getattr(socket, "AF_UNIX", None):
         if reuse_addr and address and address[:1] not in ("\0", b"\0"):
-            unix_socket.remove_stale(address)
+            unix_path.remove_stale(address)
     else:
         if reuse_addr and os.name == "posix":  # Windows means something else by it: to take a port away from another
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

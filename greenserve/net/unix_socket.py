@@ -1,7 +1,4 @@
-"""Binding Unix-domain stream sockets: permissions, and what becomes of the path.
-
-Invariant: only a socket without a listener is ever removed, and at the end our own.
-"""
+"""Binding Unix-domain stream sockets, with permissions."""
 
 from __future__ import annotations
 
@@ -9,16 +6,12 @@ import errno
 import grp
 import os
 import pwd
-import stat
-from _socket import AF_UNIX, SOCK_STREAM, socket
+from _socket import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
 
+from greenserve.net.unix_path import Identity, identity, remove, remove_stale
 from greenserve.settings import BY_ITSELF, Access
-
-Identity: TypeAlias = tuple[int, int, int]
-"""What tells a bound path from another one of the same name: the process, the device and the inode."""
 
 
 def bind(sock: socket, path: str, access: Access = BY_ITSELF) -> Identity:
@@ -68,44 +61,3 @@ def _number(what: str, name: str | None, look_up: Callable[[str], int]) -> int:
         return look_up(name)
     except KeyError:
         raise OSError(errno.EINVAL, f"this machine has no {what} {name!r}") from None
-
-
-def remove_stale(path: str | bytes) -> None:
-    """Remove the socket of a listener that has gone. Whether it is, only an attempt to connect can tell.
-
-    Another error than ECONNREFUSED does not show that: a datagram socket gives EPROTOTYPE, another user's EACCES, and
-    one with a full queue EAGAIN.
-    """
-    try:
-        there = os.lstat(path)
-    except OSError:
-        return
-    if not stat.S_ISSOCK(there.st_mode):
-        return
-    probe = socket(AF_UNIX, SOCK_STREAM, 0)
-    try:
-        probe.setblocking(False)
-        if probe.connect_ex(path) == errno.ECONNREFUSED:
-            os.unlink(path)  # noqa: PTH108 - bytes, perhaps
-    finally:
-        probe.close()
-
-
-def identity(path: str) -> Identity:
-    """Of what is at `path`. Raises OSError."""
-    there = os.lstat(path)
-    return os.getpid(), there.st_dev, there.st_ino
-
-
-def is_there(path: str, made: Identity) -> bool:
-    """Whether `path` is still what `bind` has made of it, and in this process."""
-    try:
-        return identity(path) == made
-    except OSError:
-        return False
-
-
-def remove(path: str, made: Identity) -> None:
-    """Remove the path of our own socket, unless it is another one's by now."""
-    if is_there(path, made):
-        Path(path).unlink(missing_ok=True)

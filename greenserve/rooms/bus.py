@@ -129,7 +129,7 @@ class ReconnectingBus(Bus):
         self._thread: GreenThread[None] | None = None
         self._pause = FIRST_PAUSE
         self._clock: Callable[[], float] = current_hub().clock
-        self._lost_at = self._clock()
+        self._lost_at = self._up_at = self._clock()
         self._lost = False  # and logged
 
     def connect(self) -> None:
@@ -209,12 +209,14 @@ class ReconnectingBus(Bus):
         else:
             logger.info("rooms: connected to %s", self.name)
         self.connected, self._lost = True, False
-        self._pause = FIRST_PAUSE
+        self._up_at = self._clock()
 
     def _went_down(self, error: BaseException | None) -> None:
         reason = "the connection was closed" if error is None else str(error) or type(error).__name__
         if self.connected:
             self._lost_at = self._clock()
+            if self._lost_at - self._up_at > LONGEST_PAUSE:  # else one that ends at once would be made without a pause
+                self._pause = FIRST_PAUSE
         self.connected = False
         if not self._lost:
             self._lost = True

@@ -19,7 +19,8 @@ from greenserve.hub.core.originals import get_ident
 from greenserve.hub.core.timers import Timer
 from greenserve.rooms.bus import Bus
 from greenserve.rooms.member import Member
-from greenserve.rooms.protocol.envelope import MAX_PAYLOAD, Envelope, MessageKind, decode, encode, encode_value
+from greenserve.rooms.protocol import MAX_PAYLOAD
+from greenserve.rooms.protocol.envelope import Envelope, MessageKind, decode, encode, encode_value
 from greenserve.rooms.protocol.presence import Change, Presence
 from greenserve.rooms.room import Room
 

@@ -15,7 +15,8 @@ import pytest
 from greenserve import net
 from greenserve.errors import BindError
 from greenserve.net.listener import open_listener
-from greenserve.net.unix_socket import bind, is_there, remove
+from greenserve.net.unix_path import is_there, remove
+from greenserve.net.unix_socket import bind
 from greenserve.settings import Access, FdAddress, UnixAddress
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes root")

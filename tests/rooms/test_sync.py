@@ -13,7 +13,8 @@ from greenserve.errors import ConfigurationError
 from greenserve.hub.core.hub import current_hub
 from greenserve.hub.core.originals import get_ident
 from greenserve.rooms import broadcast, sync
-from greenserve.rooms.protocol.envelope import MAX_PAYLOAD, MessageKind, decode
+from greenserve.rooms.protocol import MAX_PAYLOAD
+from greenserve.rooms.protocol.envelope import MessageKind, decode
 from greenserve.rooms.registry import Rooms
 from greenserve.testing import VirtualClock
 from tests.rooms.support import ADDRESS, FakeBroker, FakeBus, Process, meet, settle, websocket

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 VERSION: Final = 1
 ORIGIN_SIZE: Final = 8  # bytes
-MAX_PAYLOAD: Final = 16 << 20  # bytes
 _HEAD: Final = 2 + ORIGIN_SIZE
 
 

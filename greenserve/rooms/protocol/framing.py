@@ -1,4 +1,5 @@
-"""What processes and the broker of a Unix socket send each other: frames on a stream. No I/O in this file.
+"""What processes and the broker of a Unix socket send each other: frames on a stream. No I/O in this file, and nothing
+but the standard library: the broker has no more.
 
 A frame is `!IBH` (the length of all that follows, the `Op`, the length of the channel), the channel, the payload.
 """
@@ -10,11 +11,12 @@ from enum import IntEnum
 from struct import Struct
 from typing import Final, NamedTuple
 
-from greenserve.rooms.protocol.envelope import MAX_PAYLOAD
+from greenserve.rooms.protocol import MAX_PAYLOAD
 
 _HEAD: Final = Struct("!IBH")
 _AFTER_LENGTH: Final = _HEAD.size - 4
 MAX_FRAME: Final = MAX_PAYLOAD + 1024  # bytes; a room's name has 255 at most
+LOG: Final = b"\xff"  # a channel that no room has, as it is not UTF-8: what the broker has to say for the log
 
 
 class Op(IntEnum):

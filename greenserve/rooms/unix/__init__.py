@@ -1,1 +1,1 @@
-"""A bus over a Unix socket: `bus.py` in each process, `broker.py` in one of them besides."""
+"""A bus over a Unix socket: `bus.py` in each process, `start.py` where there is no broker, which is `broker/`."""

@@ -1,7 +1,8 @@
-"""A bus between the processes of one machine, without any other program: the first of them is the broker.
+"""A bus between the processes of one machine, without any other program: the first of them starts the broker.
 
-Strategy. Every process connects to the socket. If none listens, the lock beside it decides which one does (broker.py);
-when the broker dies, the other processes notice by the end of their connections, and elect another in the same way.
+Strategy. Every process connects to the socket. Where no broker listens, one is started (start.py), a small process
+without an application: so nothing that blocks one process delays messages between others. When the broker dies, its
+clients notice by the end of their connections, and the quickest of them starts another one.
 """
 
 from __future__ import annotations
@@ -14,11 +15,13 @@ from pathlib import Path
 from greenserve.green.socket import socket as GreenSocket
 from greenserve.hub.greenthread import GreenThread, sleep
 from greenserve.hub.spawning import spawn
-from greenserve.rooms.bus import MAX_BACKLOG, Outbox, ReconnectingBus, Subscriber, shut
-from greenserve.rooms.protocol.framing import Op, Parser, frame
-from greenserve.rooms.unix.broker import READ_SIZE, Broker
+from greenserve.rooms.bus import FIRST_PAUSE, MAX_BACKLOG, Outbox, ReconnectingBus, Subscriber, logger, shut
+from greenserve.rooms.protocol.framing import LOG, Op, Parser, frame
+from greenserve.rooms.unix.start import start
 
+READ_SIZE = 65536  # bytes
 CONNECT_SECONDS = 5.0
+START_SECONDS = 1.0  # for which a process that starts a broker is given the time to
 
 
 class UnixBus(ReconnectingBus):
@@ -29,9 +32,8 @@ class UnixBus(ReconnectingBus):
     def __init__(self, path: str) -> None:
         super().__init__(f"unix:{path}")
         self._path = path
-        self._broker: Broker | None = None
         self._socket: GreenSocket | None = None
-        self._outbox = Outbox()
+        self._outbox = Outbox(MAX_BACKLOG)
         self._will = b""
         self._writer: GreenThread[None] | None = None
 
@@ -46,40 +48,31 @@ class UnixBus(ReconnectingBus):
         self._outbox.put(frame(Op.SUBSCRIBE if subscribe else Op.UNSUBSCRIBE, channel.encode()))
 
     def publish(self, channel: str, payload: bytes) -> bool:
-        """See Bus."""
-        return self.connected and self._outbox.put(frame(Op.MESSAGE, channel.encode(), payload))
-
-    def close(self) -> None:
-        """See Bus."""
-        super().close()
-        if self._broker is not None:
-            sleep(0)  # for the broker: it may still have messages for other processes
-            self._broker.close()
-            self._broker = None
+        """See Bus. Until the first attempt to connect has succeeded or failed, messages wait."""
+        is_open = self._thread is not None and not self._lost
+        return is_open and self._outbox.put(frame(Op.MESSAGE, channel.encode(), payload))
 
     def abandon(self) -> None:
         """See Bus."""
         if self._socket is not None:
             self._socket.close()
-        if self._broker is not None:
-            self._broker.abandon()
 
     def connect(self) -> None:
-        """Connect to the broker; become it, where there is none."""
-        try:
-            sock = self._dial()
-        except (FileNotFoundError, ConnectionRefusedError):
-            if self._broker is None or self._broker.closed:
-                self._broker = Broker.elect(self._path)
-            if self._broker is None:  # another process has the lock, and will listen in a moment
-                raise
-            sock = self._dial()
-        self._socket = sock
-        self._outbox = Outbox(MAX_BACKLOG)
+        """Connect to the broker; start it, where there is none."""
+        deadline = self._clock() + START_SECONDS
+        while self._socket is None:
+            try:
+                self._socket = self._dial()
+            except (FileNotFoundError, ConnectionRefusedError):
+                if not start(self._path):  # another process does
+                    if self._clock() > deadline:
+                        raise
+                    sleep(FIRST_PAUSE)
         self._outbox.put(self._will)
+        self._outbox.put(frame(Op.SUBSCRIBE, LOG))
         for channel in self.channels:
             self.request(channel, subscribe=True)
-        self._writer = spawn(self._outbox.send_all, sock)
+        self._writer = spawn(self._outbox.send_all, self._socket)
 
     def _dial(self) -> GreenSocket:
         there = Path(self._path).stat()
@@ -104,10 +97,12 @@ class UnixBus(ReconnectingBus):
         assert subscriber is not None
         while data := sock.recv(READ_SIZE):
             for op, name, payload in parser.feed(data):
-                channel = name.decode()
-                if op is Op.MESSAGE:
-                    subscriber.on_message(channel, payload)
-                elif channel in self.channels:
+                if name == LOG:
+                    if op is Op.MESSAGE:
+                        logger.warning("rooms: %s", payload.decode(errors="replace"))
+                elif op is Op.MESSAGE:
+                    subscriber.on_message(name.decode(), payload)
+                elif (channel := name.decode()) in self.channels:
                     subscriber.on_subscribed(channel)
 
     def disconnect(self) -> None:
@@ -119,3 +114,4 @@ class UnixBus(ReconnectingBus):
             shut(self._socket)
             self._socket.close()
             self._socket = None
+        self._outbox = Outbox(MAX_BACKLOG)  # what waited for that connection is not sent by the next one
