@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from greenserve.cli.logs import FORMAT, _Formatter
+from greenserve.process import role
 
 
 def formatted(message: str, *args: object, error: BaseException | None = None) -> str:
@@ -24,6 +25,12 @@ def test_control_characters_are_escaped(character: str) -> None:
     escaped = character.encode("unicode_escape").decode()
     assert f"refused a{escaped}b\n" in said
     assert said.endswith(f"ValueError: c{escaped}d")
+
+
+def test_a_line_names_its_process_where_there_are_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert formatted("refused").endswith(" INFO    refused")
+    monkeypatch.setattr(role, "label", "worker 2 (pid 7)")
+    assert formatted("refused\nat once").endswith(" INFO    worker 2 (pid 7): refused\n    at once")
 
 
 def test_a_further_line_is_indented() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from greenserve.net.proxy_protocol import LOCAL
+from greenserve.process.role import TITLE
 from greenserve.process.sockets import address_of
 from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress, parse_address
 from greenserve.supervisor import handed
@@ -54,6 +55,8 @@ def server_of(pid: int) -> Running | None:
         children = Path(f"/proc/{pid}/task/{pid}/children")
         pids = [int(child) for child in children.read_text().split()] if children.exists() else []
         return next((found for child in pids if (found := server_of(child))), None)
+    if words and words[0].startswith(TITLE):  # a template, or a worker: the supervisor's command line says more
+        return server_of(_parent(pid))
     # `greenserve ...`, `python -m greenserve ...`, `python -S -E .../supervisor/__main__.py greenserve ...`
     at = next((at for at, word in enumerate(words[:5]) if Path(word).name == "greenserve"), None)
     if at is None:
@@ -122,6 +125,14 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(TIMEOUT)
         self.sock.connect(self._path)
+
+
+def _parent(pid: int) -> int:
+    """Of a process that lives; 0 if it has just ended."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
 
 
 def _words(pid: int, file: str) -> list[str]:

@@ -18,6 +18,7 @@ import sys
 from typing import Any, TextIO
 
 from greenserve.hub.core.log_writer import LogWriter, dropped_notice, standard_error
+from greenserve.process import role
 
 FORMAT = "%(asctime)s %(levelname)-7s %(message)s"
 _ROOT = "greenserve"
@@ -43,6 +44,8 @@ class _Formatter(logging.Formatter):
 
     def formatMessage(self, record: logging.LogRecord) -> str:
         """The line; should it be several, the further ones are indented."""
+        if role.label:  # where there are several processes
+            record.message = f"{role.label}: {record.message}"
         return _escape(super().formatMessage(record)).replace("\n", "\n    ")
 
     def formatException(self, ei: Any) -> str:

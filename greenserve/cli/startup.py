@@ -105,8 +105,7 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
     if told is None and workers.wanted(settings) > 1:
         told = _supervise(resolution, arguments)
     if told is not None:
-        steps = partial(_become_user, settings), partial(load, reference)
-        return workers.serve(told, settings, *steps, arguments, first=first)
+        return workers.serve(told, settings, reference, partial(_become_user, settings), load, arguments, first=first)
     with contextlib.ExitStack() as stack:
         pid_file = None if settings.pid_file is None else stack.enter_context(PidFile(settings.pid_file))
         if pid_file is not None:

@@ -154,7 +154,7 @@ class Supervisor:
         new = Generation(self.generation.number + 1)
         if self._load(new):
             self.before, self.generation = self.generation, new
-            self._system.say("info", f"loading the application anew (template pid {new.pid})")
+            self._system.say("info", f"loading the application anew in template (pid {new.pid})")
         else:
             self._tell_ready("the last reload has failed: no process could be started")
 
@@ -529,7 +529,7 @@ class Supervisor:
             self._give_up(generation, generation.reason or f"the process that loads the application {how}", code)
             return
         self._put_off()
-        self._system.say("error", f"the template (pid {pid}) {how}; another one loads the application")
+        self._system.say("error", f"template (pid {pid}) {how}; another one loads the application")
         self._reconcile()
 
     def _give_up(self, generation: Generation, reason: str, code: int | None) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from time import monotonic_ns
 from wsgiref.types import WSGIApplication
 
+from greenserve.process.role import Role
 from greenserve.server import Server
 from greenserve.server.announcement import announcement
 from greenserve.server.machine import processors
@@ -36,17 +37,21 @@ def wanted(settings: Settings) -> int:
 def serve(
     told: Handed,
     settings: Settings,
+    reference: str,
     become_user: Callable[[], None],
-    load: Callable[[], WSGIApplication],
+    load: Callable[[str], WSGIApplication],
     arguments: list[str],
     *,
     first: bool,
 ) -> int:
     """Be a template, and in its children a worker. Returns the exit status, in each of them.
 
-    become_user: gives up root, if it is to; called before anything of the application. arguments: the command's.
-    first: no template was before this one. Raises LoadError, ConfigurationError.
+    reference: to the application, which `load` loads. become_user: gives up root, if it is to; called before anything
+    of the application. arguments: the command's. first: no template was before this one. Raises LoadError,
+    ConfigurationError.
     """
+    role = Role("template", reference)
+    role.assume("loading")
     template = Template(told)
     with failures_told_to(template.channel):
         server = Server(None, share(settings, wanted(settings)))
@@ -55,7 +60,7 @@ def serve(
         hooks = Hooks(settings, os.getppid(), wanted(settings))
         hooks.call("on_starting" if first else "on_reload")
         if settings.preload:
-            server.application = load()
+            server.application = load(reference)
     policy = {
         "workers": wanted(settings),
         "worker_timeout": settings.worker_timeout,
@@ -64,16 +69,20 @@ def serve(
         "announcement": announcement(settings, [address.url for address in server.addresses], os.getppid()),
         "hooks": bool(hooks),
     }
+    role.show()
     forked = template.fork_workers({"loaded": policy, "program": program(arguments)}, hooks)
     if forked is None:
         return 0
     slot, channel, hooked = forked
+    role = Role(f"worker {slot.index}", reference)
+    role.assume()
+    server.on_state = lambda state: role.show(state.value)
     slot[Cell.PID], slot[Cell.STARTED] = os.getpid(), monotonic_ns()
     slot.beat()
     server.member = Member(template.table, slot, channel, Limits.of(settings))
     with failures_told_to(channel), hooks.life_of(hooked):
         if not settings.preload:
-            server.application = load()
+            server.application = load(reference)
         hooks.call("post_worker_init", worker=hooked)
         return server.serve_forever()
 
