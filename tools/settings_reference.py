@@ -28,7 +28,7 @@ The value of an option comes from the first of these that has one:
 nearest known one; an unknown `GREENSERVE_` variable is only a warning, because other programs use the environment too.
 
 A program gives the same options as keywords: `greenserve.serve(app, max_body="10M")`. It reads neither the environment
-nor a file, and has no options marked *command only*.
+nor a file, and has no options marked *command only* or *with several workers*.
 """
 
 
@@ -66,7 +66,11 @@ def _section(option: Option) -> str:
     lines = [
         f"## {option.name}",
         "",
-        option.help if option.in_call else f"{option.help} *Command only.*",
+        f"{option.help} *With several workers.*"
+        if option.supervised
+        else option.help
+        if option.in_call
+        else f"{option.help} *Command only.*",
         "",
         f"- command line: {usage}",
         f"- environment: `{option.variable}`",

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from wsgiref.types import WSGIApplication
 
@@ -30,11 +31,15 @@ from greenserve.process.user import become, find
 from greenserve.server import machine, proxied
 from greenserve.server.accesslog import check_access_log
 from greenserve.server.error_pages import read_error_pages
+from greenserve.server.member import resident
+from greenserve.server.share import share, wanted
 from greenserve.settings import OPTIONS, Resolution, TcpAddress, UnixAddress
 from greenserve.version import VERSION
+from greenserve.workers.advice import advice, mebibytes, outgrown, too_large
 
 # Seconds from SIGTERM to SIGKILL where a pod does not set its terminationGracePeriodSeconds, which it cannot see.
 _KUBERNETES_GRACE = 30
+_UNLIMITED = 2**31  # open files
 _DEPENDENCIES = ("greenlet", "h11", "wsproto", "click")
 
 
@@ -220,6 +225,25 @@ def _process(subject: Subject) -> Section:
     return Section("process", tuple(lines), tuple(warnings), tuple(errors))
 
 
+def _workers(subject: Subject) -> Section:
+    settings = subject.resolution.settings
+    workers = wanted(settings)
+    held = resident()  # by this process, which is about as large as a worker
+    loaded = held and subject.application is not None
+    part = share(settings, workers, _most_files())
+    lines = [Line("workers", str(workers), "one process, without a supervisor" if workers == 1 else "")]
+    if loaded:
+        lines.append(Line("memory", mebibytes(held), f"with the application; of {mebibytes(machine.memory())}"))
+    if workers > 1:
+        names = [name for name in OPTIONS if getattr(part, name) != getattr(settings, name) and name != "workers"]
+        lines += [Line(name, OPTIONS[name].kind.show(getattr(part, name)), "of each worker") for name in names]
+    warnings = advice(subject.resolution)
+    if loaded and (why := too_large(settings, held)):
+        warnings.append(why)
+    errors = [why] if loaded and (why := outgrown(settings, held)) else []
+    return Section("workers", tuple(lines), tuple(warnings), tuple(errors))
+
+
 def _environment(subject: Subject) -> Section:
     settings = subject.resolution.settings
     lines = [
@@ -227,22 +251,31 @@ def _environment(subject: Subject) -> Section:
         Line("Python", f"{platform.python_implementation()} {platform.python_version()}", sys.executable),
         *(Line(name, importlib.metadata.version(name)) for name in _DEPENDENCIES),
         Line("platform", platform.platform()),
-        Line("processors", str(os.cpu_count())),
+        Line("processors", str(machine.processors()), f"of {os.cpu_count()}"),
     ]
     warnings = []
-    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)  # the hard one, to which the server raises the soft one
-    unlimited = limit == resource.RLIM_INFINITY
+    limit = _most_files()
+    unlimited = limit == _UNLIMITED
     lines.append(Line("open files", "unlimited" if unlimited else str(limit)))
-    most = settings.max_connections or machine.connections(settings.max_head, 2**31 if unlimited else limit)
+    workers = wanted(settings)
+    most = settings.max_connections or workers * machine.connections(settings.max_head, limit, workers)
     lines.append(Line("connections", str(most), "max_connections" if settings.max_connections else "as many as fit"))
-    for name, count in (("concurrency", settings.concurrency), ("max_connections", settings.max_connections or 0)):
-        wanted = count + machine.RESERVED_FILES
-        if not unlimited and limit < wanted:
+    own = ceil((settings.max_connections or 0) / workers)
+    for name, count in (("concurrency", settings.concurrency), ("max_connections", own)):
+        needed = count + machine.RESERVED_FILES
+        if not unlimited and limit < needed:
             what = "requests" if name == "concurrency" else "connections"
             warnings.append(
                 f"{limit} open files are too few for {count} {what} at once: raise the hard limit (systemd: "
-                f"LimitNOFILE={wanted}, Docker: --ulimit nofile={wanted}) or lower {OPTIONS[name].flag}"
+                f"LimitNOFILE={needed}, Docker: --ulimit nofile={needed}) or lower {OPTIONS[name].flag}"
             )
+    if (why := machine.short_queue(settings.backlog)) is not None:
+        warnings.append(why)
+    if workers > 1 and not unlimited and workers * limit > (all_files := machine.files_of_all()):
+        warnings.append(
+            f"{workers} workers with {limit} open files each are more than the {all_files} of the whole machine: raise "
+            "fs.file-max, or lower the hard limit"
+        )
     ending = settings.drain_delay + settings.graceful_timeout
     if ending > _KUBERNETES_GRACE and "KUBERNETES_SERVICE_HOST" in os.environ:
         warnings.append(
@@ -250,6 +283,12 @@ def _environment(subject: Subject) -> Section:
             f"{_KUBERNETES_GRACE}, unless the pod has a longer terminationGracePeriodSeconds"
         )
     return Section("environment", tuple(lines), tuple(warnings))
+
+
+def _most_files() -> int:
+    """How many files a process may open: the hard limit, to which the server raises the soft one."""
+    _, limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED if limit == resource.RLIM_INFINITY else limit
 
 
 def _patching(subject: Subject) -> Section:
@@ -290,6 +329,7 @@ SECTIONS: list[Callable[[Subject], Section]] = [
     _static,
     _pages_and_logs,
     _process,
+    _workers,
     _environment,
     _patching,
 ]

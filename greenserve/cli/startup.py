@@ -31,10 +31,12 @@ from greenserve.process.pid_file import PidFile
 from greenserve.process.systemd import ServiceManager
 from greenserve.process.user import User, become, find
 from greenserve.server.announcement import announcement
+from greenserve.server.share import wanted
 from greenserve.settings import PassedSockets, Resolution, Settings
 from greenserve.supervisor.handed import Handed
 from greenserve.workers import run as workers
 from greenserve.workers import start
+from greenserve.workers.advice import advice
 from greenserve.workers.hooks import Hooks
 
 _logger = logging.getLogger("greenserve.cli")
@@ -65,7 +67,7 @@ def prepare(resolution: Resolution) -> None:
 
 def warn(resolution: Resolution) -> None:
     """Log what looked wrong in the settings; before anything can fail: a misspelt variable may be the cause."""
-    for warning in resolution.warnings:
+    for warning in (*resolution.warnings, *advice(resolution)):
         _logger.warning(warning)
 
 
@@ -102,7 +104,7 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
     settings = resolution.settings
     told = workers.handed_to_template()
     first = told is None
-    if told is None and workers.wanted(settings) > 1:
+    if told is None and wanted(settings) > 1:
         told = _supervise(resolution, arguments)
     if told is not None:
         return workers.serve(told, settings, reference, partial(_become_user, settings), load, arguments, first=first)

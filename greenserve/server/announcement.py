@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 
-from greenserve.server.machine import processors
+from greenserve.server.share import wanted
 from greenserve.settings import Settings
 from greenserve.version import VERSION
 
@@ -13,6 +13,7 @@ def announcement(settings: Settings, urls: list[str], pid: int) -> list[str]:
     """Its lines. pid: of the process that signals go to."""
     first, *others = urls
     patched = "patched" if settings.patch else "not patched"
-    workers = "" if settings.workers == 1 else f", {settings.workers or processors()} workers"
+    count = wanted(settings)
+    workers = "" if count == 1 else f", {count} workers"
     about = f"pid {pid}, Python {platform.python_version()}, standard library {patched}{workers}"
     return [f"greenserve {VERSION} ({about}) listening on {first}", *(f"listening on {url}" for url in others)]

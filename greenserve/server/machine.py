@@ -15,6 +15,7 @@ CONNECTION_BYTES = 16384  # what a connection costs here and in the kernel while
 SHARE = 2  # one part in so many of the memory is for connections that wait, each with a whole head if need be
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUP = Path("/proc/self/cgroup")
+KERNEL = Path("/proc/sys")
 
 
 def connections(max_head: int, files: int | None = None, workers: int = 1) -> int:
@@ -34,6 +35,30 @@ def open_files() -> int:
     """How many files the process may have open (RLIMIT_NOFILE)."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 2**31 if soft == resource.RLIM_INFINITY else soft
+
+
+def files_of_all() -> int:
+    """How many files all processes of the machine may have open together."""
+    return _kernel_number("fs/file-max", 2**63)
+
+
+def short_queue(backlog: int) -> str | None:
+    """What to say where the kernel lets fewer connections wait than `backlog`; None: it does not."""
+    most = _kernel_number("net/core/somaxconn", backlog)
+    if most >= backlog:
+        return None
+    return (
+        f"the kernel lets {most} connections wait (net.core.somaxconn), not {backlog} (backlog): "
+        f"sysctl -w net.core.somaxconn={backlog} (Docker: --sysctl), or --backlog {most}"
+    )
+
+
+def _kernel_number(name: str, otherwise: int) -> int:
+    """A setting of Linux's kernel, by its path in /proc/sys; `otherwise` where there is none."""
+    try:
+        return int((KERNEL / name).read_text())
+    except (OSError, ValueError):
+        return otherwise
 
 
 def memory() -> int:

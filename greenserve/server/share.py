@@ -12,19 +12,24 @@ import dataclasses
 from math import ceil, sqrt
 
 from greenserve.server import machine, outstanding
-from greenserve.settings import Settings
+from greenserve.settings import MOST_WORKERS, Settings
 
 MESSAGES = 4  # of the largest size, which the WebSockets of a worker may at least hold together
 DEVIATIONS = 3  # standard ones: of a thousand clients with as many connections as they may have, one is refused one
 
 
-def share(settings: Settings, workers: int) -> Settings:
-    """The settings of one of so many workers."""
+def wanted(settings: Settings) -> int:
+    """How many workers the settings ask for on this machine."""
+    return settings.workers or min(machine.processors(), MOST_WORKERS)
+
+
+def share(settings: Settings, workers: int, files: int | None = None) -> Settings:
+    """The settings of one of so many workers. files: how many each may open, by default as this process."""
     if workers == 1:
         return settings
     connections, messages = settings.max_connections, settings.ws_max_memory
     if connections is None:
-        connections = machine.connections(settings.max_head, workers=workers)
+        connections = machine.connections(settings.max_head, files, workers)
     else:
         connections = ceil(connections / workers)
     if messages is not None:

@@ -15,7 +15,7 @@ from greenserve.settings.addresses import (
     parse_address,
 )
 from greenserve.settings.kinds import Kind
-from greenserve.settings.model import OPTIONS, Option, Origin, Settings, Source, instead
+from greenserve.settings.model import MOST_WORKERS, OPTIONS, Option, Origin, Settings, Source, instead
 from greenserve.settings.mounts import Mount
 from greenserve.settings.passed_sockets import PassedSockets
 from greenserve.settings.secrets import conceal, conceal_url
@@ -24,6 +24,7 @@ from greenserve.settings.sources import Resolution, resolve
 __all__ = [
     "ADDRESS_FORMS",
     "BY_ITSELF",
+    "MOST_WORKERS",
     "OPTIONS",
     "Access",
     "Address",

@@ -73,16 +73,18 @@ def duration(*, zero: bool = False) -> Kind:
     return Kind("SECONDS", form, parse, _show_seconds)
 
 
-def count(*, least: int = 1) -> Kind:
-    """A whole number, at least `least`."""
+def count(*, least: int = 1, most: int | None = None) -> Kind:
+    """A whole number, at least `least`, at most `most`."""
 
     def parse(value: object) -> int:
         number = _whole(value)
         if number < least:
             raise ConfigurationError(f"it is below {least}")
+        if most is not None and number > most:
+            raise ConfigurationError(f"it is above {most}")
         return number
 
-    return Kind("N", f"a whole number, at least {least}", parse)
+    return Kind("N", f"a whole number, at least {least}" + (f" and at most {most}" if most is not None else ""), parse)
 
 
 def choice(*values: str) -> Kind:

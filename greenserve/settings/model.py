@@ -55,6 +55,7 @@ from greenserve.settings.secrets import conceal
 from greenserve.settings.syslog import Syslog
 
 ENVIRONMENT_PREFIX = "GREENSERVE_"
+MOST_WORKERS = 256  # each looks at all others when it accepts a connection
 FORWARDED_HEADERS = (
     "forwarded",
     "x-forwarded-for",
@@ -96,7 +97,10 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """What is known of one option apart from its value. `in_call` is False for what only the command can do."""
+    """What is known of one option apart from its value. `in_call` is False for what only the command can do.
+
+    supervised: it has a meaning with several workers only.
+    """
 
     name: str
     kind: Kind
@@ -105,6 +109,7 @@ class Option:
     default: Any
     in_call: bool
     short: str = ""
+    supervised: bool = False
 
     @property
     def flag(self) -> str:
@@ -136,9 +141,17 @@ class Option:
 
 
 def _option(
-    default: Any, kind: Kind, help: str, *, unit: str = "", in_call: bool = True, short: str = ""
+    default: Any,
+    kind: Kind,
+    help: str,
+    *,
+    unit: str = "",
+    in_call: bool = True,
+    short: str = "",
+    supervised: bool = False,
 ) -> Any:  # Any: what dataclasses.field() itself pretends to return, so that the field's own annotation counts
-    metadata = {"kind": kind, "help": help, "unit": unit, "in_call": in_call, "short": short}
+    in_call = in_call and not supervised
+    metadata = {"kind": kind, "help": help, "unit": unit, "in_call": in_call, "short": short, "supervised": supervised}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -230,7 +243,7 @@ class Settings:
     )
     workers: int | None = _option(
         1,
-        optional(count(), "auto"),
+        optional(count(most=MOST_WORKERS), "auto"),
         "How many processes serve; auto: one for each processor that this process may use (affinity, and the quota of "
         "its control group). One is without a supervisor; by default WEB_CONCURRENCY counts, which platforms set.",
         unit="processes",
@@ -241,14 +254,14 @@ class Settings:
         True,
         SWITCH,
         "Load the application once, and fork the workers of it; else each loads it by itself.",
-        in_call=False,
+        supervised=True,
     )
     worker_timeout: float = _option(
         30.0,
         duration(zero=True),
         "How long a worker's hub may be blocked; then the log shows by what, and it is replaced. 0: for ever.",
         unit="s",
-        in_call=False,
+        supervised=True,
     )
     ready_path: str | None = _option(
         None,
@@ -264,16 +277,16 @@ class Settings:
         optional(count()),
         "Replace a worker after so many requests, when its successor is ready.",
         unit="requests",
-        in_call=False,
+        supervised=True,
     )
     max_requests_jitter: int = _option(
-        0, count(least=0), "Up to how many more, by chance, so that workers differ.", unit="requests", in_call=False
+        0, count(least=0), "Up to how many more, by chance, so that workers differ.", unit="requests", supervised=True
     )
     max_worker_age: float | None = _option(
-        None, optional(duration()), "Replace a worker after so long.", unit="s", in_call=False
+        None, optional(duration()), "Replace a worker after so long.", unit="s", supervised=True
     )
     max_worker_memory: int | None = _option(
-        None, optional(SIZE), "Replace a worker that holds more memory (resident).", unit="bytes", in_call=False
+        None, optional(SIZE), "Replace a worker that holds more memory (resident).", unit="bytes", supervised=True
     )
     drain_spread: float = _option(
         5.0,
@@ -281,7 +294,7 @@ class Settings:
         "Over how long a worker that is replaced closes its WebSockets (1012), so that their clients do not come again "
         "all at once; half of graceful_timeout at most.",
         unit="s",
-        in_call=False,
+        supervised=True,
     )
     hooks: str | None = _option(
         None,
@@ -539,6 +552,11 @@ class Settings:
             if option is None:
                 known = {each.name: each.name for each in OPTIONS.values() if each.in_call}
                 raise unknown_option(name, f"the keyword {name}", known, Source.CALL)
+            if option.supervised or name == "workers":
+                command = f"greenserve MODULE:APPLICATION {option.written(Source.COMMAND_LINE, option.kind.metavar)}"
+                raise ConfigurationError(
+                    f"{name} is an option of the command, since a program is one process: {command}"
+                )
             if not option.in_call:
                 raise ConfigurationError(f"{name} is an option of the command alone; a program does that by itself")
             values[name] = option.parse(value, Origin(Source.CALL, f"{name}="))

@@ -12,26 +12,21 @@ from wsgiref.types import WSGIApplication
 from greenserve.process.role import Role
 from greenserve.server import Server
 from greenserve.server.announcement import announcement
-from greenserve.server.machine import processors
-from greenserve.server.member import Limits, Member
-from greenserve.server.share import share
+from greenserve.server.member import Limits, Member, resident
+from greenserve.server.share import share, wanted
 from greenserve.settings import Address, Settings, parse_address
 from greenserve.supervisor.channel import Channel, Gone
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
 from greenserve.supervisor.table import Cell
+from greenserve.workers.advice import outgrown
 from greenserve.workers.hooks import Hooks
 from greenserve.workers.start import program
-from greenserve.workers.template import Template
+from greenserve.workers.template import Template, logger
 
 
 def handed_to_template() -> Handed | None:
     """What this process is handed, if a supervisor has started it. To be asked once."""
     return take(TO_TEMPLATE)
-
-
-def wanted(settings: Settings) -> int:
-    """How many workers the settings ask for on this machine."""
-    return settings.workers or processors()
 
 
 def serve(
@@ -61,6 +56,8 @@ def serve(
         hooks.call("on_starting" if first else "on_reload")
         if settings.preload:
             server.application = load(reference)
+            if why := outgrown(settings, resident()):
+                logger.warning("%s", why)
     policy = {
         "workers": wanted(settings),
         "worker_timeout": settings.worker_timeout,

@@ -13,13 +13,13 @@ from typing import NoReturn
 from greenserve.net.listener import ListeningSocket, made_path
 from greenserve.process.pid_file import PidFile
 from greenserve.process.systemd import ServiceManager
-from greenserve.settings import Address
+from greenserve.settings import MOST_WORKERS, Address
 from greenserve.supervisor import handed
 from greenserve.supervisor.channel import channel_pair
 from greenserve.supervisor.handed import TO_SUPERVISOR, Handed
 from greenserve.supervisor.table import Table
 
-SLOTS = 513  # of the table: 256 workers and a successor for each, and the supervisor's own
+SLOTS = 2 * MOST_WORKERS + 1  # of the table: workers, a successor for each, and the supervisor's own
 _HEARD = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
