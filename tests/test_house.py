@@ -68,7 +68,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "admin": SERVER | {"server"},
     "supervisor": SHARED | {"process.systemd", "version"},
     "workers": SERVER | SHARED | {"server", "supervisor", "process", "process.systemd", "loading"},
-    "cli": SERVER | {"server", "admin", "supervisor", "workers", "loading", "process", "process.systemd", ""},
+    "cli": SERVER | SHARED | {"server", "admin", "supervisor", "workers", "loading", "process", "process.systemd", ""},
     "demo": {"version", "", "rooms", "websocket"},  # an application like any other: public names only
     "__init__": SERVER | {"", "compat.former_names", "server", "loading", "testing"} | NAMES,
     "__main__": {"cli"},

@@ -1,4 +1,4 @@
-"""The commands: `serve` (the default), `demo`, `check`, `health` and `run`."""
+"""The commands: `serve` (the default), `demo`, `check`, `health`, `reload`, `stop`, `ps` and `run`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import contextlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from json import dumps
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from greenserve import tls
+from greenserve.cli import control
 from greenserve.cli.check import as_json, as_text, examine
 from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
 from greenserve.cli.health import Unhealthy, ask, bound, server_of
@@ -167,6 +169,57 @@ def health_command(context: click.Context, /, pid: int, **_: object) -> None:
         click.echo(f"{address} answers with {status}", err=status >= 500)
         if status >= 500:
             sys.exit(ExitCode.FORCED)
+
+
+def _server_options(seconds: float | None = None) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Which server is meant, and how long to wait for it."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        if seconds is not None:
+            text = f"How many seconds to wait until it is done. [default: {seconds:g}]"
+            function = click.option("--wait", type=click.FloatRange(0), default=seconds, help=text)(function)
+        text = "Its pid file; by default as in the environment or the settings file found here."
+        function = click.option("--pid-file", type=str, default=None, metavar="PATH", help=text)(function)
+        text = "Its process: the one that was started. [default: the pid file's; 1 in a container]"
+        return click.option("--pid", type=int, default=None, help=text)(function)
+
+    return decorate
+
+
+def _control(context: click.Context, action: Callable[[int], str], pid: int | None, pid_file: str | None) -> None:
+    with failures():
+        found = pid_file if pid or pid_file else resolve_options(context).settings.pid_file
+        try:
+            click.echo(action(control.find(pid, found)))
+        except control.Refused as error:
+            click.echo(f"greenserve: {error}", err=True)
+            sys.exit(ExitCode.FORCED)
+
+
+@main.command("reload", epilog="The exit code is 0 when all workers run the new code, else 1.")
+@_server_options(600)
+@click.pass_context
+def reload_command(context: click.Context, /, pid: int | None, pid_file: str | None, wait: float) -> None:
+    """Have a server with several workers load its application anew, and wait until all of them run it."""
+    _control(context, lambda found: control.reload(found, wait), pid, pid_file)
+
+
+@main.command("stop", epilog="The exit code is 0 when it has stopped, else 1.")
+@_server_options(600)
+@click.pass_context
+def stop_command(context: click.Context, /, pid: int | None, pid_file: str | None, wait: float) -> None:
+    """Have a server stop gracefully, and wait until it has."""
+    _control(context, lambda found: control.stop(found, wait), pid, pid_file)
+
+
+@main.command("ps")
+@_server_options()
+@click.option("--json", "json", is_flag=True, help="Print it as JSON.")
+@click.pass_context
+def ps_command(context: click.Context, /, pid: int | None, pid_file: str | None, json: bool) -> None:
+    """Show the workers of a server, and what each does."""
+    show = dumps if json else control.as_table
+    _control(context, lambda found: show(control.workers(found)), pid, pid_file)
 
 
 class ProgramCommand(click.Command):

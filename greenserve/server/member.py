@@ -27,7 +27,7 @@ logger = logging.getLogger("greenserve.server")
 BEAT_SECONDS = 0.25
 STALE = 1_000_000_000  # nanoseconds without a heartbeat, after which a worker is not waited for
 MARGIN = 2  # how much more than the least busy worker one may have
-MEMORY_PERIOD = 2_000_000_000  # nanoseconds between two looks at the memory: each takes 20 µs
+LOOK_PERIOD = 1_000_000_000  # nanoseconds between two looks at what takes time to see
 _BEAT = int(BEAT_SECONDS * 1e9)
 _PAGE = sysconf("SC_PAGE_SIZE")
 _STATM = Path("/proc/self/statm")
@@ -62,7 +62,7 @@ class Member:
     """Writes the slot of a worker, and hears the supervisor; from `begin` on."""
 
     __slots__ = (
-        *("_beaten", "_channel", "_has_given_way", "_limits", "_look_at_memory", "_slot", "_table"),
+        *("_beaten", "_channel", "_has_given_way", "_limits", "_look_at", "_slot", "_table"),
         *("_wants_to_go", "_watch", "_worker"),
     )
 
@@ -71,7 +71,7 @@ class Member:
 
     def __init__(self, table: Table, slot: Slot, channel: Channel, limits: Limits) -> None:
         self._limits = limits
-        self._look_at_memory = 0  # when to, the next time
+        self._look_at = 0  # when to, the next time
         self._wants_to_go = False
         self._table = table
         self._slot = slot
@@ -153,9 +153,10 @@ class Member:
         cells[Cell.HEARTBEAT] = self._beaten = now
         cells[Cell.WAITING] = len(self._worker.pool.waiting)
         cells[Cell.SERVED] = self._worker.served
-        if now >= self._look_at_memory:
+        if now >= self._look_at:
+            self._look_at = now + LOOK_PERIOD
             cells[Cell.MEMORY] = resident()
-            self._look_at_memory = now + MEMORY_PERIOD
+            cells[Cell.OLDEST] = int(self._worker.oldest() * 1e9)
         self.count()
         if not self._wants_to_go:
             age = (now - cells[Cell.STARTED]) / 1e9

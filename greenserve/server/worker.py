@@ -319,6 +319,13 @@ class Worker:
         if self.draining:
             self._stop_if_empty()
 
+    def oldest(self) -> float:
+        """When the oldest of the requests in progress began, by the hub's clock; 0: none is in progress."""
+        if not self.pool.busy:
+            return 0.0
+        cycles = (each.cycle for each in self.connections if isinstance(each, Connection) and each.greenlet is not None)
+        return min((cycle.started for cycle in cycles if cycle is not None), default=0.0)
+
     def error_response(
         self, status: int, detail: str, request: RequestHead | None = None, headers: Sequence[tuple[str, str]] = ()
     ) -> bytes:

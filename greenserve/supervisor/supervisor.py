@@ -154,8 +154,10 @@ class Supervisor:
         new = Generation(self.generation.number + 1)
         if self._load(new):
             self.before, self.generation = self.generation, new
+            self._table[0][Cell.STATE] = State.STARTING
             self._system.say("info", f"loading the application anew in template (pid {new.pid})")
         else:
+            self._count(Cell.NOT_RELOADED)
             self._tell_ready("the last reload has failed: no process could be started")
 
     def heard_template(self, generation: Generation, message: dict[str, Any]) -> None:
@@ -335,6 +337,7 @@ class Supervisor:
     def _announce(self) -> None:
         if not self._announced:
             self._announced = True
+            self._table[0][Cell.STATE] = State.READY
             for line in self.policy.announcement:
                 self._system.say("info", line)
             self._tell_ready()
@@ -350,6 +353,7 @@ class Supervisor:
             return
         self._retire(self.before)
         self.before = None
+        self._count(Cell.RELOADED)
         self._system.say("info", f"reloaded: all workers run generation {self.generation.number} of the application")
         self._tell_ready()
         if self._upgrades:
@@ -357,6 +361,12 @@ class Supervisor:
             self.successor = self.generation.program
         else:
             self._reload_again()
+
+    def _count(self, outcome: Cell) -> None:
+        """A reload has ended, and so `greenserve reload` may."""
+        own = self._table[0]
+        own[Cell.STATE] = State.READY
+        own[outcome] += 1
 
     def _reload_again(self) -> None:
         if self._again:
@@ -404,6 +414,7 @@ class Supervisor:
     def _end(self, code: int) -> None:
         """Stop gracefully, and have the exit status `code`."""
         self.stopping, self._code = True, code
+        self._table[0][Cell.STATE] = State.DRAINING
         self._tell_stopping(0.0)
         for generation in self.generations():
             if generation is not self._hooked():
@@ -541,6 +552,7 @@ class Supervisor:
         self._system.say("error", f"the new code cannot be served: {reason}; the workers of before go on")
         self._retire(generation)
         self.generation, self.before = self.before, None
+        self._count(Cell.NOT_RELOADED)
         self._failures = 0
         self._upgrades = False
         self._tell_ready(f"the last reload has failed: {reason}")

@@ -13,9 +13,11 @@ import os
 from collections.abc import Iterator
 from enum import IntEnum, auto
 from time import monotonic_ns
+from typing import Self
 
 CELLS = 64  # of a slot; eight cache lines, which no other worker's slot shares
 _SIZE = CELLS * 8
+NAME = "greenserve-workers"  # of the memory
 
 
 class Cell(IntEnum):
@@ -36,6 +38,8 @@ class Cell(IntEnum):
     MEMORY = auto()  # bytes resident, as of a few seconds ago
     AGE = auto()  # how many workers had begun when it did; of slot 0: so far
     LAST = auto()  # of slot 0, the supervisor's: the highest slot that a worker has
+    RELOADED = auto()  # of slot 0: reloads after which all workers ran the new code
+    NOT_RELOADED = auto()  # of slot 0: those that have failed
 
 
 class State(IntEnum):
@@ -84,12 +88,25 @@ class Slot:
 class Table:
     """All slots. fd: of the memory, for processes that are started rather than forked."""
 
-    def __init__(self, size: int, fd: int | None = None) -> None:
+    def __init__(self, size: int, fd: int | None = None, *, read_only: bool = False) -> None:
         """size: how many slots. fd: of a table that is there; without it a new one is made. Raises OSError."""
         self.fd = _memory(size * _SIZE) if fd is None else fd
-        self.memory = mmap.mmap(self.fd, size * _SIZE)
+        self.memory = mmap.mmap(self.fd, size * _SIZE, access=mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE)
         numbers = memoryview(self.memory).cast("Q")
         self._slots = [Slot(index, numbers[index * CELLS : (index + 1) * CELLS]) for index in range(size)]
+
+    @classmethod
+    def of_process(cls, pid: int) -> Self | None:
+        """That of another process, to be read; None if it has none. Linux only. Raises OSError."""
+        directory = f"/proc/{pid}/fd"
+        for name in os.listdir(directory):
+            try:
+                if os.readlink(f"{directory}/{name}").startswith(f"/memfd:{NAME}"):
+                    fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+                    return cls(os.fstat(fd).st_size // _SIZE, fd, read_only=True)
+            except FileNotFoundError:  # closed meanwhile
+                pass
+        return None
 
     def __len__(self) -> int:
         return len(self._slots)
@@ -108,7 +125,7 @@ class Table:
 def _memory(size: int) -> int:
     """A descriptor of `size` bytes that are nowhere on a disk, or in a file without a name."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("greenserve-workers")
+        fd = os.memfd_create(NAME)
     else:
         import tempfile  # noqa: PLC0415 - as large as all the rest of the supervisor
 
