@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from greenserve.net.proxy_protocol import LOCAL
+from greenserve.process import init
 from greenserve.process.role import TITLE
 from greenserve.process.sockets import address_of
 from greenserve.settings import Address, FdAddress, TcpAddress, UnixAddress, parse_address
@@ -39,7 +40,7 @@ class Running(NamedTuple):
 
     def meant_for(self, pid: int) -> dict[str, str]:
         """Its environment, with sockets that were passed to it as if they were passed to process `pid`."""
-        passed = self.environ.get("LISTEN_PID") in (str(self.pid), "1")  # 1: whose child it is, see supervisor/init.py
+        passed = self.environ.get("LISTEN_PID") in (str(self.pid), "1")  # 1: whose child it is, see process/init.py
         return self.environ | ({"LISTEN_PID": str(pid)} if passed else {})
 
     def listeners(self) -> list[Address]:
@@ -51,7 +52,7 @@ class Running(NamedTuple):
 def server_of(pid: int) -> Running | None:
     """The greenserve that is process `pid`, or its child; None for none."""
     words = _words(pid, "cmdline")
-    if words and Path(words[0]).name in _INITS:
+    if words and (Path(words[0]).name in _INITS or words[3:4] == [init.__file__]):
         children = Path(f"/proc/{pid}/task/{pid}/children")
         pids = [int(child) for child in children.read_text().split()] if children.exists() else []
         return next((found for child in pids if (found := server_of(child))), None)

@@ -22,12 +22,13 @@ class Service:
 
     def __init__(self, manager: ServiceManager, settings: Settings) -> None:
         self._manager = manager
+        self._main = os.getpid()  # also where this process leaves the server to a child, see process/init.py
         self._grace = settings.graceful_timeout
         self._delay = settings.drain_delay
 
     def ready(self, urls: list[str]) -> None:
         """Connections are accepted, at `urls`."""
-        self._tell(READY=1, STATUS=f"listening on {', '.join(urls)}", MAINPID=os.getpid())
+        self._tell(READY=1, STATUS=f"listening on {', '.join(urls)}", MAINPID=self._main)
         if self._manager.watchdog:
             self._show_life()
 

@@ -27,6 +27,7 @@ from greenserve.compat.websocket.engineio import engineio_warning
 from greenserve.errors import ConfigurationError
 from greenserve.loading import load_application
 from greenserve.patching import other_hubs
+from greenserve.process import init
 from greenserve.process.pid_file import PidFile
 from greenserve.process.systemd import ServiceManager
 from greenserve.process.user import User, become, find
@@ -115,6 +116,8 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
         user = find(settings.user, settings.group)
         _take_passed_sockets()
         service = Service(ServiceManager.take(os.environ), settings)
+        if os.getpid() == init.FIRST:
+            init.leave_to_child(arguments)
         raise_file_limit()
         running = server.Server(settings=settings)
         running.on_state, running.on_hangup = service.on_state, service.on_hangup
