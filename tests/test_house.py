@@ -62,12 +62,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rooms.unix.broker": {"rooms.protocol", "net.unix_path"},  # a process without the rest of greenserve
     **{name: set() for name in SHARED},
     "server": SERVER | SHARED,
+    "reload": {"errors", "http", "supervisor.channel"},
     "compat.websocket": BASE | {"websocket"},
     "compat.former_names": {"hub", "net", "patching", "wsgi"},
     "compat": SERVER | {"server"},
     "admin": SERVER | {"server"},
     "supervisor": SHARED | {"process.systemd", "version"},
-    "workers": SERVER | SHARED | {"server", "supervisor", "process", "process.systemd", "loading"},
+    "workers": SERVER | SHARED | {"reload", "server", "supervisor", "process", "process.systemd", "loading"},
     "cli": SERVER | SHARED | {"server", "admin", "supervisor", "workers", "loading", "process", "process.systemd", ""},
     "demo": {"version", "", "rooms", "websocket"},  # an application like any other: public names only
     "__init__": SERVER | {"", "compat.former_names", "server", "loading", "testing"} | NAMES,

@@ -9,6 +9,7 @@ runs, root binds the listeners; but these too listen last.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
 import resource
@@ -33,7 +34,7 @@ from greenserve.process.systemd import ServiceManager
 from greenserve.process.user import User, become, find
 from greenserve.server.announcement import announcement
 from greenserve.server.share import wanted
-from greenserve.settings import PassedSockets, Resolution, Settings
+from greenserve.settings import PassedSockets, Resolution, Settings, Source
 from greenserve.supervisor.handed import Handed
 from greenserve.workers import run as workers
 from greenserve.workers import start
@@ -105,10 +106,14 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
     settings = resolution.settings
     told = workers.handed_to_template()
     first = told is None
-    if told is None and wanted(settings) > 1:
+    if told is None and (settings.reload or wanted(settings) > 1):
         told = _supervise(resolution, arguments)
     if told is not None:
-        return workers.serve(told, settings, reference, partial(_become_user, settings), load, arguments, first=first)
+        return workers.serve(
+            *(told, for_development(resolution), reference, partial(_become_user, settings), load, arguments),
+            config=resolution.file,
+            first=first,
+        )
     with contextlib.ExitStack() as stack:
         pid_file = None if settings.pid_file is None else stack.enter_context(PidFile(settings.pid_file))
         if pid_file is not None:
@@ -166,6 +171,16 @@ def _supervise(resolution: Resolution, arguments: list[str]) -> Handed:
     if pid_file is not None:
         pid_file.close()
     return told
+
+
+def for_development(resolution: Resolution) -> Settings:
+    """With reload: the page that says what is wrong counts as ready; a breakpoint may stop a worker for long."""
+    settings = resolution.settings
+    if not settings.reload:
+        return settings
+    is_given = resolution.origins["worker_timeout"].source is not Source.DEFAULT
+    timeout = settings.worker_timeout if is_given else 0.0
+    return dataclasses.replace(settings, ready_path=None, worker_timeout=timeout)
 
 
 def _become_user(settings: Settings) -> None:

@@ -64,9 +64,11 @@ def _body_is_late() -> RequestTimeout:
     return RequestTimeout("the request body did not arrive in time")
 
 
-def drain(connection: Connection | Arrival, *, spare_idle: bool = False, spare_upgraded: bool = False) -> None:
-    """The server is stopping: close when idle or a WebSocket, unless that is spared; a request in progress will be the
-    last.
+def drain(
+    connection: Connection | Arrival, *, spare_idle: bool = False, spare_new: bool = False, spare_upgraded: bool = False
+) -> None:
+    """The server is stopping: close when idle, new or a WebSocket, unless that is spared; a request in progress will be
+    the last.
     """
     if isinstance(connection, Arrival):
         connection.drain()
@@ -76,8 +78,11 @@ def drain(connection: Connection | Arrival, *, spare_idle: bool = False, spare_u
     if connection.owner is not None:
         if not spare_upgraded:
             connection.owner.drain(restarting=connection.worker.restarting)
-    elif connection.phase is Phase.IDLE or (connection.phase is Phase.HEAD and connection.stream.parser.idle):
+    elif connection.phase is Phase.IDLE:
         if not spare_idle:
+            connection.retire()
+    elif connection.phase is Phase.HEAD and connection.stream.parser.idle:
+        if not (spare_idle or spare_new):
             connection.retire()
     elif connection.phase is Phase.SKIP_BODY:
         connection.linger()

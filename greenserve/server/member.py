@@ -139,7 +139,8 @@ class Member:
     def _obey(self, order: dict[str, object]) -> None:
         if "drain" in order:
             self._slot[Cell.STATE] = State.DRAINING
-            self._worker.drain(restarting=bool(order["drain"]))
+            within = order.get("within")
+            self._worker.drain(within, restarting=bool(order["drain"]), at_once=within is not None)
         elif "lame_duck" in order:
             self._worker.become_lame_duck()
         elif "force" in order:

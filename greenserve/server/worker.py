@@ -59,6 +59,7 @@ logger = logging.getLogger("greenserve.server")
 
 SWEEP_SECONDS = 1.0  # how coarse the deadlines of connections are
 IDLE_SECONDS = 1.0  # for which idle connections outlive the beginning of a restart
+NEW_SECONDS = 0.1  # for which new connections outlive the beginning of a reload at once
 KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
 
@@ -70,6 +71,7 @@ class Worker:
         "_delay",
         "_grace",
         "_has_date",
+        "_is_one_of_several",
         "_limits",
         "_listeners",
         "_proxied",
@@ -129,7 +131,8 @@ class Worker:
     ) -> None:
         self.hub = hub
         self.on_state = on_state  # called with each state that it goes on to
-        self.member = member  # where there are several workers
+        # With reload there is a supervisor even of one.
+        self.member, self._is_one_of_several = member, member is not None and settings.workers != 1
         self.tls = tls
         self.tls_handshake_timeout = settings.tls_handshake_timeout
         self.handshakes = Handshakes(hub)
@@ -225,12 +228,13 @@ class Worker:
         if seconds < inf:
             self._delay = self.hub.call_later(seconds, then)
 
-    def drain(self, grace: float | None = None, *, restarting: bool = False) -> None:
+    def drain(self, grace: float | None = None, *, restarting: bool = False, at_once: bool = False) -> None:
         """Stop gracefully, within `grace` seconds. In the hub's thread only; see `hub.call_soon_threadsafe`.
 
         restarting: another process takes over at once; WebSockets are told (1012), so that their clients come again,
         one after another. It accepts from the same listeners; and idle connections have a moment left, since their next
-        requests may be on the way: each is answered, with `Connection: close`.
+        requests may be on the way: each is answered, with `Connection: close`. at_once: answers are outdated, so only
+        new connections have a moment left, and WebSockets end together.
         """
         if self.draining:
             return
@@ -245,16 +249,19 @@ class Worker:
             listener.close()
         self._listeners = []
         grace = self._grace if grace is None else grace
-        if restarting:
+        if restarting and not at_once:
             self._drain_spread(min(self._spread, grace / 2))
         else:
-            self._drain_connections()
-        self.hub.call_later(grace, self.force, "the grace deadline has passed")
+            self._drain_connections(spare_new=at_once)
+        if at_once:
+            self.hub.call_later(NEW_SECONDS, self._drain_connections)
+        why, level = ("new code serves", logging.INFO) if at_once else ("the grace deadline has passed", logging.ERROR)
+        self.hub.call_later(grace, self.force, why, level)
         self._stop_if_empty()
 
-    def _drain_connections(self, *, spare_idle: bool = False, spare_upgraded: bool = False) -> None:
+    def _drain_connections(self, **spared: bool) -> None:
         for connection in list(self.connections):
-            deadlines.drain(connection, spare_idle=spare_idle, spare_upgraded=spare_upgraded)
+            deadlines.drain(connection, **spared)
 
     def _drain_spread(self, seconds: float) -> None:
         """WebSockets end evenly over `seconds`: thousands of clients that come again at once would be an attack."""
@@ -265,7 +272,7 @@ class Worker:
             self.hub.call_later(seconds * count / len(upgraded), deadlines.drain, each)
         self.hub.call_later(max(seconds, IDLE_SECONDS), self._drain_connections)  # those that came to it meanwhile
 
-    def force(self, why: str) -> None:
+    def force(self, why: str, level: int = logging.ERROR) -> None:
         """Kill what is still in progress, and say which requests it was."""
         if self.state is WorkerState.STOPPED:
             return
@@ -274,11 +281,11 @@ class Worker:
         waiting = [job for job in self.pool.waiting if isinstance(job, Connection)]
         self.pool.waiting.clear()
         for connection in busy:
-            logger.error("killed because %s: %s from %s", why, connection.request_line, connection.peer)
+            logger.log(level, "killed because %s: %s from %s", why, connection.request_line, connection.peer)
             self.pool.kill(connection)
         halfway = [each for each in self.connections if each.phase is Phase.TAKE_IN or each.phase is Phase.FLUSH]
         for each in halfway:
-            logger.error("cut off because %s: %s of %s", why, each.request_line, each.peer)
+            logger.log(level, "cut off because %s: %s of %s", why, each.request_line, each.peer)
         self.killed += len(busy) + len(waiting) + len(halfway)
         for each in self.connections - set(busy):
             each.close()
@@ -301,7 +308,7 @@ class Worker:
 
     def _extra(self) -> Environ:
         """What each environ has besides."""
-        return {"greenserve.stopping": self.stopping, "wsgi.multiprocess": self.member is not None}
+        return {"greenserve.stopping": self.stopping, "wsgi.multiprocess": self._is_one_of_several}
 
     def enter(self, connection: Connection | Arrival) -> None:
         """A connection has come in."""

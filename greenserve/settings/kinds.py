@@ -363,6 +363,14 @@ PATH = Kind("PATH", "a path", _parse_path)
 TARGET = Kind("/PATH", "a path of the application, as a request has it, such as /ready?full", _parse_target)
 PATHS = Kind("FILE", "paths, given one by one or separated by commas", _parse_paths, ",".join, is_list=True)
 MODULE = Kind("MODULE", "a module, found as the application is, or the path of a file that ends in .py", _parse_module)
+GLOBS = Kind(
+    "GLOB",
+    "globs such as *.yaml or config/*, given one by one or separated by commas",
+    _parse_paths,
+    ",".join,
+    is_list=True,
+)
+DIRECTORIES = Kind("DIR", "paths, given one by one or separated by commas", _parse_paths, ",".join, is_list=True)
 FUNCTION = Kind("MODULE:FUNCTION", "module:function, found as the application is", _parse_function)
 ADDRESSES = Kind("ADDRESS", ADDRESS_FORMS, _parse_addresses, lambda each: ",".join(map(str, each)), is_list=True)
 ADDRESS = Kind("ADDRESS", ADDRESS_FORMS, _parse_one_address)

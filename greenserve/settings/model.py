@@ -20,7 +20,9 @@ from greenserve.settings.kinds import (
     ADDRESS,
     ADDRESSES,
     CIPHERS,
+    DIRECTORIES,
     FUNCTION,
+    GLOBS,
     HEADERS,
     LOG,
     LOG_FIELDS,
@@ -287,6 +289,29 @@ class Settings:
     )
     max_worker_memory: int | None = _option(
         None, optional(SIZE), "Replace a worker that holds more memory (resident).", unit="bytes", supervised=True
+    )
+    reload: bool = _option(
+        False,
+        SWITCH,
+        "For development: serve new code as soon as a file of it is saved, and in the place of code that cannot be "
+        "loaded a page that says why. Watches Python files and templates; by events with `pip install watchfiles`.",
+        in_call=False,
+    )
+    reload_include: tuple[str, ...] = _option(
+        (),
+        GLOBS,
+        "With reload: further files to watch. A glob with a slash is for the path, else for the name.",
+        in_call=False,
+    )
+    reload_exclude: tuple[str, ...] = _option(
+        (), GLOBS, "With reload: files, and directories with all in them, that are not watched.", in_call=False
+    )
+    reload_dir: tuple[str, ...] = _option(
+        (),
+        DIRECTORIES,
+        "With reload: the directories to watch instead of the working directory. Where else the application's modules "
+        "are from is watched in any case, but neither installed packages nor hidden directories.",
+        in_call=False,
     )
     drain_spread: float = _option(
         5.0,

@@ -23,10 +23,8 @@ _TLS = Instead("tls_context", "MODULE:FUNCTION", "for what the other tls_ option
 _HANDSHAKES = Instead(
     note="a handshake holds up no other client, and a missing close_notify does no harm: leave it out"
 )
-_RELOAD = Instead(
-    note="greenserve does not reload; after `pip install watchfiles`, "
-    '`watchfiles --filter python "greenserve APP"` starts it again at each change'
-)
+_RELOAD = Instead("reload", "true", "for development")
+_RELOAD_TIMES = Instead(note="reload waits until files do not change any more, and for nothing else: leave it out")
 _ONE_KIND = Instead(note="there is one kind of worker, of green threads: leave it out")
 _ONE_PROTOCOL = Instead(note="greenserve speaks HTTP/1.1 and WebSocket, and serves WSGI, by itself: leave it out")
 _SUPERVISOR = Instead(note="greenserve stays in the foreground: systemd, Docker or another supervisor does this")
@@ -74,7 +72,18 @@ WORDS: dict[str, Instead] = {
     **_each(Instead(note="user brings its groups along: leave it out"), "initgroups"),
     **_each(Instead("workers", "N", "or the variable WEB_CONCURRENCY"), "processes web_concurrency"),
     **_each(_REUSE_PORT, "reuse_port"),
-    **_each(_RELOAD, "reload py_autoreload debugger"),
+    **_each(_RELOAD, "py_autoreload autoreload use_reloader fs_brutal_reload"),
+    **_each(Instead(note="reload uses watchfiles where it is installed: leave it out"), "reload_engine reloader_type"),
+    **_each(
+        Instead("reload_include", "GLOB"), "reload_extra_file reload_extra_files extra_files touch_reload fs_reload"
+    ),
+    **_each(Instead("reload_include", "GLOB"), "reload_includes"),
+    **_each(Instead("reload_exclude", "GLOB"), "reload_excludes reload_ignore_patterns exclude_patterns"),
+    **_each(Instead("reload_exclude", "DIR"), "reload_ignore_dirs reload_ignore_paths"),
+    **_each(Instead("reload_dir", "DIR"), "reload_dirs reload_paths"),
+    **_each(Instead("reload", "false"), "noreload"),
+    **_each(_RELOAD_TIMES, "reload_delay reload_tick reload_ignore_worker_failure"),
+    **_each(Instead(note="debuggers are WSGI applications: put werkzeug.debug's around yours"), "debugger"),
     **_each(Instead("tls_cert", "FILE"), "certfile ssl_certfile ssl_certificate cert ssl"),
     **_each(Instead("tls_key", "FILE"), "keyfile ssl_keyfile key"),
     **_each(Instead("tls_key_password_file", "FILE"), "keyfile_password ssl_keyfile_password"),
@@ -162,7 +171,7 @@ WORDS: dict[str, Instead] = {
 _FAMILIES = {
     "http2_": _ONE_PROTOCOL,
     "ssl_": _TLS,
-    "reload_": _RELOAD,
+    "reload_": _RELOAD_TIMES,
     "metrics_": _METRICS,
     "static_path_": _STATIC,
     "dirty_": _ONE_KIND,

@@ -18,6 +18,7 @@ from greenserve.supervisor.handed import TO_SUCCESSOR, TO_SUPERVISOR, TO_TEMPLAT
 from greenserve.supervisor.lines import Lines
 from greenserve.supervisor.supervisor import Generation, Member, Supervisor
 from greenserve.supervisor.table import Cell, Table
+from greenserve.supervisor.watching import Watching
 from greenserve.version import VERSION
 
 TICK = 1.0  # seconds
@@ -34,6 +35,15 @@ class Machine:
         self.channel_pair = channel_pair
         self.channel_of = partial(channel_of, blocking=False)
         self.manager = ServiceManager(handed.notify, handed.watchdog)
+        self.watching = Watching(handed.directory, lines.say)
+
+    def watch(self, scope: dict[str, object]) -> None:
+        """Have files watched."""
+        self.watching.watch(scope)
+
+    def watch_more(self, message: dict[str, object]) -> None:
+        """And these."""
+        self.watching.watch_more(message)
 
     def tell(self, **fields: object) -> None:
         """A message for the service manager."""
@@ -111,6 +121,7 @@ class Process:
         else:
             self._supervisor = Supervisor.resume(self._machine, table, handed.state)
         self._resumed = handed.state is not None
+        self._machine.watching.changed = self._supervisor.changed
         self._signals, self._woken = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._actions: dict[int, Callable[[], None]] = {
             signal.SIGTERM: lambda: self._supervisor.stop("SIGTERM", delay=True),
@@ -134,6 +145,7 @@ class Process:
         self._reap()  # what ended before
         if self._resumed:
             self._machine.say("info", f"upgraded: the supervisor is that of greenserve {VERSION}, in the same process")
+            self._supervisor.watch_files()
         period = min(TICK, self._machine.manager.watchdog / 2 or TICK)
         tick = time.monotonic() + period
         while self._supervisor.exit_code is None:
@@ -142,6 +154,7 @@ class Process:
                 self._give_way(self._supervisor.successor)
             if time.monotonic() >= tick:
                 self._supervisor.tick()
+                self._machine.watching.tick()
                 self._show_life()
                 tick = time.monotonic() + period
         return self._supervisor.exit_code
@@ -170,16 +183,9 @@ class Process:
             self._machine.tell(WATCHDOG=1)
 
     def _wait(self, seconds: float) -> None:
-        supervisor = self._supervisor
         poll = select.poll()
         poll.register(self._signals, select.POLLIN)
-        heard: dict[int, Callable[[], None]] = {}
-        for generation in supervisor.generations():
-            if generation.channel is not None:
-                heard[generation.channel.fd] = partial(self._hear_template, generation)
-        for member in supervisor.members:
-            if member.lost is None:
-                heard[member.channel.fd] = partial(self._hear_worker, member)
+        heard = self._heard()
         for fd in heard:
             poll.register(fd, select.POLLIN)
         ready = [fd for fd, _ in poll.poll(seconds * 1000)]
@@ -197,6 +203,20 @@ class Process:
             return
         for number in sorted(numbers, key=lambda number: number != signal.SIGCHLD):
             self._actions.get(number, lambda: None)()
+
+    def _heard(self) -> dict[int, Callable[[], None]]:
+        """By descriptor, what to do when something comes from it."""
+        supervisor, watching = self._supervisor, self._machine.watching
+        heard: dict[int, Callable[[], None]] = {}
+        for generation in supervisor.generations():
+            if generation.channel is not None:
+                heard[generation.channel.fd] = partial(self._hear_template, generation)
+        for member in supervisor.members:
+            if member.lost is None:
+                heard[member.channel.fd] = partial(self._hear_worker, member)
+        if watching.fd is not None:
+            heard[watching.fd] = watching.hear
+        return heard
 
     def _hear_template(self, generation: Generation) -> None:
         try:

@@ -25,6 +25,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a further worker is sta
 STEADY_SECONDS = 10.0  # a worker that was ready for as long has not died at its start
 ABORT_SECONDS, KILL_SECONDS = 1.0, 3.0  # what a worker that hangs gets to show where, and then to end
 END_SECONDS = 3.0  # beyond the grace time, for a worker to end what it has killed
+OUTDATED_SECONDS = 2.0  # what requests in progress get when files have changed (--reload)
 
 
 class System(Protocol):
@@ -50,6 +51,12 @@ class System(Protocol):
 
     def channel_of(self, fd: int) -> Channel:
         """The end with this descriptor."""
+
+    def watch(self, scope: dict[str, Any]) -> None:
+        """Have files watched, whose changes `Supervisor.changed` is to be told; see reload/scope.py."""
+
+    def watch_more(self, message: dict[str, Any]) -> None:
+        """A worker has loaded code from there, too."""
 
 
 class Generation:
@@ -105,6 +112,7 @@ class Policy(NamedTuple):
     drain_delay: float = 0.0
     announcement: Sequence[str] = ()  # what is said when the first worker is ready
     hooks: bool = False  # the template wants to hear of the workers' ends, and of the server's
+    watch: dict[str, Any] | None = None  # files whose change is a reload (--reload); then workers load the application
 
 
 class Supervisor:
@@ -133,6 +141,7 @@ class Supervisor:
         self.successor: Sequence[str] = ()  # the program that is to take this one's place, when it can
         self._untold: list[dict[str, Any]] = []  # messages for a template with hooks
         self._last_words_by: float | None = None  # when the template is not waited for any longer
+        self._trouble = ""  # why the next workers show a page in the place of the application; with --reload only
 
     # -- what happens
 
@@ -145,6 +154,9 @@ class Supervisor:
     def reload(self) -> None:
         """Load the application anew, and replace all workers by such of the new code."""
         if self.is_ending():
+            return
+        if self.policy.watch is not None:
+            self._renew(with_settings=True)
             return
         if self.before is not None:
             self._again = True
@@ -160,6 +172,20 @@ class Supervisor:
             self._count(Cell.NOT_RELOADED)
             self._tell_ready("the last reload has failed: no process could be started")
 
+    def watch_files(self) -> None:
+        """Those whose changes are to be told, if any."""
+        if self.policy.watch is not None:
+            self._system.watch(self.policy.watch)
+
+    def changed(self, what: str, settings: bool) -> None:
+        """With --reload: files have changed, named in words. From now on new code answers, or what is wrong with it.
+
+        settings: also those that a template has read.
+        """
+        if not self.is_ending():
+            self._system.say("info", f"reloading: {what} changed")
+            self._renew(with_settings=settings or bool((self.policy.watch or {})["anew"]))
+
     def heard_template(self, generation: Generation, message: dict[str, Any]) -> None:
         """A message of a template."""
         if "failed" in message:
@@ -170,6 +196,7 @@ class Supervisor:
             self.policy = Policy(**message["loaded"])
             self.wanted = self.policy.workers
             self._tell_hooks()
+            self.watch_files()
             self._reconcile()
 
     def heard_worker(self, member: Member, message: dict[str, Any]) -> None:
@@ -186,6 +213,8 @@ class Supervisor:
             self._system.say("info", f"{member.name} is to be replaced: {member.replace}")
         elif "failed" in message:
             member.reason = str(message["failed"])
+        elif "more" in message:
+            self._system.watch_more(message)
         self._reconcile()
 
     def exited(self, pid: int, how: str, code: int | None = None) -> None:
@@ -395,7 +424,7 @@ class Supervisor:
         slot[Cell.AGE] = self._table[0][Cell.AGE]
         ours, theirs = self._system.channel_pair()
         try:
-            channel.send({"fork": slot.index}, theirs.fd)
+            channel.send({"fork": slot.index, "trouble": self._trouble}, theirs.fd)
         except Gone:  # its end is about to be heard of
             ours.close()
         else:
@@ -461,6 +490,27 @@ class Supervisor:
         waits = self._last_words_by is not None and now <= self._last_words_by
         return not waits or not any(each.pid for each in self.generations())
 
+    def _renew(self, *, with_settings: bool) -> None:
+        """Let no worker of the old code accept any more; connections wait for those of the new."""
+        self._trouble, self._failures, self._not_before = "", 0, 0.0
+        if with_settings:
+            if self.before is None:
+                self.before = self.generation
+            else:
+                self._retire(self.generation)
+            self.generation = Generation(self.generation.number + 1)
+        for member in [each for each in self.members if each.state is not State.DRAINING]:
+            self._dismiss(member)
+        self._reconcile()
+
+    def _dismiss(self, member: Member) -> None:
+        """Its code is outdated."""
+        if member.state is State.STARTING:
+            self._system.kill(member.pid, signal.SIGKILL)
+        member.state = State.DRAINING
+        member.leave_by = self._system.now() + OUTDATED_SECONDS + END_SECONDS
+        self._order(member, {"drain": True, "within": OUTDATED_SECONDS})
+
     def _drain(self, member: Member) -> None:
         member.state = State.DRAINING
         member.leave_by = self._system.now() + self.policy.graceful_timeout + END_SECONDS
@@ -512,7 +562,8 @@ class Supervisor:
             self._tell_hooks({"child_exit": [member.pid, member.slot.index, member.slot[Cell.AGE]]})
         member.slot.clear()
         why = f": {member.reason}" if member.reason else ""
-        self._system.say("info" if expected else "error", f"{name} {how}{why}")
+        level = "error" if not expected else "info" if self.policy.watch is None else "debug"
+        self._system.say(level, f"{name} {how}{why}")
         if not expected and not self.stopping:
             self._judge_end(member, how)
         self._reconcile()
@@ -520,7 +571,9 @@ class Supervisor:
     def _judge_end(self, member: Member, how: str) -> None:
         """Whether the next one may begin at once, and whether its code can be served at all."""
         generation = member.generation
-        if member.state is State.READY and self._system.now() - member.ready_since >= STEADY_SECONDS:
+        if self.policy.watch is not None and member.state is State.STARTING and not self._trouble:
+            self._trouble = member.reason or f"the process that loads the application {how}"
+        elif member.state is State.READY and self._system.now() - member.ready_since >= STEADY_SECONDS:
             self._failures = 0
         elif generation is self.generation and not generation.proven:
             self._give_up(generation, member.reason or f"its first worker {how}", NOT_LOADED)
@@ -549,12 +602,14 @@ class Supervisor:
             self._system.say("error", f"the server ends: {reason}")
             self._end(code or NOT_LOADED)
             return
-        self._system.say("error", f"the new code cannot be served: {reason}; the workers of before go on")
+        if self.policy.watch is None:
+            self._system.say("error", f"the new code cannot be served: {reason}; the workers of before go on")
         self._retire(generation)
         self.generation, self.before = self.before, None
         self._count(Cell.NOT_RELOADED)
         self._failures = 0
         self._upgrades = False
+        self._trouble = reason if self.policy.watch is not None else ""
         self._tell_ready(f"the last reload has failed: {reason}")
         for member in [each for each in self.members if each.generation is generation]:
             self._drain(member)

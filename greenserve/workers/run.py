@@ -6,7 +6,10 @@ import _socket
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
 from time import monotonic_ns
+from typing import Any
 from wsgiref.types import WSGIApplication
 
 from greenserve.process.role import Role
@@ -19,6 +22,7 @@ from greenserve.supervisor.channel import Channel, Gone
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
 from greenserve.supervisor.table import Cell
 from greenserve.workers.advice import outgrown
+from greenserve.workers.development import load_or_explain, scope
 from greenserve.workers.hooks import Hooks
 from greenserve.workers.start import program
 from greenserve.workers.template import Template, logger
@@ -37,16 +41,18 @@ def serve(
     load: Callable[[str], WSGIApplication],
     arguments: list[str],
     *,
+    config: Path | None,
     first: bool,
 ) -> int:
     """Be a template, and in its children a worker. Returns the exit status, in each of them.
 
     reference: to the application, which `load` loads. become_user: gives up root, if it is to; called before anything
-    of the application. arguments: the command's. first: no template was before this one. Raises LoadError,
-    ConfigurationError.
+    of the application. arguments: the command's. config: the file that the settings are from. first: no template was
+    before this one. Raises LoadError, ConfigurationError.
     """
     role = Role("template", reference)
     role.assume("loading")
+    preload = settings.preload and not settings.reload
     template = Template(told)
     with failures_told_to(template.channel):
         server = Server(None, share(settings, wanted(settings)))
@@ -54,11 +60,11 @@ def serve(
         become_user()
         hooks = Hooks(settings, os.getppid(), wanted(settings))
         hooks.call("on_starting" if first else "on_reload")
-        if settings.preload:
+        if preload:
             server.application = load(reference)
             if why := outgrown(settings, resident()):
                 logger.warning("%s", why)
-    policy = {
+    policy: dict[str, Any] = {
         "workers": wanted(settings),
         "worker_timeout": settings.worker_timeout,
         "graceful_timeout": settings.graceful_timeout,
@@ -66,11 +72,13 @@ def serve(
         "announcement": announcement(settings, [address.url for address in server.addresses], os.getppid()),
         "hooks": bool(hooks),
     }
+    if settings.reload:
+        policy["watch"] = scope(settings, told.directory, config)
     role.show()
     forked = template.fork_workers({"loaded": policy, "program": program(arguments)}, hooks)
     if forked is None:
         return 0
-    slot, channel, hooked = forked
+    slot, channel, hooked, trouble = forked
     role = Role(f"worker {slot.index}", reference)
     role.assume()
     server.on_state = lambda state: role.show(state.value)
@@ -78,7 +86,9 @@ def serve(
     slot.beat()
     server.member = Member(template.table, slot, channel, Limits.of(settings))
     with failures_told_to(channel), hooks.life_of(hooked):
-        if not settings.preload:
+        if settings.reload:
+            server.application = load_or_explain(partial(load, reference), channel, trouble)
+        elif not preload:
             server.application = load(reference)
         hooks.call("post_worker_init", worker=hooked)
         return server.serve_forever()

@@ -24,11 +24,14 @@ logger = logging.getLogger("greenserve.workers")
 
 
 class Forked(NamedTuple):
-    """A worker that has just been forked, in its own process. channel: its way to the supervisor."""
+    """A worker that has just been forked, in its own process. channel: its way to the supervisor. trouble: why
+    it cannot load the application, if that is known (--reload).
+    """
 
     slot: Slot
     channel: Channel
     hooked: HookedWorker
+    trouble: str
 
 
 class Template:
@@ -65,7 +68,12 @@ class Template:
                     self.channel.close()
                     signal.signal(signal.SIGTERM, signal.SIG_DFL)
                     slot = self.table[message["fork"]]
-                    return Forked(slot, channel_of(descriptors[0], blocking=False), self._workers[slot[Cell.AGE]])
+                    return Forked(
+                        slot,
+                        channel_of(descriptors[0], blocking=False),
+                        self._workers[slot[Cell.AGE]],
+                        message["trouble"],
+                    )
                 else:
                     os.close(descriptors[0])
         except Gone:

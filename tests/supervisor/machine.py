@@ -35,6 +35,7 @@ class FakeMachine:
         self.time = 1000.0
         self.lines: list[tuple[str, str]] = []
         self.told: list[dict[str, object]] = []
+        self.watched: list[dict[str, Any]] = []
         self.killed: list[tuple[int, int]] = []
         self.refuses = False  # to start templates
         self.pids = iter(range(100, 10_000))
@@ -66,9 +67,15 @@ class FakeMachine:
     def tell(self, **fields: object) -> None:
         self.told.append(fields)
 
+    def watch(self, scope: dict[str, Any]) -> None:
+        self.watched.append(scope)
+
+    def watch_more(self, message: dict[str, Any]) -> None:
+        self.watched.append(message)
+
     # -- what happens
 
-    def load(self, workers: int = 3, **policy: float) -> None:
+    def load(self, workers: int = 3, **policy: object) -> None:
         """The newest template has loaded the application, and forks what it is asked for."""
         self.supervisor.heard_template(
             self.supervisor.generation, {"loaded": {"workers": workers, **policy}, "program": ["new"]}
