@@ -237,7 +237,7 @@ def test_the_procfile_serves_where_the_platform_says(place: Path, free_port: int
 
 
 def test_the_file_of_variables_is_read_as_the_page_says(place: Path, free_port: int) -> None:
-    (command,) = [command for command in PAGE.commands("greenserve") if "--env-file" in command]
+    (command,) = [command for command in PAGE.commands("greenserve") if "--env-file hello.env" in command]
     (place / "hello.env").write_text(FILES["hello.env"].replace("8001", str(free_port)))
     more = '@app.get("/env")\ndef env():\n    return {name: os.environ.get(name) for name in request.args}\n'
     (place / "hello.py").write_text(f"import os\n{FILES['hello.py']}\n\n{more}")

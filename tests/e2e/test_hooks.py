@@ -19,7 +19,7 @@ from tests.e2e.server_process import ServerProcess
 from tests.waiting import until_blocking
 
 PAGE = Page(DOCS / "deploy.md")
-FILES = {file_name(block): block for language, block in PAGE.blocks if language == "python"}
+FILES = {file_name(block): block for language, block in PAGE.blocks if language in ("python", "env")}
 
 APPLICATION = """
 import os
@@ -193,14 +193,14 @@ def test_each_worker_sends_its_spans(tmp_path: Path, workers: str) -> None:
 
 def test_the_figures_of_all_workers_are_added_and_a_killed_ones_gauges_go(tmp_path: Path) -> None:
     (command,) = [command for command in PAGE.commands() if "counted:app" in command]
-    variable, _, *words = shlex.split(command.replace("--workers 4", "--workers 2"))
-    for name in ("hello.py", "counted.py", "metrics_hooks.py"):
+    words = shlex.split(command.replace("--workers 4", "--workers 2"))[1:]
+    for name in ("hello.py", "counted.py", "metrics_hooks.py", "metrics.env"):
         (tmp_path / name).write_text(FILES[name])
     directory = tmp_path / "metrics"
     directory.mkdir()
     (directory / "counter_1.db").write_bytes(b"of the last run")
     log = ("--access-log", "-", "--access-log-format", "pid=%P")
-    with ServerProcess(*words, *log, cwd=tmp_path, env={variable.partition("=")[0]: str(directory)}) as server:
+    with ServerProcess(*words, *log, cwd=tmp_path) as server:
         with ExitStack() as stack:
             pids: set[str] = set()
 
