@@ -176,6 +176,20 @@ def test_the_application_is_imported_and_served_by_the_user_and_no_client_comes_
     assert server.returncode == 0
 
 
+@pytest.mark.parametrize("more", [(), ("--no-preload",)])
+def test_with_several_workers_neither_the_application_nor_a_hook_is_roots(
+    serving: Serving, directory: Path, more: tuple[str, ...]
+) -> None:
+    hook = "import os, sys\ndef on_starting(server):\n    print('hook by', os.getuid(), file=sys.stderr, flush=True)\n"
+    (directory / "hooks.py").write_text(hook)
+    with serving("--workers", "2", "--hooks", "hooks.py", *more) as server:
+        server.wait_for_line(f"hook by {NOBODY}")
+        ids = f"({NOBODY}, {NOBODY}, {NOBODY})"
+        assert requests.get(server.url, timeout=20).text.startswith(f"{ids} {ids} [{NOBODY}]")
+    assert server.returncode == 0
+    assert "by 0" not in server.output
+
+
 def test_root_opens_a_port_for_it_that_only_root_may_open(serving: Serving) -> None:
     for port in range(1023, 600, -1):
         with socket.socket() as probe:

@@ -36,6 +36,7 @@ from greenserve.server.share import share, wanted
 from greenserve.settings import OPTIONS, Resolution, TcpAddress, UnixAddress
 from greenserve.version import VERSION
 from greenserve.workers.advice import advice, mebibytes, outgrown, too_large
+from greenserve.workers.hooks import Hooks
 
 # Seconds from SIGTERM to SIGKILL where a pod does not set its terminationGracePeriodSeconds, which it cannot see.
 _KUBERNETES_GRACE = 30
@@ -118,9 +119,17 @@ def _application(subject: Subject) -> Section:
     lines = [Line("APP", subject.reference or "none"), Line("directory", os.getcwd())]  # noqa: PTH109 - a text is wanted
     if subject.application is not None:
         lines.append(Line("loaded", _describe(subject.application)))
-    error = subject.error
-    errors = () if error is None else (f"{error}\n{error.details}".rstrip(),)
-    return Section("application", tuple(lines), errors=errors)
+    found = [subject.error]
+    warnings = []
+    try:
+        hooks = Hooks(subject.resolution.settings, os.getpid())
+        warnings = hooks.warnings
+        if hooks:
+            lines.append(Line("hooks", ", ".join(hooks.names)))
+    except LoadError as error:
+        found.append(error)
+    errors = [f"{error}\n{error.details}".rstrip() for error in found if error is not None]
+    return Section("application", tuple(lines), tuple(warnings), tuple(errors))
 
 
 def _describe(application: WSGIApplication) -> str:

@@ -133,7 +133,7 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
                 pid_file.write()
             become_user(user, settings)
         hooks = Hooks(settings, os.getpid())
-        hooks.call("on_starting")
+        hooks.begin("on_starting")
         running.application = load(reference)
         hooked = stack.enter_context(hooks.life_of_all())
         hooks.call("post_worker_init", worker=hooked)

@@ -31,7 +31,10 @@ _MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A parsed APP: where the application is, and, for a factory, the literal arguments to call it with."""
+    """A parsed APP: where the application is, and, for a factory, the literal arguments to call it with.
+
+    is_application: False for a module or a function that a setting names in the same way.
+    """
 
     text: str
     module: str
@@ -39,6 +42,7 @@ class Reference:
     is_factory: bool = False
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
+    is_application: bool = True
 
 
 def parse_reference(text: str) -> Reference:
@@ -194,7 +198,7 @@ def _not_found(reference: Reference, missing: str, directory: str) -> str:
     if not there:
         return f"{where}; it contains no modules: name the application's directory with --chdir DIR"
     found = in_directory(Path(directory))
-    return f"{where}; {seen}" + (f"; use {any_of(found)}" if found else "")
+    return f"{where}; {seen}" + (f"; use {any_of(found)}" if found and reference.is_application else "")
 
 
 def _failed_import(reference: Reference, error: ImportError, frame: tuple[str, int] | None) -> LoadError:

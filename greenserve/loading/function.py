@@ -12,7 +12,7 @@ from greenserve.loading.application import Reference, find, import_module_of, on
 def load_function(text: str, setting: str) -> Callable[..., Any]:
     """Import and return the function that `text`, the value of `setting`, names. Raises LoadError."""
     module, _, name = text.partition(":")
-    reference = Reference(text, module, tuple(name.split(".")))
+    reference = Reference(text, module, tuple(name.split(".")), is_application=False)
     directory = on_path(None)
     try:
         target = find(reference, import_module_of(reference, directory), directory)

@@ -15,7 +15,11 @@ def load_module(text: str, setting: str, *, is_file: bool) -> ModuleType:
     """Import and return the module that `text`, the value of `setting`, names. Raises LoadError."""
     directory = on_path(None)
     try:
-        return _load_file(text, setting) if is_file else import_module_of(Reference(text, text), directory)
+        return (
+            _load_file(text, setting)
+            if is_file
+            else import_module_of(Reference(text, text, is_application=False), directory)
+        )
     except LoadError as error:
         raise LoadError(f"{setting} = {text!r}: {error}", error.details) from error
 

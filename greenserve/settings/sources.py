@@ -203,7 +203,7 @@ def _table(path: Path, *, must_exist: bool) -> dict[str, Any]:
             example = OPTIONS["bind"].written(Source.FILE, "HOST:PORT")
             raise ConfigurationError(
                 f"the settings file {path} is written in Python, as gunicorn's is; greenserve's is TOML, with lines "
-                f"such as {example}"
+                f"such as {example}; functions in it are called if hooks names it"
             ) from error
         raise ConfigurationError(f"the settings file {path} is not valid TOML: {error}") from error
     if path.name != PROJECT_FILE:

@@ -94,17 +94,29 @@ class Hooks:
     def __init__(self, settings: Settings, pid: int, workers: int = 1) -> None:
         self.server = HookedServer(settings, pid, workers)
         self._where = f"hooks = {settings.hooks!r}"
+        self.warnings: list[str] = []  # what the module has that does nothing here
         self._functions: dict[str, Any] = {}
         if settings.hooks is not None:
             module = load_module(settings.hooks, "hooks", is_file=is_file(settings.hooks))
             self._functions = {name: getattr(module, name) for name in CALLED if hasattr(module, name)}
             for name, function in self._functions.items():
                 self._check(name, function)
-            for warning in _warnings(module, bool(self._functions)):
-                logger.warning("%s: %s", self._where, warning)
+            found = _warnings(module, bool(self._functions))
+            self.warnings = [f"{self._where}: {warning}" for warning in found]
 
     def __bool__(self) -> bool:
         return bool(self._functions)
+
+    @property
+    def names(self) -> list[str]:
+        """Those that the module has."""
+        return list(self._functions)
+
+    def begin(self, name: str) -> None:
+        """Call the first hook, on_starting or on_reload; before it the warnings are logged. Raises LoadError."""
+        for warning in self.warnings:
+            logger.warning("%s", warning)
+        self.call(name)
 
     def call(self, name: str, **arguments: object) -> None:
         """Call a hook, if the module has it. Raises LoadError when it raises."""

@@ -59,7 +59,7 @@ def serve(
         server.adopt([_listener(fd, address) for fd, address in told.listeners])
         become_user()
         hooks = Hooks(settings, os.getppid(), wanted(settings))
-        hooks.call("on_starting" if first else "on_reload")
+        hooks.begin("on_starting" if first else "on_reload")
         if preload:
             server.application = load(reference)
             if why := outgrown(settings, resident()):

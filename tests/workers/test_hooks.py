@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from greenserve.errors import LoadError
 from greenserve.settings import Settings, parse_address
 from greenserve.workers.hooks import CALLED, Hooks
+from tests.e2e.server_process import run_command
 
 
 @pytest.fixture
@@ -79,20 +81,21 @@ def test_an_error_at_the_end_of_a_worker_is_logged(place: Path, caplog: pytest.L
     assert "'gunicorn.conf.py': worker_exit failed: RuntimeError: too late\n" in record.getMessage()
 
 
-def test_what_means_nothing_here_is_named(place: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_means_nothing_here_is_named_once(place: Path, caplog: pytest.LogCaptureFixture) -> None:
     source = (
         "bind = ':80'\nthreads = 4\npaste = None\ndef post_fork(server, worker): pass\ndef pre_exec(server): pass\n"
     )
-    assert hooks_of(place, source)
+    hooks_of(place, source).begin("on_starting")
     calls, settings = (record.getMessage() for record in caplog.records)
     assert "not called, since they mean nothing here: pre_exec (" in calls
     assert "settings are not read there: bind: use --bind; threads: use --concurrency" in settings
     assert "paste: leave it out" in settings
 
 
-def test_a_module_without_hooks_is_warned_of(place: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert not hooks_of(place, "def post_frok(server, worker): pass\n")
-    assert "it has no hook; known are on_starting, " in caplog.text
+def test_a_module_without_hooks_is_warned_of(place: Path) -> None:
+    hooks = hooks_of(place, "def post_frok(server, worker): pass\n")
+    assert not hooks
+    assert "it has no hook; known are on_starting, " in hooks.warnings[0]
 
 
 @pytest.mark.parametrize(
@@ -118,6 +121,28 @@ def test_a_module_is_found_by_its_name_as_well(place: Path) -> None:
     for missing in ("hooks_by_nam", "hooks/none.py"):
         with pytest.raises(LoadError, match=f"hooks = '{missing}': there is no (module|file)"):
             Hooks(Settings(hooks=missing), 1)
+
+
+def test_where_no_such_module_is_no_application_is_advised(place: Path) -> None:
+    (place / "application.py").write_text("def app(environ, start_response): ...")
+    with pytest.raises(LoadError) as caught:
+        Hooks(Settings(hooks="pool"), 1)
+    assert "its modules are application" in str(caught.value)
+    assert "app:" not in str(caught.value)
+
+
+def test_check_reports_the_hooks(place: Path) -> None:
+    (place / "application.py").write_text("def app(environ, start_response): ...")
+    (place / "good.py").write_text("bind = 4\ndef when_ready(server): raise RuntimeError\n")
+    (place / "bad.py").write_text("def post_fork(): ...")
+    good, bad = (
+        run_command("check", "application:app", "--hooks", name, "--bind", "127.0.0.1:0", cwd=place)
+        for name in ("good.py", "bad")
+    )
+    assert (good.returncode, bad.returncode) == (0, 1)
+    assert re.search(r"hooks +when_ready$", good.stdout, re.MULTILINE)
+    assert "settings are not read there: bind: use --bind" in good.stdout
+    assert "hooks = 'bad': post_fork is called as post_fork(server, worker)" in bad.stdout
 
 
 def test_without_a_module_nothing_is_called(place: Path) -> None:
