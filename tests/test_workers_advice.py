@@ -134,3 +134,31 @@ def test_the_command_says_it_in_check_and_at_the_start(tmp_path: Path) -> None:
     (tmp_path / "application.py").write_text("raise SystemExit('loaded')\n")
     start = run_command("application:app", "--max-requests", "7", "--bind", "127.0.0.1:0", cwd=tmp_path)
     assert "max_requests (from --max-requests) has no effect with one worker" in start.stderr
+
+
+def test_options_of_reload_mean_nothing_without_it(tmp_path: Path) -> None:
+    for name in ("reload_include", "reload_exclude", "reload_dir"):
+        (text,) = advice(resolved(tmp_path, **{name: "x"}))
+        assert text.startswith(f"{name} (from --")
+        assert not advice(resolved(tmp_path, reload="true", **{name: "x"}))
+
+
+def test_with_reload_one_worker_has_a_supervisor(tmp_path: Path) -> None:
+    assert not advice(resolved(tmp_path, reload="true", max_requests="9"))
+
+
+@pytest.mark.parametrize(
+    ("variable", "name"), [("NOTIFY_SOCKET", "systemd"), ("KUBERNETES_SERVICE_HOST", "Kubernetes")]
+)
+def test_reload_is_not_for_production(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, name: str
+) -> None:
+    monkeypatch.setenv(variable, "x")
+    (text,) = advice(resolved(tmp_path, reload="true"))
+    assert f"is for development, and {name} runs this" in text
+    assert not advice(resolved(tmp_path))
+
+
+def test_no_application_need_answer_well_with_reload(tmp_path: Path) -> None:
+    (text,) = advice(resolved(tmp_path, reload="true", ready_path="/"))
+    assert "has no effect with reload" in text

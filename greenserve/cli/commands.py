@@ -28,6 +28,7 @@ from greenserve.patching.run import run as run_patched
 from greenserve.settings import Source, conceal, instead
 from greenserve.tls import self_signed
 from greenserve.version import VERSION
+from greenserve.workers.run import early_failures_told
 
 DEMO = "greenserve.demo:application"
 
@@ -247,7 +248,7 @@ def run_command(arguments: tuple[str, ...]) -> None:
 
 def _run(context: click.Context, reference: str, more: Mapping[str, str] | None = None) -> NoReturn:
     """more: options as if they were given on the command line."""
-    with failures():
+    with failures(), early_failures_told():
         resolution = resolve_options(context, more=more)
         detach_streams(resolution.settings.log_buffer)
         prepare(resolution)

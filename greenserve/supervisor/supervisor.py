@@ -90,6 +90,7 @@ class Member:
         self.leave_by = float("inf")  # when it is killed
         self.warned: float | None = None  # when it was told to show where it hangs
         self.aborted = False
+        self.dismissed = False  # for the sake of new code (--reload): what it has to kill does not count
         self.lost: float | None = None  # when its channel has ended
 
     @property
@@ -183,8 +184,9 @@ class Supervisor:
         settings: also those that a template has read.
         """
         if not self.is_ending():
+            watch = self.policy.watch or {}
+            self._renew(with_settings=settings or bool(watch.get("anew")))
             self._system.say("info", f"reloading: {what} changed")
-            self._renew(with_settings=settings or bool((self.policy.watch or {})["anew"]))
 
     def heard_template(self, generation: Generation, message: dict[str, Any]) -> None:
         """A message of a template."""
@@ -224,7 +226,7 @@ class Supervisor:
                 generation.pid = 0
                 self._template_ended(generation, pid, how, code)
         for member in [each for each in self.members if each.pid == pid]:
-            if self.stopping and code != 0:  # what it had in progress was killed
+            if self.stopping and code != 0 and not member.dismissed:  # what it had in progress was killed
                 self._code = self._code or FORCED
             self._ended(member, how)
 
@@ -507,7 +509,7 @@ class Supervisor:
         """Its code is outdated."""
         if member.state is State.STARTING:
             self._system.kill(member.pid, signal.SIGKILL)
-        member.state = State.DRAINING
+        member.state, member.dismissed = State.DRAINING, True
         member.leave_by = self._system.now() + OUTDATED_SECONDS + END_SECONDS
         self._order(member, {"drain": True, "within": OUTDATED_SECONDS})
 

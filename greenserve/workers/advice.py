@@ -5,6 +5,7 @@ The start says it in its log, and `check` in its report.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 from greenserve.server import machine
@@ -12,6 +13,7 @@ from greenserve.server.share import wanted
 from greenserve.settings import OPTIONS, Origin, Resolution, Settings, Source
 
 CROWD = 2  # workers for each processor; more of them only take memory
+_MANAGERS = {"NOTIFY_SOCKET": "systemd", "KUBERNETES_SERVICE_HOST": "Kubernetes"}  # by what they set
 BRIEF = 5.0  # seconds; on a machine that is busy a process may be held up for as long without a fault
 
 
@@ -19,9 +21,10 @@ def advice(resolution: Resolution) -> list[str]:
     """What can be said without the application."""
     settings, origins = resolution.settings, resolution.origins
     workers = wanted(settings)
-    if workers == 1:
-        return list(_needless(resolution))
-    return [*_numbers(settings, workers, origins["workers"]), *_times(settings, resolution)]
+    about_reload = list(_reloading(resolution))
+    if workers == 1 and not settings.reload:
+        return [*about_reload, *_needless(resolution)]
+    return [*about_reload, *_numbers(settings, workers, origins["workers"]), *_times(settings, resolution)]
 
 
 def outgrown(settings: Settings, held: int) -> str | None:
@@ -58,6 +61,26 @@ def _needless(resolution: Resolution) -> Iterator[str]:
                 f"{option.name} (from {resolution.origins[option.name]}) has no effect with one worker, which has no "
                 "supervisor: start --workers 2 or more, or leave it out"
             )
+
+
+def _reloading(resolution: Resolution) -> Iterator[str]:
+    settings, origins = resolution.settings, resolution.origins
+    if not settings.reload:
+        for name in ("reload_include", "reload_exclude", "reload_dir"):
+            if getattr(settings, name):
+                yield f"{name} (from {origins[name]}) has no effect without reload: add --reload, or leave it out"
+        return
+    manager = next((name for variable, name in _MANAGERS.items() if variable in os.environ), None)
+    if manager is not None:
+        yield (
+            f"reload (from {origins['reload']}) is for development, and {manager} runs this: clients see tracebacks, "
+            "and requests wait at each change of a file; leave it out, and have SIGHUP reload what was installed"
+        )
+    if settings.ready_path is not None:
+        yield (
+            f"ready_path (from {origins['ready_path']}) has no effect with reload, which serves a page where the "
+            "application cannot answer: leave one of them out"
+        )
 
 
 def _numbers(settings: Settings, workers: int, origin: Origin) -> Iterator[str]:

@@ -18,7 +18,7 @@ from greenserve.server.announcement import announcement
 from greenserve.server.member import Limits, Member, resident
 from greenserve.server.share import share, wanted
 from greenserve.settings import Address, Settings, parse_address
-from greenserve.supervisor.channel import Channel, Gone
+from greenserve.supervisor.channel import Channel, Gone, channel_of
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
 from greenserve.supervisor.table import Cell
 from greenserve.workers.advice import outgrown
@@ -102,6 +102,19 @@ def failures_told_to(channel: Channel) -> Iterator[None]:
     except Exception as error:
         with suppress(Gone):
             channel.send({"failed": str(error)[-2000:]})
+        raise
+
+
+@contextmanager
+def early_failures_told() -> Iterator[None]:
+    """The same for what fails before the process has asked for what it is handed."""
+    try:
+        yield
+    except Exception as error:
+        told = handed_to_template()
+        if told is not None:
+            with suppress(Gone):
+                channel_of(told.channel, blocking=False).send({"failed": str(error)[-2000:]})
         raise
 
 

@@ -161,6 +161,15 @@ def test_sighup_is_as_a_change_of_everything(machine: FakeMachine) -> None:
     assert len(machine.starting) == 1
 
 
+def test_what_outdated_workers_kill_is_no_failure_of_the_server(machine: FakeMachine) -> None:
+    machine.supervisor.changed("views.py", False)
+    machine.ready()
+    machine.supervisor.stop("SIGTERM")
+    machine.end(machine.draining[0], how="ended with exit status 1", code=1)
+    machine.end()
+    assert machine.supervisor.exit_code == 0
+
+
 def test_changes_at_the_end_are_too_late(machine: FakeMachine) -> None:
     machine.supervisor.stop("SIGTERM")
     machine.supervisor.changed("views.py", False)
