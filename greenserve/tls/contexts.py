@@ -4,7 +4,8 @@ Strategy. Each group of certificates that share a name has one context. A contex
 and no other is. Sessions are resumed by the tickets of the default context, whose keys are OpenSSL's own and are made
 with it: what is forked later has the same, so a client may come back to any of the processes. That context is made
 again each day, since its keys open all that was said in TLS 1.2 by way of its tickets; then clients shake hands in
-full.
+full. Several workers take those of the next days from what was made before the fork, so that they go on having the same
+keys, for which `ssl` has no other way.
 
 Invariant. What is in use was loaded whole and checked. What cannot be used is refused, with the reason in the log, and
 the one before it stays.
@@ -33,6 +34,7 @@ logger = logging.getLogger("greenserve.server")
 
 ALPN = ["http/1.1"]
 DAY = 86400.0  # seconds
+AHEAD = 14  # days; each takes 20 KiB and a millisecond, and code is seldom served for longer
 EXPIRY_DAYS = (
     14  # certificates of 90 days are renewed 30 days before their end: then renewing has failed for half of it
 )
@@ -83,6 +85,7 @@ class Contexts:
         self._watch = FileWatch([*settings.tls_cert, *keys, *self._common])
         self._read: dict[Pair, Certificate] = {}
         self._made: dict[Group[Pair], tuple[object, ssl.SSLContext]] = {}
+        self._ahead: tuple[object, list[ssl.SSLContext]] = None, []  # for the next days; and what they are made of
         self._table: NameTable[Pair]
         self._default: ssl.SSLContext
         refused = self._load()
@@ -90,6 +93,12 @@ class Contexts:
             raise refused[0]
         self._next_notes = self._clock()
         self._tickets_until = self._next_notes + DAY
+
+    def make_ahead(self) -> None:
+        """Before processes are forked: make what they take into use on each of the next days."""
+        group = self._table.default
+        password = read_password(self._settings.tls_key_password_file)
+        self._ahead = self._made[group][0], [self._make(group, password) for _ in range(AHEAD)]
 
     # -- asked for each connection
 
@@ -116,7 +125,9 @@ class Contexts:
         """Load what has changed, and say once a day what will expire soon. Raises nothing that a file can cause."""
         now = self._clock()
         if now >= self._tickets_until:
-            self._tickets_until = now + DAY
+            passed = int((now - self._tickets_until) / DAY)  # of which nothing was noticed, since the process is young
+            self._tickets_until += (passed + 1) * DAY
+            del self._ahead[1][:passed]
             self._made[self._table.default] = None, self._default
             self._reload()
         if self._watch.has_changed():
@@ -199,7 +210,10 @@ class Contexts:
         """What a context is made of (None: it is too old), and the context. Raises ConfigurationError."""
         content = [self._read[pair] for pair in group], [stamp_of(path) for path in self._common]
         made = self._made.get(group)
-        return made if made is not None and made[0] == content else (content, self._make(group, password))
+        if made is not None and made[0] == content:
+            return made
+        of, ahead = self._ahead
+        return content, ahead.pop(0) if ahead and of == content else self._make(group, password)
 
     def _make(self, group: Group[Pair], password: bytes | None) -> ssl.SSLContext:
         context = make_context(self._settings)

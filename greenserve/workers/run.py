@@ -21,6 +21,7 @@ from greenserve.settings import Address, Settings, parse_address
 from greenserve.supervisor.channel import Channel, Gone, channel_of
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
 from greenserve.supervisor.table import Cell
+from greenserve.tls import Contexts
 from greenserve.workers.advice import outgrown
 from greenserve.workers.development import load_or_explain, scope
 from greenserve.workers.hooks import Hooks
@@ -57,6 +58,8 @@ def serve(
     with failures_told_to(template.channel):
         server = Server(None, share(settings, wanted(settings)))
         server.adopt([_listener(fd, address) for fd, address in told.listeners])
+        if isinstance(server.tls, Contexts):
+            server.tls.make_ahead()
         become_user()
         hooks = Hooks(settings, os.getppid(), wanted(settings))
         hooks.begin("on_starting" if first else "on_reload")

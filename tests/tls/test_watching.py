@@ -16,7 +16,7 @@ import pytest
 from greenserve.settings import Settings
 from greenserve.tls import Contexts
 from greenserve.tls.certificates import Pair
-from greenserve.tls.contexts import DAY
+from greenserve.tls.contexts import AHEAD, DAY
 from greenserve.tls.watching import FileWatch
 from tests.tls.authority import Authority, Issued
 from tests.tls.handshake import client_context, names_shown, shake_hands
@@ -253,6 +253,38 @@ def test_tickets_have_new_keys_each_day(
     assert not reused
     server.seconds_pass()
     assert resumed(session)[0]
+
+
+@pytest.mark.parametrize("days", [1, 3, AHEAD])
+def test_what_was_made_ahead_is_in_use_on_its_day(authority: Authority, tmp_path: Path, days: int) -> None:
+    """So that processes that were forked, whenever that was, have the same keys on the same day."""
+    server = Running(
+        authority.issue("a.example").write(tmp_path, "a"), authority.issue("b.example").write(tmp_path, "b")
+    )
+    server.contexts.make_ahead()
+    ahead = list(server.contexts._ahead[1])
+    server.late = (days + 0.5) * DAY
+    server.seconds_pass()
+    assert server.contexts.context() is ahead[days - 1]
+    server.late = (days + 0.9) * DAY
+    server.seconds_pass()
+    assert server.contexts.context() is ahead[days - 1]
+    server.late = (days + 1.1) * DAY
+    server.seconds_pass()
+    assert server.contexts.context() is (ahead[days] if days < AHEAD else server.contexts.context())
+    assert server.contexts.context() is not ahead[days - 1]
+
+
+def test_what_was_made_ahead_of_another_certificate_is_not_used(authority: Authority, tmp_path: Path) -> None:
+    pair = authority.issue("a.example").write(tmp_path, "a")
+    server = Running(pair)
+    server.contexts.make_ahead()
+    renew(pair, authority.issue("a.example"))
+    server.seconds_pass()
+    server.late = 1.1 * DAY
+    server.seconds_pass()
+    assert server.contexts.context() not in server.contexts._ahead[1]
+    assert len(server.contexts._ahead[1]) == AHEAD
 
 
 def test_a_pair_that_cannot_be_read_any_more_keeps_its_tickets(
