@@ -27,6 +27,7 @@ from greenserve.cli.service import Service
 from greenserve.compat.websocket.engineio import engineio_warning
 from greenserve.errors import ConfigurationError
 from greenserve.loading import load_application
+from greenserve.net import siblings
 from greenserve.patching import other_hubs
 from greenserve.process import init
 from greenserve.process.pid_file import PidFile
@@ -157,6 +158,7 @@ def _supervise(resolution: Resolution, arguments: list[str]) -> Handed:
     if pid_file is not None:
         pid_file.check()
     find(settings.user, settings.group)  # raises what is wrong with them
+    siblings.check(settings)
     _take_passed_sockets()
     manager = ServiceManager.take(os.environ)
     raise_file_limit()

@@ -378,6 +378,9 @@ class Connection(PoolJob):
         """Serve one request. Returns whether another may follow now on this connection."""
         self.deadline = NEVER
         body = cycle.body
+        sticky = self.worker.sticky
+        if sticky is not None and (body is None or body.spool is None) and sticky.pass_on(self):
+            return False
         if body is not None and body.spool is None and self._takes_in(cycle.request):
             body.begin_taking_in(self.worker.spools)
             self.enter(_TAKE_IN)

@@ -18,6 +18,7 @@ from time import monotonic_ns
 from typing import Any
 
 from greenserve.hub.core.hub import Watch
+from greenserve.server.sticky.directory import Sessions
 from greenserve.settings import Settings
 from greenserve.supervisor.channel import Channel, Gone
 from greenserve.supervisor.table import Cell, Slot, State, Table
@@ -63,13 +64,16 @@ class Member:
 
     __slots__ = (
         *("_beaten", "_channel", "_has_given_way", "_limits", "_look_at", "_slot", "_table"),
-        *("_wants_to_go", "_watch", "_worker"),
+        *("_wants_to_go", "_watch", "_worker", "sessions"),
     )
 
     _watch: Watch
     _worker: Any  # Worker, which imports this module
 
-    def __init__(self, table: Table, slot: Slot, channel: Channel, limits: Limits) -> None:
+    def __init__(
+        self, table: Table, slot: Slot, channel: Channel, limits: Limits, sessions: Sessions | None = None
+    ) -> None:
+        self.sessions = sessions  # where they are sticky
         self._limits = limits
         self._look_at = 0  # when to, the next time
         self._wants_to_go = False

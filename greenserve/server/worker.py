@@ -45,6 +45,7 @@ from greenserve.server.pool import RETRY_LATER, RequestPool
 from greenserve.server.proxied import ProxiedArrival
 from greenserve.server.readiness import wait_until_ready
 from greenserve.server.spool import Budget
+from greenserve.server.sticky import sticky_sessions
 from greenserve.server.stream import Stream
 from greenserve.server.worker_state import NEXT, WorkerState
 from greenserve.settings import Address, Settings, TcpAddress
@@ -72,7 +73,6 @@ class Worker:
         "_grace",
         "_has_date",
         "_is_one_of_several",
-        "_limits",
         "_listeners",
         "_proxied",
         "_proxies",
@@ -99,6 +99,7 @@ class Worker:
         "hub",
         "keepalive_timeout",
         "killed",
+        "limits",
         "max_requests",
         "member",
         "now",
@@ -109,7 +110,9 @@ class Worker:
         "served",
         "spools",
         "state",
+        "sticky",
         "stopping",
+        "templates",
         "tls",
         "tls_handshake_timeout",
         "upgradable",
@@ -141,6 +144,7 @@ class Worker:
         self.upgradable = with_static(upgradable(application), settings, self.error_pages)
         if redirect is not None:
             self.application, self.upgradable = redirect.before(self.application), redirect.before(self.upgradable)
+        self.sticky = sticky_sessions(self, settings.sticky, member)
         self._redirect = redirect
         self.header_timeout = settings.header_timeout
         self.body_timeout = settings.body_timeout
@@ -178,13 +182,18 @@ class Worker:
         self._spread = settings.drain_spread
         self._rooms = settings.rooms
         self._ready = settings.ready_path, settings.ready_timeout
-        self._limits = _limits(settings)
+        self.limits = _limits(settings)
+        self._prepare_listeners(settings)
+        self._stopped = WaitQueue()
+        self._sweeper: Timer | None = None
+
+    def _prepare_listeners(self, settings: Settings) -> None:
+        """What decides how a connection is greeted."""
         self._proxied = settings.proxy_protocol
         self._proxies = settings.trusted_proxies
         self._trust = ForwardedReader(settings.forwarded_headers, self._proxies.__contains__)
         self._listeners: list[Listener] = []
-        self._stopped = WaitQueue()
-        self._sweeper: Timer | None = None
+        self.templates: dict[str, Callable[[bool, bool], EnvironTemplate]] = {}  # of each listener: https, trusted
 
     def run(self, sockets: list[tuple[ListeningSocket, Address]], ready: Callable[[], object] = bool) -> None:
         """Serve until stopped. Closes the sockets. ready: called when connections are accepted. Raises LoadError."""
@@ -192,6 +201,8 @@ class Worker:
             rooms.attach(self.hub, self._rooms)
             self.now = self.hub.clock()
             self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
+            if self.sticky is not None:
+                self.sticky.begin()
             if self.member is not None:
                 self.member.begin(self)
             wait_until_ready(self, *self._ready)
@@ -304,7 +315,7 @@ class Worker:
         """A client of this process may send requests; see readiness.py."""
         scheme = "http" if self.tls is None else "https"
         template = EnvironTemplate("localhost", "", scheme, extra=self._extra())
-        self.welcome(Stream(self, sock, RequestParser(self._limits)), ("", ""), template)
+        self.welcome(Stream(self, sock, RequestParser(self.limits)), ("", ""), template)
 
     def _extra(self) -> Environ:
         """What each environ has besides."""
@@ -353,10 +364,10 @@ class Worker:
         if verdict is Verdict.WAIT and self.draining:
             verdict = Verdict.REFUSED
         if verdict is Verdict.REFUSED:
-            lingering.close_saying(sock, self._no_room() if in_clear and not self._proxied else b"")
+            lingering.close_saying(sock, self.no_room() if in_clear and not self._proxied else b"")
         return verdict
 
-    def _no_room(self) -> bytes:
+    def no_room(self) -> bytes:
         """What a client is told that gets no connection; made once a second."""
         if not self._said_no_room:
             self._said_no_room = self.error_response(503, NO_ROOM, headers=RETRY_LATER)
@@ -375,6 +386,8 @@ class Worker:
             scheme, usual = ("https", "443") if https else ("http", "80")
             return EnvironTemplate(name, port or usual, scheme, extra=extra, trust=self._trust if trusted else None)
 
+        self.templates[str(address)] = template
+
         def greet(stream: Stream, peer: Peer, https: bool = tls is not None, known: Environ | None = None) -> None:
             """known: what the environ of each request has of this connection, as far as it is known."""
             found = template(https, self._proxies.trust(peer[0]))
@@ -388,7 +401,7 @@ class Worker:
             if verdict is not Verdict.WELCOME:
                 return verdict is Verdict.REFUSED
             try:
-                stream = Stream(self, sock, RequestParser(self._limits))
+                stream = Stream(self, sock, RequestParser(self.limits))
                 if self._proxied:
                     self.enter(ProxiedArrival(self, stream, peer, greet))
                 else:
@@ -434,6 +447,8 @@ class Worker:
                 self.hub.background.add(partial(deadlines.expire, connection, now))
 
     def _stop_if_empty(self) -> None:
+        if not self.connections and self.sticky is not None:
+            self.sticky.hear_rest()
         if not self.connections:
             self._stop()
 
@@ -456,6 +471,8 @@ class Worker:
             listener.close()
         for connection in list(self.connections):
             connection.close()
+        if self.sticky is not None:
+            self.sticky.close()
         rooms.detach(self.hub)
         if self._sweeper is not None:
             self._sweeper.cancel()

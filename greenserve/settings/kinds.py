@@ -23,6 +23,7 @@ from greenserve.settings.log_format import FIELDS, WORDS, parse_fields, parse_fo
 from greenserve.settings.mounts import MOUNT_FORMS, parse_mounts
 from greenserve.settings.networks import NETWORK_FORMS, NO_NETWORKS, Networks, parse_networks
 from greenserve.settings.secrets import SecretUrl, conceal_url
+from greenserve.settings.sticky import STICKY_FORM, parse_sticky
 from greenserve.settings.syslog import SYSLOG_FORM, Syslog, is_syslog, parse_syslog
 
 
@@ -421,6 +422,7 @@ HEADERS = Kind(
     lambda headers: "\n".join(f"{name}: {value}" for name, value in headers),
     is_list=True,
 )
+STICKY = Kind("PARAM|cookie:NAME", STICKY_FORM, parse_sticky)
 SERVER_NAME = Kind("TEXT", "on, off, or the field's text", _parse_server_name, lambda text: text or "off")
 ORIGINS = Kind(
     "ORIGIN",

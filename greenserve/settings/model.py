@@ -40,6 +40,7 @@ from greenserve.settings.kinds import (
     ROOMS,
     SERVER_NAME,
     SIZE,
+    STICKY,
     SWITCH,
     TARGET,
     Kind,
@@ -54,6 +55,7 @@ from greenserve.settings.mounts import Mount
 from greenserve.settings.networks import NO_NETWORKS, Networks, parse_networks
 from greenserve.settings.other_servers import advice
 from greenserve.settings.secrets import conceal
+from greenserve.settings.sticky import Sticky
 from greenserve.settings.syslog import Syslog
 
 ENVIRONMENT_PREFIX = "GREENSERVE_"
@@ -326,6 +328,12 @@ class Settings:
         optional(MODULE),
         "Call functions of this module as processes begin and end: when_ready, post_fork, worker_exit and others that "
         "gunicorn has; its gunicorn.conf.py will do.",
+        in_call=False,
+    )
+    sticky: Sticky | None = _option(  # noqa: RUF009 - a Sticky is frozen
+        None,
+        optional(STICKY),
+        "Have every request of a session served by one worker; what names a session: sid for Socket.IO.",
         in_call=False,
     )
     backlog: int = _option(

@@ -17,6 +17,7 @@ from greenserve.server import Server
 from greenserve.server.announcement import announcement
 from greenserve.server.member import Limits, Member, resident
 from greenserve.server.share import share, wanted
+from greenserve.server.sticky import Directory, Sessions
 from greenserve.settings import Address, Settings, parse_address
 from greenserve.supervisor.channel import Channel, Gone, channel_of
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
@@ -57,6 +58,7 @@ def serve(
     template = Template(told)
     with failures_told_to(template.channel):
         server = Server(None, share(settings, wanted(settings)))
+        directory = Directory(template.table) if settings.sticky is not None else None
         server.adopt([_listener(fd, address) for fd, address in told.listeners])
         if isinstance(server.tls, Contexts):
             server.tls.make_ahead()
@@ -87,7 +89,8 @@ def serve(
     server.on_state = lambda state: role.show(state.value)
     slot[Cell.PID], slot[Cell.STARTED] = os.getpid(), monotonic_ns()
     slot.beat()
-    server.member = Member(template.table, slot, channel, Limits.of(settings))
+    sessions = None if directory is None else Sessions(directory, slot)
+    server.member = Member(template.table, slot, channel, Limits.of(settings), sessions)
     with failures_told_to(channel), hooks.life_of(hooked):
         if settings.reload:
             server.application = load_or_explain(partial(load, reference), channel, trouble)
