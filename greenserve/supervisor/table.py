@@ -38,6 +38,7 @@ class Cell(IntEnum):
     MEMORY = auto()  # bytes resident, as of a few seconds ago
     AGE = auto()  # how many workers had begun when it did; of slot 0: so far
     LAST = auto()  # of slot 0, the supervisor's: the highest slot that a worker has
+    SLOTS = auto()  # of slot 0: how many there are; more may stand behind them, see server/sticky
     RELOADED = auto()  # of slot 0: reloads after which all workers ran the new code
     NOT_RELOADED = auto()  # of slot 0: those that have failed
 
@@ -94,6 +95,8 @@ class Table:
         self.memory = mmap.mmap(self.fd, size * _SIZE, access=mmap.ACCESS_READ if read_only else mmap.ACCESS_WRITE)
         numbers = memoryview(self.memory).cast("Q")
         self._slots = [Slot(index, numbers[index * CELLS : (index + 1) * CELLS]) for index in range(size)]
+        if not read_only:
+            self._slots[0][Cell.SLOTS] = size
 
     @classmethod
     def of_process(cls, pid: int) -> Self | None:
@@ -103,7 +106,7 @@ class Table:
             try:
                 if os.readlink(f"{directory}/{name}").startswith(f"/memfd:{NAME}"):
                     fd = os.open(f"{directory}/{name}", os.O_RDONLY | os.O_CLOEXEC)
-                    return cls(os.fstat(fd).st_size // _SIZE, fd, read_only=True)
+                    return cls(cls(1, fd, read_only=True)[0][Cell.SLOTS], fd, read_only=True)
             except FileNotFoundError:  # closed meanwhile
                 pass
         return None

@@ -36,7 +36,7 @@ def control(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_server_is_shown_reloaded_and_stopped(place: Path) -> None:
-    server = ServerProcess("application:app", "--workers", "2", "--pid-file", "pid", cwd=place)
+    server = ServerProcess("application:app", "--workers", "2", "--sticky", "sid", "--pid-file", "pid", cwd=place)
     with server:
         with requests.Session() as session:
             session.get(server.url, timeout=20)
