@@ -168,7 +168,7 @@ def _supervise(resolution: Resolution, arguments: list[str]) -> Handed:
         pid_file.write()
     # Without what a file has added: the next template reads it again, and the environment comes before a file.
     environ = {name: value for name, value in os.environ.items() if name not in resolution.variables}
-    command = start.Command(arguments, environ, settings.log_level)
+    command = start.Command(arguments, environ, settings.log_level, settings.load_timeout)
     told = start.begin(first.listeners, command, pid_file, manager)
     if pid_file is not None:
         pid_file.close()

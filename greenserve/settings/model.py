@@ -267,6 +267,14 @@ class Settings:
         unit="s",
         supervised=True,
     )
+    load_timeout: float = _option(
+        300.0,
+        duration(zero=True),
+        "How long the application may take to be loaded, with several workers; then the log shows where it hangs, and "
+        "the code of before goes on, if there is one. 0: for ever.",
+        unit="s",
+        in_call=False,
+    )
     ready_path: str | None = _option(
         None,
         optional(TARGET),

@@ -24,7 +24,8 @@ class Handed(NamedTuple):
     table, slots: of the table of workers. listeners: descriptor and address (as `bind` has it) of each. command: how
     the server was started. directory: where. paths: of Unix sockets and the pid file, each with device and inode, to be
     removed at the end. locks: descriptors that are only to be kept open, such as the pid file's. notify, watchdog: of
-    the service manager, see process/systemd.py. state: of the supervisor whose place is taken; none at the first start.
+    the service manager, see process/systemd.py. load_timeout: of the first
+    template, in seconds. state: of the supervisor whose place is taken; none at the first start.
     """
 
     channel: int
@@ -35,6 +36,7 @@ class Handed(NamedTuple):
     directory: str
     template: int = 0
     log_level: str = "info"
+    load_timeout: float = 300.0
     paths: Sequence[tuple[str, int, int]] = ()
     locks: Sequence[int] = ()
     notify: str = ""

@@ -16,7 +16,7 @@ from greenserve.supervisor.channel import Channel, Gone, channel_of, channel_pai
 from greenserve.supervisor.ends import MemoryEvents, how_it_ended
 from greenserve.supervisor.handed import TO_SUCCESSOR, TO_SUPERVISOR, TO_TEMPLATE, Handed, take
 from greenserve.supervisor.lines import Lines
-from greenserve.supervisor.supervisor import Generation, Member, Supervisor
+from greenserve.supervisor.supervisor import Generation, Member, Policy, Supervisor
 from greenserve.supervisor.table import Cell, Table
 from greenserve.supervisor.watching import Watching
 from greenserve.version import VERSION
@@ -117,7 +117,7 @@ class Process:
         self._table = table
         if handed.state is None:
             first = Generation(1, handed.template, channel_of(handed.channel, blocking=False))
-            self._supervisor = Supervisor(self._machine, table, first)
+            self._supervisor = Supervisor(self._machine, table, first, Policy(0, load_timeout=handed.load_timeout))
         else:
             self._supervisor = Supervisor.resume(self._machine, table, handed.state)
         self._resumed = handed.state is not None
@@ -209,7 +209,7 @@ class Process:
         supervisor, watching = self._supervisor, self._machine.watching
         heard: dict[int, Callable[[], None]] = {}
         for generation in supervisor.generations():
-            if generation.channel is not None:
+            if generation.channel is not None and not generation.deaf:
                 heard[generation.channel.fd] = partial(self._hear_template, generation)
         for member in supervisor.members:
             if member.lost is None:
@@ -223,6 +223,7 @@ class Process:
             while generation.channel is not None and (found := generation.channel.receive()) is not None:
                 self._supervisor.heard_template(generation, found[0])
         except Gone:
+            self._supervisor.template_lost(generation)
             self._reap()
 
     def _hear_worker(self, member: Member) -> None:

@@ -26,6 +26,8 @@ STEADY_SECONDS = 10.0  # a worker that was ready for as long has not died at its
 ABORT_SECONDS, KILL_SECONDS = 1.0, 3.0  # what a worker that hangs gets to show where, and then to end
 END_SECONDS = 3.0  # beyond the grace time, for a worker to end what it has killed
 OUTDATED_SECONDS = 2.0  # what requests in progress get when files have changed (--reload)
+FORK_SECONDS = 10.0  # for a template to fork: it takes milliseconds, and a tenth of a second for gigabytes
+LATE_SECONDS = 5.0  # between two ticks: this process was stopped, and maybe all of them
 
 
 class System(Protocol):
@@ -59,27 +61,54 @@ class System(Protocol):
         """A worker has loaded code from there, too."""
 
 
+class Policy(NamedTuple):
+    """What the settings say to the supervisor; a loaded template brings them."""
+
+    workers: int
+    worker_timeout: float = 30.0  # seconds; 0: never
+    graceful_timeout: float = 30.0
+    drain_delay: float = 0.0
+    load_timeout: float = 300.0  # to load the application, and for a worker to be ready; 0: any time
+    announcement: Sequence[str] = ()  # what is said when the first worker is ready
+    hooks: bool = False  # the template wants to hear of the workers' ends, and of the server's
+    watch: dict[str, Any] | None = None  # files whose change is a reload (--reload); then workers load the application
+
+    @classmethod
+    def of(cls, message: dict[str, Any]) -> Policy:
+        """As a template says it, which may be of a greenserve that was installed since, and say more."""
+        return cls(**{name: value for name, value in message.items() if name in cls._fields})
+
+
 class Generation:
     """The application as it is loaded by a template process, which forks workers of it.
 
     channel: the way to the template; None: there is none. proven: a worker of it was ready. program: the words by which
-    a supervisor of its greenserve is run.
+    a supervisor of its greenserve is run. deaf: the template has closed its end of the channel.
     """
 
     def __init__(self, number: int, pid: int = 0, channel: Channel | None = None) -> None:
         self.number = number
+        self.policy = Policy(0)
+        self.proven = False
+        self.program: Sequence[str] = ()
+        self.begin(pid, channel)
+
+    def begin(self, pid: int, channel: Channel | None, now: float = 0.0) -> None:
+        """A template has been started."""
         self.pid = pid
         self.channel = channel
+        self.started = now
         self.loaded = False
-        self.proven = False
+        self.deaf = False
         self.reason = ""  # why it could not be loaded
-        self.program: Sequence[str] = ()
+        self.kill_by = float("inf")  # when its template is killed
 
 
 class Member:
     """A worker, as the supervisor sees it."""
 
-    def __init__(self, slot: Slot, generation: Generation, channel: Channel) -> None:
+    def __init__(self, slot: Slot, generation: Generation, channel: Channel, now: float) -> None:
+        self.started = now
         self.slot = slot
         self.generation = generation
         self.channel = channel
@@ -92,6 +121,7 @@ class Member:
         self.aborted = False
         self.dismissed = False  # for the sake of new code (--reload): what it has to kill does not count
         self.lost: float | None = None  # when its channel has ended
+        self.killed = False  # because its channel has
 
     @property
     def pid(self) -> int:
@@ -104,30 +134,19 @@ class Member:
         return self.slot.name
 
 
-class Policy(NamedTuple):
-    """What the settings say to the supervisor; a loaded template brings them."""
-
-    workers: int
-    worker_timeout: float = 30.0  # seconds; 0: never
-    graceful_timeout: float = 30.0
-    drain_delay: float = 0.0
-    announcement: Sequence[str] = ()  # what is said when the first worker is ready
-    hooks: bool = False  # the template wants to hear of the workers' ends, and of the server's
-    watch: dict[str, Any] | None = None  # files whose change is a reload (--reload); then workers load the application
-
-
 class Supervisor:
     """Keeps `wanted` workers. `exit_code` is set when all is over.
 
-    first: the generation whose template has been started.
+    first: the generation whose template has been started. policy: until it brings its own.
     """
 
-    def __init__(self, system: System, table: Table, first: Generation) -> None:
+    def __init__(self, system: System, table: Table, first: Generation, policy: Policy | None = None) -> None:
+        first.started = system.now()
         self.generation = first  # whose workers are wanted
         self.before: Generation | None = None  # the one that goes on if the newest fails
         self.members: list[Member] = []
         self.wanted = 0
-        self.policy = Policy(0)
+        self.policy = policy or Policy(0)
         self.stopping = False
         self.exit_code: int | None = None
         self._system = system
@@ -141,8 +160,9 @@ class Supervisor:
         self._upgrades = False  # the supervisor itself is replaced as well, at the end of the reload
         self.successor: Sequence[str] = ()  # the program that is to take this one's place, when it can
         self._untold: list[dict[str, Any]] = []  # messages for a template with hooks
-        self._last_words_by: float | None = None  # when the template is not waited for any longer
         self._trouble = ""  # why the next workers show a page in the place of the application; with --reload only
+        self._leaving: dict[int, float] = {}  # templates that are to end, and when they are killed
+        self._ticked = system.now()
 
     # -- what happens
 
@@ -159,9 +179,9 @@ class Supervisor:
         if self.policy.watch is not None:
             self._renew(with_settings=True)
             return
-        if self.before is not None:
+        if self.before is not None or not self.generation.proven:
             self._again = True
-            self._system.say("info", "a reload is going on already; another one follows it")
+            self._system.say("info", "the application is being loaded already; another reload follows")
             return
         self._system.tell(RELOADING=1, MONOTONIC_USEC=int(self._system.now() * 1e6), STATUS="reloading")
         new = Generation(self.generation.number + 1)
@@ -192,21 +212,32 @@ class Supervisor:
         """A message of a template."""
         if "failed" in message:
             generation.reason = str(message["failed"])
+            generation.kill_by = self._system.now() + END_SECONDS
         elif "loaded" in message:
             generation.loaded = True
             generation.program = message["program"]
-            self.policy = Policy(**message["loaded"])
-            self.wanted = self.policy.workers
+            generation.policy = Policy.of(message["loaded"])
+            if not generation.proven and (self.before is None or self.policy.watch is not None):
+                self._adopt(generation)
             self._tell_hooks()
             self.watch_files()
             self._reconcile()
+        elif "unforked" in message:
+            for member in [each for each in self.members if each.slot.index == message["unforked"] and not each.pid]:
+                self._cannot_start(member.name, str(message["why"]))
+                self._forget(member)
+
+    def template_lost(self, generation: Generation) -> None:
+        """A template has closed its channel: its end is about to be heard of."""
+        generation.deaf = True
+        generation.kill_by = min(generation.kill_by, self._system.now() + END_SECONDS)
 
     def heard_worker(self, member: Member, message: dict[str, Any]) -> None:
         """A message of a worker."""
         if "ready" in message and member.state is State.STARTING:
             member.state = State.READY
             member.ready_since = self._system.now()
-            member.generation.proven = True
+            self._prove(member.generation)
             if self._end_at is not None:
                 self._order(member, {"lame_duck": True})
             self._announce()
@@ -221,6 +252,8 @@ class Supervisor:
 
     def exited(self, pid: int, how: str, code: int | None = None) -> None:
         """A process has ended. how: in words. code: its exit status, if it was not a signal."""
+        if self._leaving.pop(pid, None) is not None:
+            self._reconcile()
         for generation in self.generations():
             if generation.pid == pid:
                 generation.pid = 0
@@ -252,7 +285,8 @@ class Supervisor:
 
     def force(self, why: str) -> None:
         """Have the workers kill what is in progress."""
-        self.stopping = True
+        if not self.stopping:
+            self._end(0)
         for member in self.members:
             self._order(member, {"force": why})
             member.leave_by = min(member.leave_by, self._system.now() + END_SECONDS)
@@ -269,8 +303,9 @@ class Supervisor:
     def tick(self) -> None:
         """Once a second: heartbeats, deadlines, what was put off."""
         now = self._system.now()
-        for member in list(self.members):
-            self._look_at(member, now)
+        late, self._ticked = now - self._ticked > LATE_SECONDS, now
+        if not late:  # else each process gets the time to show that it lives
+            self._look_at_all(now)
         if self._end_at is not None and now >= self._end_at and not self.stopping:
             self._system.say("info", "the drain delay is over: stopping")
             self._end(0)
@@ -296,6 +331,7 @@ class Supervisor:
             "wanted": self.wanted,
             "again": self._again,
             "untold": self._untold,
+            "leaving": list(self._leaving),
         }
 
     @classmethod
@@ -305,13 +341,14 @@ class Supervisor:
         generation = Generation(number, pid, None if fd is None else system.channel_of(fd))
         generation.loaded = generation.proven = True
         supervisor = cls(system, table, generation)
-        supervisor.policy = Policy(**state["policy"])
+        supervisor.policy = generation.policy = Policy.of(state["policy"])
         supervisor.wanted = state["wanted"]
         supervisor._announced = True
         supervisor._untold = state["untold"]
+        supervisor._leaving = dict.fromkeys(state["leaving"], system.now() + END_SECONDS)
         for index, of, fd, life, ready_since in state["members"]:
             its = generation if of == number else Generation(of)
-            member = Member(table[index], its, system.channel_of(fd))
+            member = Member(table[index], its, system.channel_of(fd), system.now())
             member.state, member.ready_since = State(life), ready_since
             if member.state is State.DRAINING:
                 member.leave_by = system.now() + supervisor.policy.graceful_timeout + END_SECONDS
@@ -340,30 +377,37 @@ class Supervisor:
             return
         if self.generation.channel is None and self._system.now() >= self._not_before:
             self._load(self.generation)
-        if not self.generation.loaded:
+        able = self.generations() if self.policy.watch is None else [self.generation]
+        source = next((each for each in able if each.loaded), None)
+        if source is None:
             return
         staying = [each for each in self.members if each.state is not State.DRAINING]
         for _ in range(len(staying), self.wanted):
-            self._start_worker()
-        if len(staying) <= self.wanted:
-            outdated = next((each for each in staying if self._is_outdated(each)), None)
-            if outdated is None:
-                self._conclude_reload()
-            elif len(staying) == self.wanted:
-                self._start_worker()  # the successor
-        else:
-            self._let_one_leave(staying)
+            self._start_worker(source)
+        outdated = [each for each in staying if each.generation.number < source.number or each.replace]
+        if len(staying) > self.wanted:
+            self._let_one_leave(staying, outdated)
+        elif not outdated:
+            self._conclude_reload(source)
+        elif len(staying) == self.wanted:
+            self._start_worker(source)  # the successor
 
-    def _let_one_leave(self, staying: list[Member]) -> None:
+    def _let_one_leave(self, staying: list[Member], outdated: list[Member]) -> None:
         ready = [each for each in staying if each.state is State.READY]
         if len(ready) <= self.wanted:  # the successor is not ready yet
             return
-        outdated = next((each for each in ready if self._is_outdated(each)), None)
-        self._drain(outdated or ready[-1])
+        self._drain(next((each for each in ready if each in outdated), ready[-1]))
         self._reconcile()
 
-    def _is_outdated(self, member: Member) -> bool:
-        return member.generation is not self.generation or bool(member.replace)
+    def _prove(self, generation: Generation) -> None:
+        """A worker of it is ready: so its settings hold."""
+        if not generation.proven:
+            generation.proven = True
+            self._adopt(generation)
+
+    def _adopt(self, generation: Generation) -> None:
+        self.policy = generation.policy
+        self.wanted = self.policy.workers
 
     def _announce(self) -> None:
         if not self._announced:
@@ -378,20 +422,21 @@ class Supervisor:
         """The service manager: also after a reload that has failed, for whose end it waits."""
         self._system.tell(READY=1, STATUS="; ".join(filter(None, (f"{self.wanted} workers", more))))
 
-    def _conclude_reload(self) -> None:
-        """All workers run the newest code, if there was a reload."""
-        if self.before is None or not self.generation.proven:
+    def _conclude_reload(self, source: Generation) -> None:
+        """All workers run the code of `source`. If it is the newest, a reload is over."""
+        if source is not self.generation or not source.proven:
             return
-        self._retire(self.before)
-        self.before = None
-        self._count(Cell.RELOADED)
-        self._system.say("info", f"reloaded: all workers run generation {self.generation.number} of the application")
-        self._tell_ready()
-        if self._upgrades:
-            self._upgrades = False
-            self.successor = self.generation.program
-        else:
-            self._reload_again()
+        if self.before is not None:
+            self._retire(self.before)
+            self.before = None
+            self._count(Cell.RELOADED)
+            self._system.say("info", f"reloaded: all workers run generation {source.number} of the application")
+            self._tell_ready()
+            if self._upgrades:
+                self._upgrades = False
+                self.successor = source.program
+                return
+        self._reload_again()
 
     def _count(self, outcome: Cell) -> None:
         """A reload has ended, and so `greenserve reload` may."""
@@ -407,33 +452,44 @@ class Supervisor:
     def _load(self, generation: Generation) -> bool:
         """Start a template."""
         try:
-            generation.pid, generation.channel = self._system.start_template()
+            generation.begin(*self._system.start_template(), self._system.now())
         except OSError as error:
-            self._put_off()
-            self._system.say("error", f"no process can be started to load the application: {error}")
+            self._cannot_start("a process that loads the application", str(error))
             return False
-        generation.loaded = False
         return True
 
-    def _start_worker(self) -> None:
-        channel = self.generation.channel
+    def _start_worker(self, source: Generation) -> None:
+        channel, now = source.channel, self._system.now()
         slot = next((slot for slot in self._table if slot.index and not self._is_taken(slot)), None)
-        if channel is None or slot is None or self._system.now() < self._not_before:
+        if channel is None or slot is None or now < self._not_before:
+            return
+        try:
+            ours, theirs = self._system.channel_pair()
+        except OSError as error:
+            self._cannot_start("a worker", str(error))
             return
         slot.clear()
-        slot[Cell.GENERATION], slot[Cell.STATE] = self.generation.number, State.STARTING
+        slot[Cell.GENERATION], slot[Cell.STATE] = source.number, State.STARTING
         self._table[0][Cell.AGE] += 1
         slot[Cell.AGE] = self._table[0][Cell.AGE]
-        ours, theirs = self._system.channel_pair()
         try:
             channel.send({"fork": slot.index, "trouble": self._trouble}, theirs.fd)
         except Gone:  # its end is about to be heard of
             ours.close()
         else:
-            self.members.append(Member(slot, self.generation, ours))
+            self.members.append(Member(slot, source, ours, now))
             self._table[0][Cell.LAST] = max(member.slot.index for member in self.members)
         finally:
             theirs.close()
+
+    def _cannot_start(self, what: str, why: str) -> None:
+        seconds = self._put_off()
+        self._system.say("error", f"{what} cannot be started: {why}; the next attempt follows in {seconds:g} s")
+
+    def _forget(self, member: Member) -> None:
+        self.members.remove(member)
+        member.channel.close()
+        member.slot.clear()
 
     def is_ending(self) -> bool:
         """Whether the server stops, or is about to."""
@@ -463,6 +519,7 @@ class Supervisor:
         if generation.channel is not None:
             generation.channel.close()  # at which it ends; unless it is loading
             generation.channel = None
+            self._leaving[generation.pid] = self._system.now() + END_SECONDS
             if not generation.loaded:
                 self._system.kill(generation.pid, signal.SIGTERM)
 
@@ -483,14 +540,12 @@ class Supervisor:
             del self._untold[0]
 
     def _has_said_last_words(self) -> bool:
-        """Whether no template is left to call hooks; it is told that the server ends."""
-        now, hooked = self._system.now(), self._hooked()
+        """Whether no template is left, which may call hooks; it is told that the server ends."""
+        hooked = self._hooked()
         if hooked is not None:
             self._tell_hooks({"on_exit": True})
             self._retire(hooked)
-            self._last_words_by = now + END_SECONDS
-        waits = self._last_words_by is not None and now <= self._last_words_by
-        return not waits or not any(each.pid for each in self.generations())
+        return not self._leaving
 
     def _renew(self, *, with_settings: bool) -> None:
         """Let no worker of the old code accept any more; connections wait for those of the new."""
@@ -524,16 +579,75 @@ class Supervisor:
         except Gone:
             self.lost(member)
 
+    def _look_at_all(self, now: float) -> None:
+        for generation in self.generations():
+            self._look_at_template(generation, now)
+        for member in list(self.members):
+            self._look_at(member, now)
+        for pid in [pid for pid, until in self._leaving.items() if now > until]:
+            self._leaving[pid] = now + KILL_SECONDS
+            self._system.kill(pid, signal.SIGKILL)
+
+    def _look_at_template(self, generation: Generation, now: float) -> None:
+        limit = self.policy.load_timeout
+        if generation.channel is None:
+            return
+        if now > generation.kill_by:
+            generation.kill_by = now + KILL_SECONDS
+            self._system.kill(generation.pid, signal.SIGKILL)
+        elif limit and not generation.loaded and not generation.reason and now - generation.started > limit:
+            generation.reason = f"it was not loaded within {limit:g} s (load_timeout)"
+            generation.kill_by = now + KILL_SECONDS
+            self._system.say(
+                "error",
+                f"template (pid {generation.pid}) has not loaded the application within {limit:g} s "
+                "(load_timeout); it shows where it is, and is ended",
+            )
+            self._system.kill(generation.pid, signal.SIGABRT)
+
     def _look_at(self, member: Member, now: float) -> None:
         """Whether it hangs, has outlived its time, or is lost."""
         if member.lost is not None and now - member.lost > END_SECONDS:
-            self._ended(member, "has ended, in a way that is not known")
+            self._seek(member, now)
+        elif not member.pid and now - member.started > FORK_SECONDS:
+            self._miss(member)
         elif now > member.leave_by:
             self._system.say("error", f"{member.name} has not ended in time, and is killed")
             member.leave_by = now + KILL_SECONDS
             self._system.kill(member.pid, signal.SIGKILL)
-        elif self.policy.worker_timeout and member.state is not State.STARTING:
+        elif member.state is State.STARTING:
+            self._expect(member, now)
+        elif self.policy.worker_timeout:
             self._feel_pulse(member, now)
+
+    def _seek(self, member: Member, now: float) -> None:
+        """Its channel has ended, and its own end was not heard of."""
+        if not member.pid:
+            self._ended(member, "was not started: its template has ended")
+        elif member.killed:
+            self._ended(member, "has ended, in a way that is not known")
+        else:
+            member.killed, member.lost = True, now
+            self._system.say("error", f"{member.name} does not hear the supervisor any more, and is killed")
+            self._system.kill(member.pid, signal.SIGKILL)
+
+    def _miss(self, member: Member) -> None:
+        """Its template does nothing."""
+        pid = member.generation.pid
+        self._system.say(
+            "error", f"template (pid {pid}) has not forked {member.name} within {FORK_SECONDS:g} s, and is killed"
+        )
+        self._system.kill(pid, signal.SIGKILL)
+        self._forget(member)
+
+    def _expect(self, member: Member, now: float) -> None:
+        """It has its time to be ready."""
+        limit = self.policy.load_timeout
+        if limit and now - member.started > limit and not member.reason:
+            member.reason = f"it was not ready within {limit:g} s (load_timeout)"
+            member.leave_by = now + KILL_SECONDS
+            self._system.say("error", f"{member.name} is not ready after {limit:g} s (load_timeout), and is ended")
+            self._system.kill(member.pid, signal.SIGABRT)
 
     def _feel_pulse(self, member: Member, now: float) -> None:
         silence = member.slot.silence(int(now * SECOND)) / SECOND
@@ -556,13 +670,11 @@ class Supervisor:
     # -- ends
 
     def _ended(self, member: Member, how: str) -> None:
-        self.members.remove(member)
-        member.channel.close()
         expected = member.state is State.DRAINING
         name = member.name  # while its slot still has the pid
         if member.pid:
             self._tell_hooks({"child_exit": [member.pid, member.slot.index, member.slot[Cell.AGE]]})
-        member.slot.clear()
+        self._forget(member)
         why = f": {member.reason}" if member.reason else ""
         level = "error" if not expected else "info" if self.policy.watch is None else "debug"
         self._system.say(level, f"{name} {how}{why}")
@@ -584,19 +696,25 @@ class Supervisor:
 
     def _template_ended(self, generation: Generation, pid: int, how: str, code: int | None) -> None:
         if generation.channel is None:
-            if self.stopping:
-                self._reconcile()
             return
         generation.channel.close()
         generation.channel = None
-        if generation is not self.generation or self.stopping:
-            return
-        if not generation.loaded and not generation.proven:
+        was_loaded, generation.loaded = generation.loaded, False
+        why = f": {generation.reason}" if generation.reason else ""
+        if self.stopping:
+            self._reconcile()
+        elif generation is not self.generation:
+            self._system.say("error", f"template (pid {pid}) of the code of before {how}{why}")
+        elif not was_loaded and not generation.proven:
             self._give_up(generation, generation.reason or f"the process that loads the application {how}", code)
-            return
-        self._put_off()
-        self._system.say("error", f"template (pid {pid}) {how}; another one loads the application")
-        self._reconcile()
+        else:
+            seconds = self._put_off()
+            self._system.say(
+                "error",
+                f"template (pid {pid}) {how}{why}; another one loads the application in {seconds:g} s, and the workers "
+                "go on",
+            )
+            self._reconcile()
 
     def _give_up(self, generation: Generation, reason: str, code: int | None) -> None:
         """The newest code cannot be served."""
@@ -618,7 +736,9 @@ class Supervisor:
         self._reconcile()
         self._reload_again()
 
-    def _put_off(self) -> None:
-        """A process has died at its start: the next one waits, the longer the more have."""
+    def _put_off(self) -> float:
+        """A process has died at its start: the next one waits, the longer the more have. Returns the seconds."""
         self._failures += 1
-        self._not_before = self._system.now() + min(FIRST_PAUSE * 2 ** (self._failures - 1), LONGEST_PAUSE)
+        seconds: float = min(FIRST_PAUSE * 2 ** min(self._failures - 1, 10), LONGEST_PAUSE)
+        self._not_before = self._system.now() + seconds
+        return seconds

@@ -74,6 +74,7 @@ def serve(
         "worker_timeout": settings.worker_timeout,
         "graceful_timeout": settings.graceful_timeout,
         "drain_delay": settings.drain_delay,
+        "load_timeout": settings.load_timeout,
         "announcement": announcement(settings, [address.url for address in server.addresses], os.getppid()),
         "hooks": bool(hooks),
     }

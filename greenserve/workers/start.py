@@ -31,6 +31,7 @@ class Command:
     arguments: list[str]
     environ: dict[str, str]
     log_level: str
+    load_timeout: float
 
 
 def begin(
@@ -58,6 +59,7 @@ def begin(
         command=[sys.executable, *sys.orig_argv[1:]],
         directory=_directory(),
         log_level=command.log_level,
+        load_timeout=command.load_timeout,
         paths=paths,
         locks=locks,
         notify=manager.address,

@@ -6,10 +6,14 @@ wait for the supervisor, whose end is its own.
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import faulthandler
 import gc
 import logging
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +25,8 @@ from greenserve.supervisor.table import Cell, Slot, Table
 from greenserve.workers.hooks import HookedWorker, Hooks
 
 logger = logging.getLogger("greenserve.workers")
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 class Forked(NamedTuple):
@@ -41,6 +47,12 @@ class Template:
         self.table = Table(handed.slots, handed.table)
         self.listeners = handed.listeners
         self.channel = channel_of(handed.channel, blocking=True)
+        for fd in (handed.channel, handed.table):  # the application's programs are none of the server's processes
+            os.set_inheritable(fd, False)
+        if not faulthandler.is_enabled():  # for SIGABRT, by which a template ends that loads for too long
+            faulthandler.enable(file=2)
+        if sys.platform == "linux":  # the supervisor's end is also that of a template which loads, and hears nothing
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
         self._workers: dict[int, HookedWorker] = {}  # those that it has forked, by age
         # The terminal's Ctrl-C is the supervisor's to hear. No SIG_IGN: programs that are started would inherit it.
         signal.signal(signal.SIGINT, lambda *_: None)
@@ -62,9 +74,9 @@ class Template:
                 if found is None:
                     continue
                 message, descriptors = found
-                if not descriptors:
+                if "fork" not in message:
                     self._call_hook(message, hooks)
-                elif self._fork_worker(self.table[message["fork"]], hooks):
+                elif self._fork_worker(self.table[message["fork"]], hooks, descriptors):
                     self.channel.close()
                     signal.signal(signal.SIGTERM, signal.SIG_DFL)
                     slot = self.table[message["fork"]]
@@ -74,16 +86,23 @@ class Template:
                         self._workers[slot[Cell.AGE]],
                         message["trouble"],
                     )
-                else:
-                    os.close(descriptors[0])
+                for fd in descriptors:
+                    os.close(fd)
         except Gone:
             return None
 
-    def _fork_worker(self, slot: Slot, hooks: Hooks) -> bool:
-        """Returns whether this is the worker."""
+    def _fork_worker(self, slot: Slot, hooks: Hooks, descriptors: list[int]) -> bool:
+        """Returns whether this is the worker. descriptors: its way to the supervisor; none if there was no room."""
         age = slot[Cell.AGE]
         self._workers[age] = hooks.make_worker(slot.index, age)
-        return self._fork()
+        try:
+            if not descriptors:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return self._fork()
+        except OSError as error:
+            del self._workers[age]
+            self.channel.send({"unforked": slot.index, "why": str(error)})
+            return False
 
     def _call_hook(self, message: dict[str, Any], hooks: Hooks) -> None:
         if "child_exit" in message:
@@ -101,14 +120,27 @@ class Template:
             hooks.attempt(name)
 
     def _fork(self) -> bool:
-        """Fork a worker that is the supervisor's child. Returns whether this is the worker."""
+        """Fork a worker that is the supervisor's child. Returns whether this is the worker. Raises OSError."""
         between = os.fork()
         if between:
-            os.waitpid(between, 0)
+            status = _status_of(between)
+            if status:
+                raise OSError(status, os.strerror(status))
             return False
-        if os.fork():
-            os._exit(0)
+        try:
+            if os.fork():
+                os._exit(0)
+        except OSError as error:
+            os._exit(error.errno or errno.EAGAIN)
         return True
+
+
+def _status_of(pid: int) -> int:
+    """The exit status of a child, or the number of its signal."""
+    try:
+        return abs(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    except ChildProcessError:  # the application ignores SIGCHLD, so no status is kept
+        return 0
 
 
 def _warn_of_threads() -> None:

@@ -38,9 +38,10 @@ class FakeMachine:
         self.watched: list[dict[str, Any]] = []
         self.killed: list[tuple[int, int]] = []
         self.refuses = False  # to start templates
-        self.pids = iter(range(100, 10_000))
+        self.pids = iter(range(100, 1_000_000))
+        self.templates: dict[int, End] = {}  # those that live
         self.table = Table(slots)
-        self.supervisor: Supervisor = Supervisor(self, self.table, Generation(1, next(self.pids), End()))  # type: ignore[arg-type]
+        self.supervisor: Supervisor = Supervisor(self, self.table, Generation(1, *self.start_template()))
 
     # -- System
 
@@ -50,7 +51,9 @@ class FakeMachine:
     def start_template(self) -> Any:
         if self.refuses:
             raise OSError("no more processes")
-        return next(self.pids), End()
+        pid, end = next(self.pids), End()
+        self.templates[pid] = end
+        return pid, end
 
     def channel_pair(self) -> Any:
         return End(), End()
@@ -96,9 +99,12 @@ class FakeMachine:
         self.fork()
 
     def end(self, *members: Member, how: str = "has ended", code: int | None = 0) -> None:
-        """These, or all that drain, have ended."""
+        """These, or all that drain, have ended; and the templates whose channel is closed."""
         for member in members or tuple(self.draining):
             self.supervisor.exited(member.pid, how, code)
+        for pid in [pid for pid, end in self.templates.items() if end.closed]:
+            del self.templates[pid]
+            self.supervisor.exited(pid, "has ended", 0)
         self.fork()
 
     def beat(self, *members: Member) -> None:

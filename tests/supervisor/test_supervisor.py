@@ -226,8 +226,19 @@ def test_a_second_signal_stops_at_once(serving: FakeMachine) -> None:
     serving.supervisor.stop("SIGINT")
     serving.supervisor.stop("SIGINT")
     assert all("force" in orders(member)[-1] for member in serving.draining)
+    workers, template = serving.draining, serving.supervisor.generation
     serving.pass_time(5)
-    assert len(serving.killed) == 3
+    assert sorted(serving.killed) == sorted((each.pid, signal.SIGKILL) for each in (*workers, template))
+    serving.end(how="was killed by SIGKILL", code=None)
+    assert serving.supervisor.exit_code == 1
+
+
+def test_sigquit_alone_ends_all_and_the_template(serving: FakeMachine) -> None:
+    serving.supervisor.force("SIGQUIT came")
+    assert all(orders(member)[-1] == {"force": "SIGQUIT came"} for member in serving.draining)
+    serving.end(code=0)
+    assert not serving.templates
+    assert serving.supervisor.exit_code == 0
 
 
 def test_the_drain_delay_comes_before_the_end_and_a_signal_ends_it(machine: FakeMachine) -> None:
@@ -257,6 +268,10 @@ def test_stopping_while_the_application_is_loaded(machine: FakeMachine) -> None:
     pid = machine.supervisor.generation.pid
     machine.supervisor.stop("SIGTERM")
     assert machine.killed == [(pid, signal.SIGTERM)]
+    assert machine.supervisor.exit_code is None
+    machine.pass_time(5)
+    assert machine.killed[1:] == [(pid, signal.SIGKILL)], "it does not hear"
+    machine.end()
     assert machine.supervisor.exit_code == 0
 
 
@@ -277,7 +292,7 @@ def test_a_template_that_cannot_be_started_is_tried_again(serving: FakeMachine) 
     serving.refuses = True
     serving.supervisor.exited(serving.supervisor.generation.pid, "was killed by SIGKILL")
     serving.pass_time(100)
-    assert 3 < serving.said("error").count("no process can be started") < 12
+    assert 3 < serving.said("error").count("a process that loads the application cannot be started: no more") < 12
     serving.refuses = False
     serving.pass_time(40)
     assert serving.supervisor.generation.channel is not None
@@ -307,9 +322,190 @@ def test_a_worker_that_was_never_heard_of_is_given_up(serving: FakeMachine) -> N
     lost = serving.serving[0]
     serving.supervisor.lost(lost)
     serving.pass_time(5)
+    assert serving.killed == [(lost.pid, signal.SIGKILL)], "it may be alive, and only deaf"
+    serving.pass_time(5)
     serving.ready()
     assert lost not in serving.supervisor.members
     assert len(serving.serving) == 3
+
+
+def test_a_worker_that_dies_while_new_code_loads_is_replaced_by_one_of_the_old_code(serving: FakeMachine) -> None:
+    serving.supervisor.reload()
+    serving.end(serving.serving[0], how="was killed by SIGKILL", code=None)
+    assert [member.generation.number for member in serving.starting] == [1]
+    serving.ready()
+    assert len(serving.serving) == 3
+    serving.load(3)
+    while serving.starting:
+        serving.ready()
+        serving.end()
+    assert {member.generation.number for member in serving.serving} == {2}
+
+
+def test_workers_of_new_code_stay_when_its_template_dies_during_the_reload(serving: FakeMachine) -> None:
+    serving.supervisor.reload()
+    serving.load(3)
+    serving.ready()
+    new = [member for member in serving.serving if member.generation.number == 2]
+    serving.end(*serving.starting, how="was killed by SIGKILL", code=None)
+    serving.supervisor.exited(serving.supervisor.generation.pid, "was killed by SIGKILL")
+    serving.pass_time(20)
+    assert set(new) <= set(serving.serving)
+    assert not [member for member in serving.starting if member.generation.number == 1]
+    serving.load(3)
+    while serving.starting:
+        serving.ready()
+    assert {member.generation.number for member in serving.serving} == {2}
+
+
+def test_new_code_that_is_never_loaded_is_given_up_and_shows_where_it_hangs(serving: FakeMachine) -> None:
+    old = serving.serving
+    serving.supervisor.reload()
+    pid = serving.supervisor.generation.pid
+    serving.pass_time(300)
+    assert not serving.killed
+    serving.pass_time(1)
+    assert serving.killed == [(pid, signal.SIGABRT)]
+    serving.pass_time(4)
+    assert serving.killed[1:] == [(pid, signal.SIGKILL)]
+    serving.supervisor.exited(pid, "was killed by SIGKILL")
+    assert serving.serving == old
+    assert "cannot be served: it was not loaded within 300 s (load_timeout); the workers of before" in serving.said(
+        "error"
+    )
+
+
+def test_an_application_may_load_for_as_long_as_it_likes(serving: FakeMachine) -> None:
+    serving.supervisor.policy = serving.supervisor.policy._replace(load_timeout=0.0)
+    serving.supervisor.reload()
+    serving.pass_time(10_000)
+    assert not serving.killed
+
+
+def test_a_successor_that_is_never_ready_is_ended_and_the_old_workers_go_on(serving: FakeMachine) -> None:
+    old = serving.serving
+    serving.supervisor.reload()
+    serving.load(3)
+    (successor,) = serving.starting
+    serving.pass_time(301)
+    assert serving.killed == [(successor.pid, signal.SIGABRT)]
+    serving.end(successor, how="was killed by SIGABRT", code=None)
+    assert serving.serving == old
+    assert "it was not ready within 300 s (load_timeout); the workers of before go on" in serving.said("error")
+
+
+def test_a_template_that_does_not_fork_is_killed_and_replaced(serving: FakeMachine) -> None:
+    template = serving.supervisor.generation.pid
+    serving.supervisor.exited(serving.serving[0].pid, "was killed by SIGKILL")  # and nothing forks
+    for _ in range(12):
+        serving.time += 1
+        serving.beat()
+        serving.supervisor.tick()
+    assert (template, signal.SIGKILL) in serving.killed
+    assert f"template (pid {template}) has not forked worker 1 (pid ?) within 10 s, and is killed" in serving.said(
+        "error"
+    )
+    serving.supervisor.exited(template, "was killed by SIGKILL")
+    serving.pass_time(2)
+    serving.load(3)
+    serving.ready()
+    assert len(serving.serving) == 3
+
+
+def test_a_worker_that_cannot_be_forked_is_tried_again_later(serving: FakeMachine) -> None:
+    supervisor = serving.supervisor
+    supervisor.exited(serving.serving[0].pid, "was killed by SIGKILL")
+    for pause in ("0.5", "1", "2"):
+        (missing,) = serving.starting
+        supervisor.heard_template(supervisor.generation, {"unforked": missing.slot.index, "why": "no more processes"})
+        assert (
+            f"worker 1 (pid ?) cannot be started: no more processes; the next attempt follows in {pause} s"
+            in serving.said("error")
+        )
+        assert not serving.starting
+        serving.time += float(pause)
+        supervisor.tick()
+    serving.fork()
+    serving.ready()
+    assert len(serving.serving) == 3
+
+
+def test_a_supervisor_without_descriptors_tries_again(serving: FakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> None:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(serving, "channel_pair", refused)
+        serving.end(serving.serving[0], how="was killed by SIGKILL", code=None)
+        serving.pass_time(5)
+    assert "a worker cannot be started: [Errno 24] Too many open files" in serving.said("error")
+    serving.pass_time(10)
+    serving.ready()
+    assert len(serving.serving) == 3
+
+
+def test_a_reload_that_was_asked_for_while_another_one_failed_follows_it(serving: FakeMachine) -> None:
+    serving.supervisor.reload()
+    broken = serving.supervisor.generation
+    serving.supervisor.reload()
+    serving.supervisor.exited(broken.pid, "ended with exit status 3", 3)
+    assert serving.supervisor.generation is not broken
+    serving.load(3)
+    while serving.starting:
+        serving.ready()
+    assert serving.supervisor.before is None
+
+
+def test_a_reload_that_was_asked_for_at_the_start_follows_it(machine: FakeMachine) -> None:
+    machine.supervisor.reload()
+    machine.load(2)
+    machine.ready()
+    machine.load(2)
+    while machine.starting:
+        machine.ready()
+    assert {member.generation.number for member in machine.serving} == {2}
+
+
+def test_settings_of_new_code_hold_only_when_it_is_proven(serving: FakeMachine) -> None:
+    for workers in (1, 9):
+        serving.supervisor.reload()
+        serving.load(workers, graceful_timeout=1.0)
+        assert len(serving.serving) == 3
+        serving.end(*serving.starting, how="ended with exit status 1", code=1)
+        assert serving.supervisor.wanted == 3
+        assert serving.supervisor.policy.graceful_timeout == 30
+
+
+def test_a_new_template_of_the_same_code_does_not_undo_ttin(serving: FakeMachine) -> None:
+    serving.supervisor.change_workers(1)
+    serving.ready()
+    serving.supervisor.exited(serving.supervisor.generation.pid, "was killed by SIGKILL")
+    serving.pass_time(2)
+    serving.load(3)
+    assert len(serving.serving) == 4
+    assert not serving.draining
+
+
+def test_a_template_of_a_newer_greenserve_may_say_more(serving: FakeMachine) -> None:
+    serving.supervisor.reload()
+    serving.load(3, unheard_of=1.0)
+    serving.ready()
+    assert serving.supervisor.policy.workers == 3
+
+
+def test_workers_are_not_blamed_for_the_time_in_which_the_supervisor_was_stopped(serving: FakeMachine) -> None:
+    serving.time += 100  # all processes were
+    serving.supervisor.tick()
+    assert not serving.killed
+    serving.pass_time(5)
+    assert not serving.killed
+
+
+def test_a_template_that_has_closed_its_channel_is_killed(serving: FakeMachine) -> None:
+    generation = serving.supervisor.generation
+    serving.supervisor.template_lost(generation)
+    serving.pass_time(4)
+    assert serving.killed == [(generation.pid, signal.SIGKILL)]
 
 
 def test_an_upgrade_is_a_reload_after_which_the_new_supervisor_may_take_over(serving: FakeMachine) -> None:
@@ -441,7 +637,8 @@ def test_a_template_with_hooks_ends_after_all_workers_and_is_waited_for(hooked: 
     generation = hooked.supervisor.generation
     channel = generation.channel
     hooked.supervisor.stop("SIGTERM")
-    hooked.end(*hooked.draining)
+    for member in hooked.draining:
+        hooked.supervisor.exited(member.pid, "has ended", 0)
     last = [name for each in channel.sent[-3:] for name in each]  # type: ignore[union-attr]
     assert last == ["child_exit", "child_exit", "on_exit"]
     assert hooked.supervisor.exit_code is None
@@ -450,9 +647,14 @@ def test_a_template_with_hooks_ends_after_all_workers_and_is_waited_for(hooked: 
 
 
 def test_a_template_that_hangs_in_a_hook_holds_the_end_up_for_seconds_only(hooked: FakeMachine) -> None:
+    template = hooked.supervisor.generation.pid
     hooked.supervisor.stop("SIGTERM")
-    hooked.end()
+    for member in hooked.draining:
+        hooked.supervisor.exited(member.pid, "has ended", 0)
     hooked.pass_time(2)
-    assert hooked.supervisor.exit_code is None
+    assert not hooked.killed
     hooked.pass_time(3)
+    assert hooked.killed == [(template, signal.SIGKILL)]
+    assert hooked.supervisor.exit_code is None
+    hooked.end()
     assert hooked.supervisor.exit_code == 0
