@@ -55,7 +55,8 @@ def reload(pid: int, seconds: float) -> str:
         raise Refused(f"the server {pid} still reloads after {seconds:g} s; its log tells how far it is")
     if own[Cell.NOT_RELOADED] > failed:
         raise Refused("the new code cannot be served, and the workers of before go on; the log of the server says why")
-    ready = [slot for slot in table.used() if slot[Cell.STATE] == State.READY]
+    newest = max((slot[Cell.GENERATION] for slot in table.used()), default=0)  # an old one may not have heard its end
+    ready = [slot for slot in table.used() if slot[Cell.STATE] == State.READY and slot[Cell.GENERATION] == newest]
     return f"reloaded: {len(ready)} workers run the new code"
 
 
