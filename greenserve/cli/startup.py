@@ -24,7 +24,7 @@ import greenserve
 from greenserve import server
 from greenserve.cli.logs import configure_logging, enable_loggers
 from greenserve.cli.service import Service
-from greenserve.compat.websocket.engineio import engineio_warning
+from greenserve.compat.websocket.engineio import engineio_warning, prepare_for_workers
 from greenserve.errors import ConfigurationError
 from greenserve.loading import load_application
 from greenserve.net import siblings
@@ -98,6 +98,15 @@ def load(reference: str) -> WSGIApplication:
     return application
 
 
+def _load_for_one_of(settings: Settings, reference: str) -> WSGIApplication:
+    """As `load`, for each of several workers."""
+    application = load(reference)
+    if wanted(settings) > 1:
+        for advice in prepare_for_workers(sticky=settings.sticky is not None):
+            _logger.warning("%s", advice)
+    return application
+
+
 def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
     """Become the user, load the application, listen, and serve until told to stop. Returns the exit code.
 
@@ -111,7 +120,14 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
         told = _supervise(resolution, arguments)
     if told is not None:
         return workers.serve(
-            *(told, for_development(resolution), reference, partial(_become_user, settings), load, arguments),
+            *(
+                told,
+                for_development(resolution),
+                reference,
+                partial(_become_user, settings),
+                partial(_load_for_one_of, settings),
+                arguments,
+            ),
             config=resolution.file,
             first=first,
         )

@@ -43,5 +43,6 @@ on_leave = _rooms.on_leave
 check = _rooms.check
 attach = _rooms.attach
 detach = _rooms.detach
+shared_at = _rooms.shared_at
 
 os.register_at_fork(after_in_child=_rooms.start_afresh)

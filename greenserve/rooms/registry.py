@@ -220,6 +220,10 @@ class Rooms:
                 self._open(hub, address)
             self._hosts.append((hub, address))
 
+    def shared_at(self) -> str | None:
+        """The address of the bus over which this process shares its rooms; None: it shares none."""
+        return self._hosts[0][1] if self._hosts else None
+
     def _open(self, hub: Hub, address: str) -> None:
         bus = self._make_bus(address)
         self._sync = Sync(hub, bus, self._origin, self._occupied.get, partial(self._notify, hub))

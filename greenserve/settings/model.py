@@ -342,7 +342,7 @@ class Settings:
         None,
         optional(STICKY),
         "Have every request of a session served by one worker; what names a session: sid for Socket.IO.",
-        in_call=False,
+        supervised=True,
     )
     backlog: int = _option(
         2048,
