@@ -173,7 +173,7 @@ def _supervise(resolution: Resolution, arguments: list[str]) -> Handed:
     pid_file = None if settings.pid_file is None else PidFile(settings.pid_file)
     if pid_file is not None:
         pid_file.check()
-    find(settings.user, settings.group)  # raises what is wrong with them
+    user = find(settings.user, settings.group)  # raises what is wrong with them
     siblings.check(settings)
     _take_passed_sockets()
     manager = ServiceManager.take(os.environ)
@@ -185,7 +185,7 @@ def _supervise(resolution: Resolution, arguments: list[str]) -> Handed:
     # Without what a file has added: the next template reads it again, and the environment comes before a file.
     environ = {name: value for name, value in os.environ.items() if name not in resolution.variables}
     command = start.Command(arguments, environ, settings.log_level, settings.load_timeout)
-    told = start.begin(first.listeners, command, pid_file, manager)
+    told = start.begin(first.listeners, command, pid_file, manager, user)
     if pid_file is not None:
         pid_file.close()
     return told

@@ -27,7 +27,7 @@ from greenserve.rooms.protocol.envelope import ORIGIN_SIZE
 from greenserve.rooms.room import Room
 from greenserve.rooms.sync import Sync
 from greenserve.rooms.unix.bus import UnixBus
-from greenserve.settings import conceal_url
+from greenserve.settings import AUTO, conceal_url
 
 logger = logging.getLogger("greenserve.rooms")
 
@@ -200,16 +200,18 @@ class Rooms:
 
     def check(self, address: str | None) -> None:
         """Raises ConfigurationError for an `address` (the setting `rooms`) that `attach` would refuse."""
-        if address is not None:
+        if address not in (None, AUTO):
+            assert address is not None
             self._make_bus(address)
 
     def attach(self, hub: Hub, address: str | None) -> None:
-        """Share the rooms of this process with all that use the same `address` (the setting `rooms`); None: with none.
+        """Share the rooms of this process with all that use the same `address` (the setting `rooms`).
 
+        None, and AUTO where there is one process: with none.
         Called by a server in `hub`, in its thread; it calls `detach` at its end. Raises ConfigurationError for an
         invalid address, and when another server of this process shares rooms over another one.
         """
-        if address is None:
+        if address is None or address == AUTO:
             return
         with self.lock:
             if any(other != address for _, other in self._hosts):
@@ -227,6 +229,8 @@ class Rooms:
     def _open(self, hub: Hub, address: str) -> None:
         bus = self._make_bus(address)
         self._sync = Sync(hub, bus, self._origin, self._occupied.get, partial(self._notify, hub))
+        if not address.startswith("unix:"):  # that needs a process of its own, and most servers have no rooms
+            self._sync.open()
         for room in self.occupied():
             for member in room.local_members:
                 self._sync.changed(room, member)

@@ -34,7 +34,7 @@ RETURN = 4.0  # seconds in which other processes, if they live, have connected a
 
 class Sync:
     """A bus's subscriber. find: the room of a name, if it has members here. tell: called for a member of another
-    process that has come (True) or gone.
+    process that has come (True) or gone. The bus is opened at the first use of a room, or by `open`.
     """
 
     def __init__(
@@ -54,12 +54,19 @@ class Sync:
         self._presences: dict[str, Presence] = {}
         self._announced: set[str] = set()  # rooms whose roster was sent
         self._last_heard: dict[bytes, float] = {}  # by process
-        bus.open(self, (CONTROL, encode(MessageKind.GOODBYE, origin)))
-        bus.subscribe(CONTROL)
-        self._timer: Timer = hub.call_later(HEARTBEAT, self._beat)
+        self._timer: Timer | None = None  # None: the bus is not open
+
+    def open(self) -> None:
+        """Open the bus, unless it is open. In the hub's thread."""
+        if self._timer is None:
+            self._timer = self.hub.call_later(HEARTBEAT, self._beat)
+            self.bus.open(self, (CONTROL, encode(MessageKind.GOODBYE, self._origin)))
+            self.bus.subscribe(CONTROL)
 
     def close(self) -> None:
         """Tell the other processes, and close the bus. In the hub's thread."""
+        if self._timer is None:
+            return
         self._timer.cancel()
         self._publish_control(MessageKind.GOODBYE)
         self.bus.close()
@@ -92,11 +99,13 @@ class Sync:
             self.hub.call_soon_threadsafe(call, *args)
 
     def _publish(self, name: str, payload: bytes) -> None:
+        self.open()
         if not self.bus.publish(name, payload):
             self.dropped += 1
 
     def _announce(self, room: Room, member: Member) -> None:
         """Tell the other processes of a member, as it is now."""
+        self.open()
         name = room.name
         presence = self._presences.get(name)
         current = room.member_of(member.ws)

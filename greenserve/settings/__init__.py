@@ -14,7 +14,7 @@ from greenserve.settings.addresses import (
     UnixAddress,
     parse_address,
 )
-from greenserve.settings.kinds import Kind
+from greenserve.settings.kinds import AUTO, Kind
 from greenserve.settings.model import MOST_WORKERS, OPTIONS, Option, Origin, Settings, Source, instead
 from greenserve.settings.mounts import Mount
 from greenserve.settings.passed_sockets import PassedSockets
@@ -23,6 +23,7 @@ from greenserve.settings.sources import Resolution, resolve
 
 __all__ = [
     "ADDRESS_FORMS",
+    "AUTO",
     "BY_ITSELF",
     "MOST_WORKERS",
     "OPTIONS",

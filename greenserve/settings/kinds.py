@@ -282,8 +282,13 @@ def _parse_networks(value: object) -> Networks:
     return parse_networks([word for each in _items(value) for word in _text(each).replace(",", " ").split()])
 
 
+AUTO = "auto"  # of rooms: shared by the workers of one server
+
+
 def _parse_rooms(value: object) -> str:
     text = _text(value)
+    if text.lower() == AUTO:
+        return AUTO
     if text.startswith("unix:"):
         if text.startswith("unix://") and "@" in text:
             raise ConfigurationError("unix: takes a path, and neither user nor password")
@@ -379,10 +384,10 @@ PORT = Kind("PORT", "a port from 1 to 65535", _parse_port)
 CIPHERS = Kind("CIPHERS", "names of OpenSSL's cipher suites with : between them (openssl-ciphers(1))", _parse_ciphers)
 ROOMS = Kind(
     "BUS",
-    "unix:PATH of a socket that processes of this machine share, or redis://HOST[:PORT][/DB], with [USER]:PASSWORD@ "
-    "before HOST if it asks for them (rediss:// with TLS)",
+    "auto, unix:PATH of a socket that processes of this machine share, or redis://HOST[:PORT][/DB], with "
+    "[USER]:PASSWORD@ before HOST if it asks for them (rediss:// with TLS)",
     _parse_rooms,
-    lambda text: text if text.startswith("unix:") else conceal_url(text),
+    lambda text: text if text == AUTO or text.startswith("unix:") else conceal_url(text),
     quote=_quote_rooms,
 )
 

@@ -19,6 +19,7 @@ from greenserve.settings.addresses import Address, TcpAddress
 from greenserve.settings.kinds import (
     ADDRESS,
     ADDRESSES,
+    AUTO,
     CIPHERS,
     DIRECTORIES,
     FUNCTION,
@@ -495,7 +496,10 @@ class Settings:
     )
     ws_compression: bool = _option(True, SWITCH, "Offer permessage-deflate to WebSocket clients.")
     rooms: str | None = _option(
-        None, optional(ROOMS), "Share rooms of WebSockets with the other processes that have the same value here."
+        AUTO,
+        optional(ROOMS),
+        "Share rooms of WebSockets with the other processes that have the same value here. `auto`: the workers of this "
+        "server share them with one another, and with no other process; `none`: each process has its own.",
     )
     static: tuple[Mount, ...] = _option(
         (),

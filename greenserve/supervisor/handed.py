@@ -24,8 +24,8 @@ class Handed(NamedTuple):
     table, slots: of the table of workers. listeners: descriptor and address (as `bind` has it) of each. command: how
     the server was started. directory: where. paths: of Unix sockets and the pid file, each with device and inode, to be
     removed at the end. locks: descriptors that are only to be kept open, such as the pid file's. notify, watchdog: of
-    the service manager, see process/systemd.py. load_timeout: of the first
-    template, in seconds. state: of the supervisor whose place is taken; none at the first start.
+    the service manager, see process/systemd.py. load_timeout: of the first template, in seconds. private: a directory
+    of this server alone; "": there is none. state: of the supervisor whose place is taken; none at the first start.
     """
 
     channel: int
@@ -41,6 +41,7 @@ class Handed(NamedTuple):
     locks: Sequence[int] = ()
     notify: str = ""
     watchdog: float = 0.0
+    private: str = ""
     state: dict[str, Any] | None = None
 
     def write(self, variable: str, environ: dict[str, str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -64,6 +65,7 @@ class Machine:
         ours, theirs = channel_pair()
         handed = self._handed
         told = Handed(theirs.fd, handed.table, handed.slots, handed.listeners, handed.command, handed.directory)
+        told = told._replace(private=handed.private)
         try:
             pid = self._start(handed.command, told, TO_TEMPLATE)
         except OSError:
@@ -279,11 +281,20 @@ def _run(program: Sequence[str], told: Handed, variable: str) -> NoReturn:
 
 
 def remove_paths(paths: Sequence[tuple[str, int, int]]) -> None:
-    """Remove the paths of Unix sockets, unless they are another one's by now."""
+    """Remove what the server has made, unless it is another one's by now: sockets, files, and its directory."""
     for path, *made in paths:
         try:
             there = os.lstat(path)
             if [there.st_dev, there.st_ino] == made:
-                os.unlink(path)
+                if stat.S_ISDIR(there.st_mode):
+                    remove_paths([(inner.path, *_identity(inner)) for inner in list(os.scandir(path))])
+                    os.rmdir(path)
+                else:
+                    os.unlink(path)
         except OSError:
             pass
+
+
+def _identity(entry: os.DirEntry[str]) -> tuple[int, int]:
+    there = entry.stat(follow_symlinks=False)
+    return there.st_dev, there.st_ino

@@ -6,6 +6,7 @@ import _socket
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from time import monotonic_ns
@@ -18,7 +19,7 @@ from greenserve.server.announcement import announcement
 from greenserve.server.member import Limits, Member, resident
 from greenserve.server.share import share, wanted
 from greenserve.server.sticky import Directory, Sessions
-from greenserve.settings import Address, Settings, parse_address
+from greenserve.settings import AUTO, Address, Settings, parse_address
 from greenserve.supervisor.channel import Channel, Gone, channel_of
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
 from greenserve.supervisor.table import Cell
@@ -57,7 +58,8 @@ def serve(
     preload = settings.preload and not settings.reload
     template = Template(told)
     with failures_told_to(template.channel):
-        server = Server(None, share(settings, wanted(settings)))
+        rooms = rooms_of(settings, told.private)
+        server = Server(None, replace(share(settings, wanted(settings)), rooms=rooms))
         directory = Directory(template.table) if settings.sticky is not None else None
         server.adopt([_listener(fd, address) for fd, address in told.listeners])
         if isinstance(server.tls, Contexts):
@@ -99,6 +101,19 @@ def serve(
             server.application = load(reference)
         hooks.call("post_worker_init", worker=hooked)
         return server.serve_forever()
+
+
+def rooms_of(settings: Settings, private: str) -> str | None:
+    """The bus of the workers' rooms: by default one of their own, in the server's private directory."""
+    if settings.rooms != AUTO:
+        return settings.rooms
+    if private:
+        return f"unix:{private}/rooms"
+    logger.warning(
+        "the workers do not share rooms of WebSockets, as nothing can be written to TMPDIR, /tmp, /var/tmp and "
+        "/dev/shm: make one of them writable, or name a socket (--rooms unix:PATH)"
+    )
+    return None
 
 
 @contextmanager

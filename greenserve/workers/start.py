@@ -13,11 +13,13 @@ from typing import NoReturn
 from greenserve.net.listener import ListeningSocket, made_path
 from greenserve.process.pid_file import PidFile
 from greenserve.process.systemd import ServiceManager
+from greenserve.process.user import User
 from greenserve.settings import MOST_WORKERS, Address
 from greenserve.supervisor import handed
 from greenserve.supervisor.channel import channel_pair
 from greenserve.supervisor.handed import TO_SUPERVISOR, Handed
 from greenserve.supervisor.table import Table
+from greenserve.workers import private_directory
 
 SLOTS = 2 * MOST_WORKERS + 1  # of the table: workers, a successor for each, and the supervisor's own
 _HEARD = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
@@ -39,16 +41,21 @@ def begin(
     command: Command,
     pid_file: PidFile | None,
     manager: ServiceManager,
+    user: User | None,
 ) -> Handed:
     """Fork. Returns in the child, which is the first template; this process becomes the supervisor.
 
     listeners: each with the address that it is bound to; the supervisor keeps them open. pid_file: is written.
+    user: that workers become.
     """
     paths = [made for sock, address in listeners if (made := made_path(sock, address)) is not None]
     locks = []
     if pid_file is not None and (written := pid_file.written) is not None:
         paths.append(written[:3])
         locks.append(written[3])
+    private = private_directory.make(user)
+    if private is not None:
+        paths.append(private)
     table = Table(SLOTS)
     ours, theirs = channel_pair()
     told = Handed(
@@ -64,6 +71,7 @@ def begin(
         locks=locks,
         notify=manager.address,
         watchdog=manager.watchdog,
+        private="" if private is None else private[0],
     )
     _adopt_orphans()
     pid = os.fork()
