@@ -672,8 +672,8 @@ class Supervisor:
     def _ended(self, member: Member, how: str) -> None:
         expected = member.state is State.DRAINING
         name = member.name  # while its slot still has the pid
-        if member.pid:
-            self._tell_hooks({"child_exit": [member.pid, member.slot.index, member.slot[Cell.AGE]]})
+        if member.pid and self.policy.hooks:
+            self._untold.append({"child_exit": [member.pid, member.slot.index, member.slot[Cell.AGE]]})
         self._forget(member)
         why = f": {member.reason}" if member.reason else ""
         level = "error" if not expected else "info" if self.policy.watch is None else "debug"
@@ -681,6 +681,7 @@ class Supervisor:
         if not expected and not self.stopping:
             self._judge_end(member, how)
         self._reconcile()
+        self._tell_hooks()  # after it: a slow hook does not hold the successor up
 
     def _judge_end(self, member: Member, how: str) -> None:
         """Whether the next one may begin at once, and whether its code can be served at all."""

@@ -90,7 +90,7 @@ def test_hooks_of_workers_that_are_killed_replaced_and_stopped(place: Path) -> N
         first = requests.get(server.url, timeout=20).text
         os.kill(int(first), signal.SIGKILL)
         until_blocking(lambda: sum(name == "post_worker_init" for name, *_ in notes(place)) == 3)
-        assert any(line[:3] == ["child_exit", template, first] for line in notes(place))
+        until_blocking(lambda: any(line[:3] == ["child_exit", template, first] for line in notes(place)))
         server.send_signal(signal.SIGHUP)
         server.wait_for_line("reloaded")
         until_blocking(lambda: sum(name == "child_exit" for name, *_ in notes(place)) == 3)

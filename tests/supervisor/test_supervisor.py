@@ -608,6 +608,8 @@ def test_hooks_hear_once_that_the_server_is_ready_and_which_workers_have_ended(h
         {"child_exit": [pid, 1, 1]},
         {"nworkers_changed": [3, 2]},
     ]
+    sent = [name for each in hooked.supervisor.generation.channel.sent for name in each]  # type: ignore[union-attr]
+    assert sent[: sent.index("child_exit")].count("fork") == 3, "the successor is not held up"
     assert sorted(each.slot[Cell.AGE] for each in hooked.supervisor.members) == [2, 3, 4]
 
 
