@@ -32,7 +32,14 @@ def _requests(worker: Worker) -> Iterator[str]:
     found.sort(key=lambda item: -item[0])
     yield f"{len(found)} requests in progress\n"
     for seconds, connection in found[:MOST]:
-        yield f"  {seconds:8.1f} s  {connection.request_line} from {connection.peer}\n"
+        yield f"  {seconds:8.1f} s  {connection.request_line} from {connection.peer}{_identity(connection)}\n"
+
+
+def _identity(connection: Connection) -> str:
+    """By which a proxy's log knows the request in progress too, if it says so."""
+    request = connection.cycle.request if connection.cycle is not None else None
+    name = request.fields.get("x-request-id") if request is not None else None
+    return f", X-Request-Id {ascii(name[:200])[1:-1]}" if name else ""
 
 
 def _os_threads() -> Iterator[str]:

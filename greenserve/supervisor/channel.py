@@ -9,6 +9,7 @@ from __future__ import annotations
 import _socket
 import array
 import json
+import os
 from typing import Any, Final
 
 MAX_MESSAGE: Final = 64 * 1024  # bytes; what is longer (a traceback) is cut by its sender
@@ -56,6 +57,8 @@ class Channel:
         for level, kind, content in beside:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS):
                 found.frombytes(content[: len(content) - len(content) % found.itemsize])
+        for fd in found:  # programs that an application starts would keep the channel open
+            os.set_inheritable(fd, False)
         if not data:
             raise Gone("it has closed its end")
         return json.loads(data), list(found)

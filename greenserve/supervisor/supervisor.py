@@ -26,7 +26,7 @@ STEADY_SECONDS = 10.0  # a worker that was ready for as long has not died at its
 ABORT_SECONDS, KILL_SECONDS = 1.0, 3.0  # what a worker that hangs gets to show where, and then to end
 END_SECONDS = 3.0  # beyond the grace time, for a worker to end what it has killed
 OUTDATED_SECONDS = 2.0  # what requests in progress get when files have changed (--reload)
-FORK_SECONDS = 10.0  # for a template to fork: it takes milliseconds, and a tenth of a second for gigabytes
+FORK_SECONDS = 5.0  # for a template to fork: it takes milliseconds, and a tenth of a second for gigabytes
 LATE_SECONDS = 5.0  # between two ticks: this process was stopped, and maybe all of them
 
 
@@ -102,6 +102,7 @@ class Generation:
         self.deaf = False
         self.reason = ""  # why it could not be loaded
         self.kill_by = float("inf")  # when its template is killed
+        self.kill_with = signal.SIGKILL
 
 
 class Member:
@@ -594,16 +595,17 @@ class Supervisor:
             return
         if now > generation.kill_by:
             generation.kill_by = now + KILL_SECONDS
-            self._system.kill(generation.pid, signal.SIGKILL)
+            self._system.kill(generation.pid, generation.kill_with)
+            generation.kill_with = signal.SIGKILL
         elif limit and not generation.loaded and not generation.reason and now - generation.started > limit:
             generation.reason = f"it was not loaded within {limit:g} s (load_timeout)"
-            generation.kill_by = now + KILL_SECONDS
+            generation.kill_by, generation.kill_with = now + ABORT_SECONDS, signal.SIGABRT
             self._system.say(
                 "error",
                 f"template (pid {generation.pid}) has not loaded the application within {limit:g} s "
                 "(load_timeout); it shows where it is, and is ended",
             )
-            self._system.kill(generation.pid, signal.SIGABRT)
+            self._system.kill(generation.pid, signal.SIGUSR2)
 
     def _look_at(self, member: Member, now: float) -> None:
         """Whether it hangs, has outlived its time, or is lost."""

@@ -18,7 +18,8 @@ import threading
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from greenserve.hub.core import log_writer
+from greenserve.hub import debug
+from greenserve.hub.core import log_writer, report
 from greenserve.supervisor.channel import Channel, Gone, channel_of
 from greenserve.supervisor.handed import Handed
 from greenserve.supervisor.table import Cell, Slot, Table
@@ -49,6 +50,7 @@ class Template:
         self.channel = channel_of(handed.channel, blocking=True)
         for fd in (handed.channel, handed.table):  # the application's programs are none of the server's processes
             os.set_inheritable(fd, False)
+        signal.signal(signal.SIGUSR2, lambda *_: report.write(debug.dump()))
         if not faulthandler.is_enabled():  # for SIGABRT, by which a template ends that loads for too long
             faulthandler.enable(file=2)
         if sys.platform == "linux":  # the supervisor's end is also that of a template which loads, and hears nothing

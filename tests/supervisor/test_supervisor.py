@@ -365,9 +365,11 @@ def test_new_code_that_is_never_loaded_is_given_up_and_shows_where_it_hangs(serv
     serving.pass_time(300)
     assert not serving.killed
     serving.pass_time(1)
-    assert serving.killed == [(pid, signal.SIGABRT)]
+    assert serving.killed == [(pid, signal.SIGUSR2)]
+    serving.pass_time(2)
+    assert serving.killed[1:] == [(pid, signal.SIGABRT)]
     serving.pass_time(4)
-    assert serving.killed[1:] == [(pid, signal.SIGKILL)]
+    assert serving.killed[2:] == [(pid, signal.SIGKILL)]
     serving.supervisor.exited(pid, "was killed by SIGKILL")
     assert serving.serving == old
     assert "cannot be served: it was not loaded within 300 s (load_timeout); the workers of before" in serving.said(
@@ -402,7 +404,7 @@ def test_a_template_that_does_not_fork_is_killed_and_replaced(serving: FakeMachi
         serving.beat()
         serving.supervisor.tick()
     assert (template, signal.SIGKILL) in serving.killed
-    assert f"template (pid {template}) has not forked worker 1 (pid ?) within 10 s, and is killed" in serving.said(
+    assert f"template (pid {template}) has not forked worker 1 (pid ?) within 5 s, and is killed" in serving.said(
         "error"
     )
     serving.supervisor.exited(template, "was killed by SIGKILL")
