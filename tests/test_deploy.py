@@ -251,7 +251,7 @@ def test_the_file_of_variables_is_read_as_the_page_says(place: Path, free_port: 
 
 
 def test_the_pid_file_is_for_kill(place: Path) -> None:
-    (command,) = [command for command in PAGE.commands("greenserve") if "--pid-file" in command]
+    (command,) = [command for command in PAGE.commands("greenserve") if "hello:app --pid-file" in command]
     (stop,) = re.findall(r"`(kill \$.*)`", PAGE.text)
     with ServerProcess(*shlex.split(command)[1:], cwd=place) as server:
         subprocess.run(["sh", "-c", stop], cwd=place, check=True)

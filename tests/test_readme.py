@@ -74,7 +74,8 @@ def of_greenserve(*names: str, others: bool = False) -> Callable[[Page], list[st
     return chosen
 
 
-ENDS = ("check", "run", "health")
+CONTROL = ("ps", "reload", "stop")
+ENDS = ("check", "run", "health", *CONTROL)
 
 
 @pytest.fixture
@@ -160,6 +161,17 @@ def test_a_command_that_ends_by_itself_ends_with_0(directory, page: Page, comman
     place = directory(page)
     done = run_command(*shlex.split(command)[1:], cwd=place)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_commands_that_control_a_server_do_so_one_after_the_other(directory) -> None:
+    place = directory(DEPLOY)
+    found = of_greenserve(*CONTROL)(DEPLOY)
+    assert [command.split()[1] for command in found] == list(CONTROL)
+    with ServerProcess("hello:app", "--workers", "2", "--pid-file", f"{place}/pid", cwd=place) as server:
+        for command in found:
+            done = run_command(*here(command, place)[1:], cwd=place)
+            assert done.returncode == 0, done.stderr
+        assert server.wait() == 0
 
 
 @pytest.mark.parametrize(("page", "command"), each(of_greenserve("health")))
@@ -261,13 +273,16 @@ def test_the_table_of_exit_codes_is_true() -> None:
     assert rows == [(str(code.value), meaning) for code, meaning in EXIT_CODES.items()]
 
 
+OF_OTHERS = {"json", "pid"} | {"cpus", "init", "read_only"}  # of greenserve's other commands, and of docker's
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.path.name)
 def test_every_option_that_a_page_names_exists(page: Page) -> None:
     commands = " ".join(page.commands("greenserve"))
     flags = set(
         re.findall(r"(?:^|`| )--(?:no-)?([a-z][a-z-]+)", " ".join(re.findall(r"`--[^`]+`", page.text)) + commands)
     )
-    assert {flag.replace("-", "_") for flag in flags} - {"json"} <= set(OPTIONS)
+    assert {flag.replace("-", "_") for flag in flags} - OF_OTHERS <= set(OPTIONS)
     variables = set(re.findall(r"GREENSERVE_(\w+)", page.text)) - {"PORT"}
     assert {name.lower() for name in variables} <= set(OPTIONS)
 
