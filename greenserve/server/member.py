@@ -28,6 +28,10 @@ logger = logging.getLogger("greenserve.server")
 BEAT_SECONDS = 0.25
 STALE = 1_000_000_000  # nanoseconds without a heartbeat, after which a worker is not waited for
 MARGIN = 2  # how much more than the least busy worker one may have
+# Where connections end all the time, balance comes by itself; to give way then would leave processors idle.
+LIVELY = 2_000_000  # nanoseconds: a worker of which a connection has ended within
+LIVELY_MARGIN = 64  # has this margin,
+LIVELY_SHARE = 4  # or one part in so many of its connections
 LOOK_PERIOD = 1_000_000_000  # nanoseconds between two looks at what takes time to see
 _BEAT = int(BEAT_SECONDS * 1e9)
 _PAGE = sysconf("SC_PAGE_SIZE")
@@ -63,7 +67,7 @@ class Member:
     """Writes the slot of a worker, and hears the supervisor; from `begin` on."""
 
     __slots__ = (
-        *("_beaten", "_channel", "_has_given_way", "_limits", "_look_at", "_slot", "_table"),
+        *("_beaten", "_channel", "_ended", "_has_given_way", "_limits", "_look_at", "_slot", "_table"),
         *("_wants_to_go", "_watch", "_worker", "sessions"),
     )
 
@@ -82,6 +86,7 @@ class Member:
         self._channel = channel
         self._has_given_way = False
         self._beaten = 0  # when, the last time
+        self._ended = 0  # when a connection has
 
     def begin(self, worker: Any) -> None:
         """The hub turns, and the supervisor is heard."""
@@ -102,6 +107,11 @@ class Member:
         cells[Cell.CONNECTIONS] = len(worker.connections)
         cells[Cell.REQUESTS] = worker.pool.busy
 
+    def count_end(self) -> None:
+        """A connection has ended."""
+        self._ended = monotonic_ns()
+        self.count()
+
     def gives_way(self) -> bool:
         """Whether another worker should accept the next connection. Never twice in a row, unless this one is full."""
         worker = self._worker
@@ -111,7 +121,9 @@ class Member:
         if self._has_given_way:
             self._has_given_way = False
             return False
-        mine = connections + worker.pool.busy - MARGIN
+        is_lively = monotonic_ns() - self._ended < LIVELY
+        margin = max(LIVELY_MARGIN, connections // LIVELY_SHARE) if is_lively else MARGIN
+        mine = connections + worker.pool.busy - margin
         self._has_given_way = mine > 0 and self._another_has_less(mine, 1)
         return self._has_given_way
 

@@ -333,7 +333,7 @@ class Worker:
         self.connections.discard(connection)
         self.admission.leave(connection.peer_address)
         if self.member is not None:
-            self.member.count()
+            self.member.count_end()
         if self.draining:
             self._stop_if_empty()
 

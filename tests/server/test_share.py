@@ -115,6 +115,16 @@ def test_a_busier_worker_gives_way_once() -> None:
     assert [member.gives_way() for _ in range(3)] == [True, False, True]
 
 
+@pytest.mark.parametrize(("connections", "gives_way"), [(4, False), (65, False), (66, True), (400, True)])
+def test_where_connections_come_and_go_a_worker_may_have_some_more(connections: int, gives_way: bool) -> None:
+    """To wait at each small difference would leave the processors idle."""
+    member = beside(1, 0, of=FakeWorker(connections, 0, most=1000))
+    member._slot.cells[Cell.HEARTBEAT] = 0
+    member.count_end()
+    member._ended += 60_000_000_000  # it has just been, however slow this machine is
+    assert member.gives_way() is gives_way
+
+
 def test_a_worker_whose_hub_does_not_turn_is_not_waited_for() -> None:
     member = beside(0, 0, of=FakeWorker(4, 0, most=4))
     member._table[2][Cell.HEARTBEAT] = 0
