@@ -1,4 +1,6 @@
-"""A chat over WebSockets: rooms and their members. With `--rooms` across processes, with no code for it here."""
+"""A chat over WebSockets: rooms and their members. Over all workers, and with `--rooms` all servers, with no code
+for it here.
+"""
 
 from __future__ import annotations
 
