@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,9 @@ from greenserve.rooms import shared_at
 from greenserve.rooms.bus import Bus
 from greenserve.rooms.registry import make_bus
 
-CONNECT_SECONDS = 5.0  # for which the first events wait for the bus; what is sent without one reaches this worker alone
+logger = logging.getLogger("greenserve.rooms")
+
+CONNECT_SECONDS = 5.0  # for which the first clients wait for the bus; without one, events reach this worker alone
 
 
 class RoomsManager(PubSubManager):  # type: ignore[misc]  # no types
@@ -37,6 +40,12 @@ class RoomsManager(PubSubManager):  # type: ignore[misc]  # no types
         self._subscribed = Flag()
         self._came: Queue[bytes] = Queue()
 
+    def connect(self, eio_sid: str, namespace: str) -> str:
+        """A client comes: it misses nothing from then on."""
+        self._subscribed.wait(CONNECT_SECONDS)
+        sid: str = super().connect(eio_sid, namespace)
+        return sid
+
     def _publish(self, data: dict[str, Any]) -> None:
         self._subscribed.wait(CONNECT_SECONDS)
         payload = json.dumps(data).encode()
@@ -50,10 +59,12 @@ class RoomsManager(PubSubManager):  # type: ignore[misc]  # no types
     def _listen(self) -> Iterator[bytes]:
         address = self._address or shared_at()
         if address is None:
-            raise RuntimeError(
+            self._subscribed.set()  # nothing is worth waiting for
+            logger.error(
                 "Socket.IO's events have no way to other workers: start the server with --rooms unix:PATH, or give "
                 "RoomsManager an address"
             )
+            return
         self._hub = current_hub()
         self._bus = make_bus(address)
         self._bus.open(self, (self._topic, b"{}"))

@@ -104,9 +104,14 @@ def ask(url: str, path: str, client: requests.Session | None = None, **options: 
 
 def begin(url: str, count: int) -> list[dict[str, object]]:
     """Sessions of several workers: each begins over a connection of its own, and all of these stay open meanwhile."""
-    with ExitStack() as stack:
-        begun = [ask(url, "/begin", stack.enter_context(requests.Session())).json() for _ in range(count)]
-    assert len({each["pid"] for each in begun}) > 1
+    begun: list[dict[str, object]] = []
+
+    def all_begun() -> bool:  # once several workers are ready
+        with ExitStack() as stack:
+            begun[:] = [ask(url, "/begin", stack.enter_context(requests.Session())).json() for _ in range(count)]
+        return len({each["pid"] for each in begun}) > 1
+
+    until_blocking(all_begun)
     return begun
 
 

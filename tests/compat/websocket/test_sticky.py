@@ -135,6 +135,17 @@ def test_a_client_of_a_worker_that_was_killed_or_replaced_goes_on(tmp_path: Path
         assert client.receive(timeout=20) == ["said", "hello"]
 
 
+def test_a_manager_without_a_bus_says_so_and_serves_its_own_clients(tmp_path: Path) -> None:
+    with serve(tmp_path, "--sticky", "sid") as server, socketio.SimpleClient() as client:
+        client.connect(server.url, transports=POLLING, wait_timeout=20)
+        assert server.wait_for_line("start the server with --rooms")
+        client.call("join", "room", timeout=20)
+        client.emit("say", ("room", "hello"))
+        assert client.receive(timeout=20) == ["said", "hello"]
+    assert server.output.count("start the server with --rooms") == 1
+    assert "Traceback" not in server.output
+
+
 def test_what_several_workers_need_is_said(tmp_path: Path) -> None:
     text = CHAT.replace(", client_manager=RoomsManager()", "")
     with serve(tmp_path, text=text) as server:
