@@ -61,7 +61,7 @@ class RoomsManager(PubSubManager):  # type: ignore[misc]  # no types
         if address is None:
             self._subscribed.set()  # nothing is worth waiting for
             logger.error(
-                "Socket.IO's events have no way to other workers: start the server with --rooms unix:PATH, or give "
+                "Socket.IO's events have no way to other workers: start the server without --rooms none, or give "
                 "RoomsManager an address"
             )
             return

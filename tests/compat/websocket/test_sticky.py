@@ -52,7 +52,7 @@ def serve(place: Path, *options: str, text: str = CHAT) -> ServerProcess:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    with serve(tmp_path, "--sticky", "sid", "--rooms", f"unix:{tmp_path}/rooms.sock") as server:
+    with serve(tmp_path, "--sticky", "sid") as server:
         yield server
     assert "Traceback" not in server.output
     assert "WARNING" not in server.output
@@ -118,8 +118,7 @@ def ask(client: socketio.SimpleClient, *words: object) -> object:
 
 
 def test_a_client_of_a_worker_that_was_killed_or_replaced_goes_on(tmp_path: Path) -> None:
-    options = ("--sticky", "sid", "--rooms", f"unix:{tmp_path}/rooms.sock")
-    with serve(tmp_path, *options, text=CHAT + PID) as server, socketio.SimpleClient() as client:
+    with serve(tmp_path, "--sticky", "sid", text=CHAT + PID) as server, socketio.SimpleClient() as client:
         client.connect(server.url, transports=POLLING, wait_timeout=20)
         first = ask(client, "pid")
         os.kill(int(str(first)), signal.SIGKILL)
@@ -136,13 +135,13 @@ def test_a_client_of_a_worker_that_was_killed_or_replaced_goes_on(tmp_path: Path
 
 
 def test_a_manager_without_a_bus_says_so_and_serves_its_own_clients(tmp_path: Path) -> None:
-    with serve(tmp_path, "--sticky", "sid") as server, socketio.SimpleClient() as client:
+    with serve(tmp_path, "--sticky", "sid", "--rooms", "none") as server, socketio.SimpleClient() as client:
         client.connect(server.url, transports=POLLING, wait_timeout=20)
-        assert server.wait_for_line("start the server with --rooms")
+        assert server.wait_for_line("no way to other workers")
         client.call("join", "room", timeout=20)
         client.emit("say", ("room", "hello"))
         assert client.receive(timeout=20) == ["said", "hello"]
-    assert server.output.count("start the server with --rooms") == 1
+    assert server.output.count("no way to other workers") == 1
     assert "Traceback" not in server.output
 
 
