@@ -180,7 +180,7 @@ class Supervisor:
         if self.policy.watch is not None:
             self._renew(with_settings=True)
             return
-        if self.before is not None or not self.generation.proven:
+        if self.before is not None or not self.generation.proven or self.successor:
             self._again = True
             self._system.say("info", "the application is being loaded already; another reload follows")
             return
@@ -436,8 +436,8 @@ class Supervisor:
             if self._upgrades:
                 self._upgrades = False
                 self.successor = source.program
-                return
-        self._reload_again()
+        if not self.successor:
+            self._reload_again()
 
     def _count(self, outcome: Cell) -> None:
         """A reload has ended, and so `greenserve reload` may."""

@@ -563,6 +563,10 @@ def test_a_reload_that_was_asked_for_meanwhile_follows_an_upgrade(serving: FakeM
     serving.supervisor.upgrade()
     reload_all(serving)
     assert serving.supervisor.successor
+    serving.end()
+    serving.supervisor.reload()
+    serving.pass_time(1)
+    assert serving.supervisor.before is None, "it waits for the successor"
     again = Supervisor.resume(serving, serving.table, serving.supervisor.state())
     assert again.generation.number == 3
     serving.supervisor.stays("it is broken")
