@@ -23,6 +23,7 @@ from greenserve.supervisor.watching import Watching
 from greenserve.version import VERSION
 
 TICK = 1.0  # seconds
+CLOSE_SECONDS = 1.0
 START_SECONDS = 10.0  # what a successor gets to show that it can start
 
 
@@ -51,6 +52,23 @@ class Machine:
         warning = self.manager.tell(**fields)
         if warning:
             self.say("warning", warning)
+
+    def close_listeners(self, templates: Sequence[Channel]) -> None:
+        """Close them, and have these templates do the same; it waits for them for CLOSE_SECONDS at most."""
+        done, open_there = os.pipe()
+        for channel in templates:
+            try:
+                channel.send({"stop_listening": True}, open_there)
+            except Gone:
+                pass
+        os.close(open_there)
+        for fd, _ in self._handed.listeners:
+            os.close(fd)
+        self._handed = self._handed._replace(listeners=[])
+        poll = select.poll()
+        poll.register(done, 0)  # for its hang-up: all others have closed their ends
+        poll.poll(CLOSE_SECONDS * 1000)
+        os.close(done)
 
     def kill(self, pid: int, signum: int) -> None:
         """Send a signal; harmless when the process is gone."""

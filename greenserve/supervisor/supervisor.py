@@ -42,6 +42,9 @@ class System(Protocol):
     def channel_pair(self) -> tuple[Channel, Channel]:
         """Two ends."""
 
+    def close_listeners(self, templates: Sequence[Channel]) -> None:
+        """Close them, and have these templates do the same, before it returns."""
+
     def kill(self, pid: int, signum: int) -> None:
         """Send a signal; harmless when the process is gone."""
 
@@ -504,6 +507,9 @@ class Supervisor:
         self.stopping, self._code = True, code
         self._table[0][Cell.STATE] = State.DRAINING
         self._tell_stopping(0.0)
+        # Before the workers stop accepting: as long as a process listens the kernel accepts for it, and resets at last.
+        loaded = [each.channel for each in self.generations() if each.loaded and each.channel is not None]
+        self._system.close_listeners(loaded)
         for generation in self.generations():
             if generation is not self._hooked():
                 self._retire(generation)

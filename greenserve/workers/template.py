@@ -76,7 +76,9 @@ class Template:
                 if found is None:
                     continue
                 message, descriptors = found
-                if "fork" not in message:
+                if "stop_listening" in message:
+                    self._stop_listening()  # and with the descriptor the supervisor is told
+                elif "fork" not in message:
                     self._call_hook(message, hooks)
                 elif self._fork_worker(self.table[message["fork"]], hooks, descriptors):
                     self.channel.close()
@@ -92,6 +94,11 @@ class Template:
                     os.close(fd)
         except Gone:
             return None
+
+    def _stop_listening(self) -> None:
+        """No worker is forked any more. The descriptors stay taken, as the objects around them believe."""
+        for fd, _ in self.listeners:
+            os.dup2(self.channel.fd, fd, inheritable=False)
 
     def _fork_worker(self, slot: Slot, hooks: Hooks, descriptors: list[int]) -> bool:
         """Returns whether this is the worker. descriptors: its way to the supervisor; none if there was no room."""

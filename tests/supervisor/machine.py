@@ -61,6 +61,10 @@ class FakeMachine:
     def channel_of(self, fd: int) -> Any:
         return End()
 
+    def close_listeners(self, templates: Any) -> None:
+        assert not any({"drain": False} in each.channel.sent for each in self.supervisor.members)  # type: ignore[attr-defined]
+        self.closed = list(templates)
+
     def kill(self, pid: int, signum: int) -> None:
         self.killed.append((pid, signum))
 
