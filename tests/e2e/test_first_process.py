@@ -137,4 +137,6 @@ def test_nothing_is_written_and_standard_input_may_be_closed(tmp_path: Path, wor
             server.wait_for_line("reloaded: all workers run generation 2")
             assert server.ask("/") == "hello"
         assert server.stop() == 0
-    assert not re.search("Traceback|WARNING|ERROR", server.output), server.output
+    # Docker leaves /dev/shm writable; where no place is, several workers say that they cannot share rooms.
+    warnings = [line for line in server.output.splitlines() if "WARNING" in line and "do not share rooms" not in line]
+    assert (warnings, re.findall("Traceback|ERROR", server.output)) == ([], []), server.output
