@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from greenserve.hub import debug
 from greenserve.hub.core import log_writer, report
+from greenserve.hub.core.hub import all_hubs
 from greenserve.supervisor.channel import Channel, Gone, channel_of
 from greenserve.supervisor.handed import Handed
 from greenserve.supervisor.table import Cell, Slot, Table
@@ -153,15 +154,17 @@ def _status_of(pid: int) -> int:
 
 
 def _warn_of_threads() -> None:
-    """OS threads do not get into a forked worker."""
+    """Neither OS threads nor green threads get into a forked worker."""
     log_writer.flush_all()
     tasks = Path("/proc/self/task")
     count = len(list(tasks.iterdir())) if tasks.exists() else threading.active_count()
-    if count > 1:
-        names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    names = [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()]
+    green = [carrier.thread.name for hub in all_hubs() for carrier in hub.carriers if carrier.thread is not None]
+    if count > 1 or green:
+        names += [name for name in green if name not in names]
         logger.warning(
-            "the application has started OS threads at its import (%d%s), and no worker will have them: start them "
+            "the application has started threads at its import (%d%s), and no worker will have them: start them "
             "with the first request or in a post_fork hook, or let each worker import the application (--no-preload)",
-            count - 1,
+            max(count - 1 + len(green), len(names)),
             f": {', '.join(names)}" if names else "",
         )

@@ -287,3 +287,11 @@ def test_as_many_workers_as_processors(place: Path) -> None:
     with serve(place, workers=0, env={"WEB_CONCURRENCY": "auto"}) as server:
         assert count == 1 or f"{count} workers" in server.output
         assert server.stop() == 0
+
+
+def test_threads_that_begin_at_the_import_are_named_green_ones_too(place: Path) -> None:
+    begun = "\nimport threading\nthreading.Thread(target=time.sleep, args=(60,), name='ticker', daemon=True).start()\n"
+    (place / "application.py").write_text(APPLICATION + begun)
+    with serve(place) as server:
+        assert "has started threads at its import (1: ticker), and no worker will have them" in server.output
+        assert server.stop() == 0
