@@ -17,7 +17,8 @@ if __name__ == "__main__":
     bare = type(sys)("greenserve")
     bare.__path__ = [os.path.dirname(here)]
     sys.modules["greenserve"] = bare
-    sys.path.remove(here)  # else its modules would be found by their last names, too
+    # Else the modules of this folder would be found by their last names, too. Not by value: links are resolved there.
+    del sys.path[0]
 
     from greenserve.supervisor.process import main
 

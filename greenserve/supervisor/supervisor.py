@@ -301,7 +301,7 @@ class Supervisor:
         before = self.wanted
         self.wanted = max(1, min(self.wanted + difference, len(self._table) // 2))
         self._tell_hooks({"nworkers_changed": [self.wanted, before]})
-        self._system.say("info", f"{self.wanted} workers are wanted")
+        self._system.say("info", "1 worker is wanted" if self.wanted == 1 else f"{self.wanted} workers are wanted")
         self._reconcile()
 
     def tick(self) -> None:

@@ -6,6 +6,8 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -295,3 +297,28 @@ def test_threads_that_begin_at_the_import_are_named_green_ones_too(place: Path) 
     with serve(place) as server:
         assert "has started threads at its import (1: ticker), and no worker will have them" in server.output
         assert server.stop() == 0
+
+
+def test_greenserve_may_lie_behind_a_link(place: Path) -> None:
+    (place / "current").symlink_to(REPOSITORY)  # as where each release has a directory of its own
+    with serve(place, env={"PYTHONPATH": str(place / "current")}) as server:
+        command = Path(f"/proc/{server.pid}/cmdline").read_text()
+        assert str(place / "current/greenserve/supervisor") in command
+        ask(server)
+        assert server.stop() == 0
+
+
+@pytest.mark.parametrize("program", ["supervisor", "rooms/unix/broker"])
+def test_a_program_that_is_started_by_its_path_finds_its_modules_behind_a_link(tmp_path: Path, program: str) -> None:
+    (tmp_path / "current").symlink_to(REPOSITORY)
+    ends = [
+        subprocess.run(
+            [sys.executable, "-S", "-E", root / "greenserve" / program / "__main__.py"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=20,
+        ).stderr.splitlines()[-1]
+        for root in (REPOSITORY, tmp_path / "current")
+    ]
+    assert ends[0] == ends[1]  # it misses its arguments

@@ -19,7 +19,8 @@ if __name__ == "__main__":
         bare = type(sys)(name)
         bare.__path__ = [os.path.join(os.path.dirname(root), *name.split("."))]
         sys.modules[name] = bare
-    sys.path.remove(here)  # else its modules would be found by their last names, too
+    # Else the modules of this folder would be found by their last names, too. Not by value: links are resolved there.
+    del sys.path[0]
 
     from greenserve.rooms.unix.broker.process import main
 
