@@ -17,7 +17,8 @@ from greenserve.supervisor.channel import Channel, Gone, channel_of, channel_pai
 from greenserve.supervisor.ends import MemoryEvents, how_it_ended
 from greenserve.supervisor.handed import TO_SUCCESSOR, TO_SUPERVISOR, TO_TEMPLATE, Handed, take
 from greenserve.supervisor.lines import Lines
-from greenserve.supervisor.supervisor import Generation, Member, Policy, Supervisor
+from greenserve.supervisor.members import Generation, Member, Policy
+from greenserve.supervisor.supervisor import Supervisor
 from greenserve.supervisor.table import Cell, Table
 from greenserve.supervisor.watching import Watching
 from greenserve.version import VERSION
@@ -199,7 +200,7 @@ class Process:
     def _show_life(self) -> None:
         """To a service manager that watches, as long as hubs turn."""
         watchdog = self._machine.manager.watchdog
-        if watchdog and self._supervisor.is_alive(time.monotonic(), watchdog / 2):
+        if watchdog and self._supervisor.health.is_alive(self._supervisor.members, watchdog / 2):
             self._machine.tell(WATCHDOG=1)
 
     def _wait(self, seconds: float) -> None:

@@ -13,129 +13,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, Self
 
-from greenserve.supervisor.channel import Channel, Gone
+from greenserve.supervisor.channel import Gone
+from greenserve.supervisor.health import END_SECONDS, Health
+from greenserve.supervisor.members import Generation, Member, Policy
+from greenserve.supervisor.system import System
 from greenserve.supervisor.table import Cell, Slot, State, Table
 
 FORCED = 1  # exit status: requests were killed
 NOT_LOADED = 3  # exit status: the application could not be loaded, or no worker of it became ready
-SECOND = 1_000_000_000  # nanoseconds
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds before a further worker is started where they keep dying
 STEADY_SECONDS = 10.0  # a worker that was ready for as long has not died at its start
-ABORT_SECONDS, KILL_SECONDS = 1.0, 3.0  # what a worker that hangs gets to show where, and then to end
-END_SECONDS = 3.0  # beyond the grace time, for a worker to end what it has killed
 OUTDATED_SECONDS = 2.0  # what requests in progress get when files have changed (--reload)
-FORK_SECONDS = 5.0  # for a template to fork: it takes milliseconds, and a tenth of a second for gigabytes
-LATE_SECONDS = 5.0  # between two ticks: this process was stopped, and maybe all of them
-
-
-class System(Protocol):
-    """What the supervisor needs of the machine."""
-
-    def now(self) -> float:
-        """Seconds, of the monotonic clock."""
-
-    def start_template(self) -> tuple[int, Channel]:
-        """Start a process that loads the application anew: its pid, and the way to it. Raises OSError."""
-
-    def channel_pair(self) -> tuple[Channel, Channel]:
-        """Two ends."""
-
-    def close_listeners(self, templates: Sequence[Channel]) -> None:
-        """Close them, and have these templates do the same, before it returns."""
-
-    def kill(self, pid: int, signum: int) -> None:
-        """Send a signal; harmless when the process is gone."""
-
-    def say(self, level: str, text: str) -> None:
-        """A line for the log."""
-
-    def tell(self, **fields: object) -> None:
-        """A message for the service manager; see process/systemd.py."""
-
-    def channel_of(self, fd: int) -> Channel:
-        """The end with this descriptor."""
-
-    def watch(self, scope: dict[str, Any]) -> None:
-        """Have files watched, whose changes `Supervisor.changed` is to be told; see reload/scope.py."""
-
-    def watch_more(self, message: dict[str, Any]) -> None:
-        """A worker has loaded code from there, too."""
-
-
-class Policy(NamedTuple):
-    """What the settings say to the supervisor; a loaded template brings them."""
-
-    workers: int
-    worker_timeout: float = 30.0  # seconds; 0: never
-    graceful_timeout: float = 30.0
-    drain_delay: float = 0.0
-    load_timeout: float = 300.0  # to load the application, and for a worker to be ready; 0: any time
-    announcement: Sequence[str] = ()  # what is said when the first worker is ready
-    hooks: bool = False  # the template wants to hear of the workers' ends, and of the server's
-    watch: dict[str, Any] | None = None  # files whose change is a reload (--reload); then workers load the application
-
-    @classmethod
-    def of(cls, message: dict[str, Any]) -> Policy:
-        """As a template says it, which may be of a greenserve that was installed since, and say more."""
-        return cls(**{name: value for name, value in message.items() if name in cls._fields})
-
-
-class Generation:
-    """The application as it is loaded by a template process, which forks workers of it.
-
-    channel: the way to the template; None: there is none. proven: a worker of it was ready. program: the words by which
-    a supervisor of its greenserve is run. deaf: the template has closed its end of the channel.
-    """
-
-    def __init__(self, number: int, pid: int = 0, channel: Channel | None = None) -> None:
-        self.number = number
-        self.policy = Policy(0)
-        self.proven = False
-        self.program: Sequence[str] = ()
-        self.begin(pid, channel)
-
-    def begin(self, pid: int, channel: Channel | None, now: float = 0.0) -> None:
-        """A template has been started."""
-        self.pid = pid
-        self.channel = channel
-        self.started = now
-        self.loaded = False
-        self.deaf = False
-        self.reason = ""  # why it could not be loaded
-        self.kill_by = float("inf")  # when its template is killed
-        self.kill_with = signal.SIGKILL
-
-
-class Member:
-    """A worker, as the supervisor sees it."""
-
-    def __init__(self, slot: Slot, generation: Generation, channel: Channel, now: float) -> None:
-        self.started = now
-        self.slot = slot
-        self.generation = generation
-        self.channel = channel
-        self.state = State.STARTING
-        self.ready_since = 0.0
-        self.replace = ""  # why it is to be replaced
-        self.reason = ""  # why it could not begin
-        self.leave_by = float("inf")  # when it is killed
-        self.warned: float | None = None  # when it was told to show where it hangs
-        self.aborted = False
-        self.dismissed = False  # for the sake of new code (--reload): what it has to kill does not count
-        self.lost: float | None = None  # when its channel has ended
-        self.killed = False  # because its channel has
-
-    @property
-    def pid(self) -> int:
-        """0: not known yet."""
-        return self.slot[Cell.PID]
-
-    @property
-    def name(self) -> str:
-        """As log lines call it."""
-        return self.slot.name
 
 
 class Supervisor:
@@ -165,8 +55,7 @@ class Supervisor:
         self.successor: Sequence[str] = ()  # the program that is to take this one's place, when it can
         self._untold: list[dict[str, Any]] = []  # messages for a template with hooks
         self._trouble = ""  # why the next workers show a page in the place of the application; with --reload only
-        self._leaving: dict[int, float] = {}  # templates that are to end, and when they are killed
-        self._ticked = system.now()
+        self.health = Health(system, self._ended, self._forget)
 
     # -- what happens
 
@@ -256,7 +145,7 @@ class Supervisor:
 
     def exited(self, pid: int, how: str, code: int | None = None) -> None:
         """A process has ended. how: in words. code: its exit status, if it was not a signal."""
-        if self._leaving.pop(pid, None) is not None:
+        if self.health.leaving.pop(pid, None) is not None:
             self._reconcile()
         for generation in self.generations():
             if generation.pid == pid:
@@ -306,19 +195,11 @@ class Supervisor:
 
     def tick(self) -> None:
         """Once a second: heartbeats, deadlines, what was put off."""
-        now = self._system.now()
-        late, self._ticked = now - self._ticked > LATE_SECONDS, now
-        if not late:  # else each process gets the time to show that it lives
-            self._look_at_all(now)
-        if self._end_at is not None and now >= self._end_at and not self.stopping:
+        self.health.look(self.policy, self.generations(), list(self.members))
+        if self._end_at is not None and self._system.now() >= self._end_at and not self.stopping:
             self._system.say("info", "the drain delay is over: stopping")
             self._end(0)
         self._reconcile()
-
-    def is_alive(self, now: float, within: float) -> bool:
-        """Whether some worker's hub has turned within so many seconds, or none is expected to."""
-        ready = [each for each in self.members if each.state is State.READY]
-        return not ready or any(each.slot.silence(int(now * SECOND)) < within * SECOND for each in ready)
 
     def state(self) -> dict[str, Any]:
         """All that another supervisor needs to go on from here, between two reloads; see `resume`."""
@@ -335,7 +216,7 @@ class Supervisor:
             "wanted": self.wanted,
             "again": self._again,
             "untold": self._untold,
-            "leaving": list(self._leaving),
+            "leaving": list(self.health.leaving),
         }
 
     @classmethod
@@ -349,7 +230,7 @@ class Supervisor:
         supervisor.wanted = state["wanted"]
         supervisor._announced = True
         supervisor._untold = state["untold"]
-        supervisor._leaving = dict.fromkeys(state["leaving"], system.now() + END_SECONDS)
+        supervisor.health.leaving = dict.fromkeys(state["leaving"], system.now() + END_SECONDS)
         for index, of, fd, life, ready_since in state["members"]:
             its = generation if of == number else Generation(of)
             member = Member(table[index], its, system.channel_of(fd), system.now())
@@ -526,7 +407,7 @@ class Supervisor:
         if generation.channel is not None:
             generation.channel.close()  # at which it ends; unless it is loading
             generation.channel = None
-            self._leaving[generation.pid] = self._system.now() + END_SECONDS
+            self.health.leaving[generation.pid] = self._system.now() + END_SECONDS
             if not generation.loaded:
                 self._system.kill(generation.pid, signal.SIGTERM)
 
@@ -552,7 +433,7 @@ class Supervisor:
         if hooked is not None:
             self._tell_hooks({"on_exit": True})
             self._retire(hooked)
-        return not self._leaving
+        return not self.health.leaving
 
     def _renew(self, *, with_settings: bool) -> None:
         """Let no worker of the old code accept any more; connections wait for those of the new."""
@@ -585,95 +466,6 @@ class Supervisor:
             member.channel.send(message)
         except Gone:
             self.lost(member)
-
-    def _look_at_all(self, now: float) -> None:
-        for generation in self.generations():
-            self._look_at_template(generation, now)
-        for member in list(self.members):
-            self._look_at(member, now)
-        for pid in [pid for pid, until in self._leaving.items() if now > until]:
-            self._leaving[pid] = now + KILL_SECONDS
-            self._system.kill(pid, signal.SIGKILL)
-
-    def _look_at_template(self, generation: Generation, now: float) -> None:
-        limit = self.policy.load_timeout
-        if generation.channel is None:
-            return
-        if now > generation.kill_by:
-            generation.kill_by = now + KILL_SECONDS
-            self._system.kill(generation.pid, generation.kill_with)
-            generation.kill_with = signal.SIGKILL
-        elif limit and not generation.loaded and not generation.reason and now - generation.started > limit:
-            generation.reason = f"it was not loaded within {limit:g} s (load_timeout)"
-            generation.kill_by, generation.kill_with = now + ABORT_SECONDS, signal.SIGABRT
-            self._system.say(
-                "error",
-                f"template (pid {generation.pid}) has not loaded the application within {limit:g} s "
-                "(load_timeout); it shows where it is, and is ended",
-            )
-            self._system.kill(generation.pid, signal.SIGUSR2)
-
-    def _look_at(self, member: Member, now: float) -> None:
-        """Whether it hangs, has outlived its time, or is lost."""
-        if member.lost is not None and now - member.lost > END_SECONDS:
-            self._seek(member, now)
-        elif not member.pid and now - member.started > FORK_SECONDS:
-            self._miss(member)
-        elif now > member.leave_by:
-            self._system.say("error", f"{member.name} has not ended in time, and is killed")
-            member.leave_by = now + KILL_SECONDS
-            self._system.kill(member.pid, signal.SIGKILL)
-        elif member.state is State.STARTING:
-            self._expect(member, now)
-        elif self.policy.worker_timeout:
-            self._feel_pulse(member, now)
-
-    def _seek(self, member: Member, now: float) -> None:
-        """Its channel has ended, and its own end was not heard of."""
-        if not member.pid:
-            self._ended(member, "was not started: its template has ended")
-        elif member.killed:
-            self._ended(member, "has ended, in a way that is not known")
-        else:
-            member.killed, member.lost = True, now
-            self._system.say("error", f"{member.name} does not hear the supervisor any more, and is killed")
-            self._system.kill(member.pid, signal.SIGKILL)
-
-    def _miss(self, member: Member) -> None:
-        """Its template does nothing."""
-        pid = member.generation.pid
-        self._system.say(
-            "error", f"template (pid {pid}) has not forked {member.name} within {FORK_SECONDS:g} s, and is killed"
-        )
-        self._system.kill(pid, signal.SIGKILL)
-        self._forget(member)
-
-    def _expect(self, member: Member, now: float) -> None:
-        """It has its time to be ready."""
-        limit = self.policy.load_timeout
-        if limit and now - member.started > limit and not member.reason:
-            member.reason = f"it was not ready within {limit:g} s (load_timeout)"
-            member.leave_by = now + KILL_SECONDS
-            self._system.say("error", f"{member.name} is not ready after {limit:g} s (load_timeout), and is ended")
-            self._system.kill(member.pid, signal.SIGABRT)
-
-    def _feel_pulse(self, member: Member, now: float) -> None:
-        silence = member.slot.silence(int(now * SECOND)) / SECOND
-        if silence < self.policy.worker_timeout:
-            member.warned, member.aborted = None, False
-        elif member.warned is None:
-            self._system.say(
-                "error",
-                f"something has blocked {member.name} for {silence:.0f} s (worker_timeout); it shows what, and is "
-                "replaced",
-            )
-            member.warned = now
-            self._system.kill(member.pid, signal.SIGUSR2)
-        elif now - member.warned > KILL_SECONDS:
-            self._system.kill(member.pid, signal.SIGKILL)
-        elif now - member.warned > ABORT_SECONDS and not member.aborted:
-            member.aborted = True
-            self._system.kill(member.pid, signal.SIGABRT)
 
     # -- ends
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from greenserve.supervisor.channel import Gone
-from greenserve.supervisor.supervisor import Generation, Member, Supervisor
+from greenserve.supervisor.members import Generation, Member
+from greenserve.supervisor.supervisor import Supervisor
 from greenserve.supervisor.table import Cell, State, Table
 
 

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from greenserve.supervisor.supervisor import Generation, Member
+from greenserve.supervisor.members import Generation, Member
 from greenserve.supervisor.table import Cell
 from tests.supervisor.machine import FakeMachine
 

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from greenserve.supervisor.supervisor import Member
+from greenserve.supervisor.members import Member
 from tests.supervisor.machine import FakeMachine
 from tests.supervisor.test_supervisor import orders
 

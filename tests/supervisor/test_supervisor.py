@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from greenserve.supervisor.supervisor import Member, Supervisor
+from greenserve.supervisor.members import Member
+from greenserve.supervisor.supervisor import Supervisor
 from greenserve.supervisor.table import Cell
 from tests.supervisor.machine import End, FakeMachine
 
