@@ -24,6 +24,7 @@ from greenserve.settings import Address, TcpAddress, UnixAddress, conceal
 _PROC = Path("/proc")
 _LISTEN = "0A"  # TCP_LISTEN of the kernel's include/net/tcp_states.h
 _COMMAND_LENGTH = 80  # characters of a command line that are shown
+_OF_INTERPRETER = re.compile(r"^\S+ -S -E \S+ (\d+ )?(?=greenserve )")  # of a supervisor's: it says nothing to a reader
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +191,7 @@ def _describe(process: Path) -> str:
     except OSError:
         words = []
     command = " ".join(word.decode(errors="replace") for word in words)
-    command = conceal(command)  # its options may have a password
+    command = conceal(_OF_INTERPRETER.sub("", command))  # its options may have a password
     if len(command) > _COMMAND_LENGTH:
         command = command[: _COMMAND_LENGTH - 3] + "..."
     return f"pid {process.name} ({command})" if command else f"pid {process.name}"

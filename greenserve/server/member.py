@@ -32,6 +32,9 @@ MARGIN = 2  # how much more than the least busy worker one may have
 LIVELY = 2_000_000  # nanoseconds: a worker of which a connection has ended within
 LIVELY_MARGIN = 64  # has this margin,
 LIVELY_SHARE = 4  # or one part in so many of its connections
+YOUNG_SECONDS = (
+    5.0  # a worker that takes too much from its beginning is not replaced sooner: its successor takes as much
+)
 LOOK_PERIOD = 1_000_000_000  # nanoseconds between two looks at what takes time to see
 _BEAT = int(BEAT_SECONDS * 1e9)
 _PAGE = sysconf("SC_PAGE_SIZE")
@@ -58,7 +61,7 @@ class Limits:
             return f"it has served {requests} requests (max_requests)"
         if age >= self.age:
             return f"it has lived for {age:.0f} s (max_worker_age)"
-        if memory > self.memory:
+        if memory > self.memory and age >= YOUNG_SECONDS:
             return f"it holds {memory >> 20} MiB (max_worker_memory)"
         return ""
 

@@ -19,6 +19,7 @@ class Policy(NamedTuple):
     drain_delay: float = 0.0
     load_timeout: float = 300.0  # to load the application, and for a worker to be ready; 0: any time
     announcement: Sequence[str] = ()  # what is said when the first worker is ready
+    urls: Sequence[str] = ()
     hooks: bool = False  # the template wants to hear of the workers' ends, and of the server's
     watch: dict[str, Any] | None = None  # files whose change is a reload (--reload); then workers load the application
 

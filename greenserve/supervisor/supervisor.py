@@ -305,7 +305,8 @@ class Supervisor:
 
     def _tell_ready(self, more: str = "") -> None:
         """The service manager: also after a reload that has failed, for whose end it waits."""
-        self._system.tell(READY=1, STATUS="; ".join(filter(None, (f"{self.wanted} workers", more))))
+        where = f"{self.wanted} workers, listening on {', '.join(self.policy.urls)}"
+        self._system.tell(READY=1, STATUS=f"{where}; {more}" if more else where)
 
     def _conclude_reload(self, source: Generation) -> None:
         """All workers run the code of `source`. If it is the newest, a reload is over."""

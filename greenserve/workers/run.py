@@ -71,13 +71,15 @@ def serve(
             server.application = load(reference)
             if why := outgrown(settings, resident()):
                 logger.warning("%s", why)
+    urls = [address.url for address in server.addresses]
     policy: dict[str, Any] = {
         "workers": wanted(settings),
         "worker_timeout": settings.worker_timeout,
         "graceful_timeout": settings.graceful_timeout,
         "drain_delay": settings.drain_delay,
         "load_timeout": settings.load_timeout,
-        "announcement": announcement(settings, [address.url for address in server.addresses], os.getppid()),
+        "urls": urls,
+        "announcement": announcement(settings, urls, os.getppid()),
         "hooks": bool(hooks),
     }
     if settings.reload:

@@ -98,3 +98,10 @@ def test_what_is_no_server_gets_no_signal(place: Path, words: tuple[str, ...], s
     done = control(place, *words)
     assert done.returncode in (1, 2)
     assert says in done.stderr
+
+
+def test_a_server_that_has_the_port_already_is_named_as_people_start_it(place: Path) -> None:
+    with ServerProcess("application:app", "--workers", "2", cwd=place) as server:
+        done = run_command("application:app", "--bind", f"127.0.0.1:{server.port}", cwd=place)
+        assert done.returncode == 4
+        assert f"in use by pid {server.pid} (greenserve application:app --workers 2" in done.stderr

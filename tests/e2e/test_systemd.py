@@ -184,14 +184,14 @@ def test_several_workers_are_a_service_that_tells_of_its_reloads_and_their_failu
 ) -> None:
     env: dict[str, str | None] = {"NOTIFY_SOCKET": manager.path, "WATCHDOG_USEC": "400000"}
     server = start_server("told:app", "--workers", "3", "--graceful-timeout", "20", env=env, cwd=tmp_path)
-    assert manager.wait_for("READY") == {"READY": "1", "STATUS": "3 workers"}
+    assert manager.wait_for("READY") == {"READY": "1", "STATUS": f"3 workers, listening on {server.url}"}
     assert requests.get(server.url, timeout=20).text == "[]\n[]\n", "children do not find the variables"
     manager.wait_for("WATCHDOG", 2)
     now = time.monotonic()
     server.send_signal(signal.SIGHUP)
     _, ready = told_at_reload(manager, 1, now)
     server.wait_for_line("reloaded: all workers run generation 2")
-    assert ready == {"READY": "1", "STATUS": "3 workers"}
+    assert ready == {"READY": "1", "STATUS": f"3 workers, listening on {server.url}"}
     (tmp_path / "told.py").write_text("import nothing_of_that_name\n")
     now = time.monotonic()
     for _ in range(2):  # the second one while the first goes on, as it does when a person is quicker than systemd
@@ -199,7 +199,7 @@ def test_several_workers_are_a_service_that_tells_of_its_reloads_and_their_failu
         server.wait_for_line("loading the application anew", count=2)
     for number in (2, 3):
         ready = told_at_reload(manager, number, now)[1]
-        assert "3 workers; the last reload has failed: " in ready["STATUS"]
+        assert f"3 workers, listening on {server.url}; the last reload has failed: " in ready["STATUS"]
         assert "nothing_of_that_name" in ready["STATUS"]
     server.send_signal(signal.SIGTERM)
     stopping = manager.wait_for("STOPPING")
