@@ -47,7 +47,7 @@ class Outstanding:
         self._before: dict[Any, int] = {}  # buffer -> what it had to send a second ago
         self._cut = Counted(
             f"slow clients cut off: %d; responses that were not taken hold too much memory (max_unsent: {self.limit} "
-            "bytes here)",
+            "bytes in this process)",
             hub.clock,
         )
 
