@@ -356,6 +356,9 @@ class Connection(PoolJob):
         if not idle:
             # The first bytes of a head: from here its time counts, and further bytes do not prolong it.
             self.enter(_HEAD, worker.hub.clock() + worker.header_timeout if self.deadline == NEVER else self.deadline)
+        elif worker.idle_grace:  # its client was promised that it may go on
+            self.phase = _IDLE
+            self.deadline = worker.hub.clock() + worker.idle_grace
         elif worker.draining:
             self.retire()
             if self.phase is _CLOSED:

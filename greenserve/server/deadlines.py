@@ -73,13 +73,16 @@ def drain(
     if isinstance(connection, Arrival):
         connection.drain()
         return
-    if connection.cycle is not None:
+    grace = connection.worker.idle_grace
+    announce_end(connection)
+    if connection.cycle is not None and not grace:
         connection.cycle.keep_alive = False
     if connection.owner is not None:
         if not spare_upgraded:
             connection.owner.drain(restarting=connection.worker.restarting)
     elif connection.phase is Phase.IDLE:
-        if not spare_idle:
+        # Those that have become idle since the restart began have a moment of their own.
+        if not spare_idle and (not grace or connection.deadline > connection.worker.hub.clock() + grace):
             connection.retire()
     elif connection.phase is Phase.HEAD and connection.stream.parser.idle:
         if not (spare_idle or spare_new):

@@ -97,6 +97,7 @@ class Worker:
         "handshakes",
         "header_timeout",
         "hub",
+        "idle_grace",
         "keepalive_timeout",
         "killed",
         "limits",
@@ -164,6 +165,7 @@ class Worker:
         # Of a connection, the last one with `Connection: close`; 0 for any number, the only value that costs nothing.
         self.max_requests = (settings.max_requests_per_connection or 0) if settings.keepalive_timeout else 1
         self.restarting = False
+        self.idle_grace = 0.0  # seconds that a connection has left whose client may send another request
         self.killed = 0  # requests
         self.served = 0  # requests that have begun, if `watched`
         self.connections: set[Connection | Arrival] = set()
@@ -276,6 +278,7 @@ class Worker:
 
     def _drain_spread(self, seconds: float) -> None:
         """WebSockets end evenly over `seconds`: thousands of clients that come again at once would be an attack."""
+        self.idle_grace = IDLE_SECONDS
         self._drain_connections(spare_idle=True, spare_upgraded=True)
         self.hub.call_later(IDLE_SECONDS, partial(self._drain_connections, spare_upgraded=True))
         upgraded = [each for each in self.connections if isinstance(each, Connection) and each.owner is not None]

@@ -212,6 +212,27 @@ def test_a_request_in_progress_is_the_last_if_its_client_can_still_be_told():
         assert begun.at_end()
 
 
+def test_a_request_that_was_promised_before_a_restart_is_served_after_it():
+    go_on = greenserve.Event()
+
+    class Response(list):
+        def close(self):  # the response has left, and its request is still in progress
+            go_on.wait()
+
+    def application(environ, start_response):
+        start_response("200 OK", [("Content-Length", "4")])
+        return Response([b"over"])
+
+    with serving(application) as server, Client(server) as client:
+        assert ask(client) == (200, "", b"over")
+        worker = server._worker
+        assert worker is not None
+        worker.hub.call_soon_threadsafe(lambda: worker.drain(restarting=True))
+        worker.hub.call_soon_threadsafe(go_on.send)
+        assert ask(client) == (200, "close", b"over")
+        assert client.at_end()
+
+
 def test_applications_learn_of_the_end_when_draining_begins():
     flags = []
 
