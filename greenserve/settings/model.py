@@ -274,7 +274,7 @@ class Settings:
         "How long the application may take to be loaded, with several workers; then the log shows where it hangs, and "
         "the code of before goes on, if there is one. 0: for ever.",
         unit="s",
-        in_call=False,
+        supervised=True,
     )
     ready_path: str | None = _option(
         None,
