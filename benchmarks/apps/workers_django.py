@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 from django.conf import settings
@@ -16,6 +17,17 @@ def pid(environ, start_response):
     return [body]
 
 
+def names_worker(get_response):
+    """Middleware: each response says which process it is from."""
+
+    def answer(request):
+        response = get_response(request)
+        response["X-Worker"] = str(os.getpid())
+        return response
+
+    return answer
+
+
 settings.configure(
     SECRET_KEY="benchmark",
     ALLOWED_HOSTS=["*"],
@@ -28,6 +40,7 @@ settings.configure(
         "django.contrib.messages",
     ],
     MIDDLEWARE=[
+        f"{__name__}.names_worker",
         "django.contrib.sessions.middleware.SessionMiddleware",
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "django.contrib.messages.middleware.MessageMiddleware",
@@ -50,5 +63,13 @@ settings.configure(
 application = get_wsgi_application()
 
 from django.contrib import admin  # noqa: E402 - needs the settings
+from django.http import HttpResponse  # noqa: E402 - as above
 
-urlpatterns = [path("admin/", admin.site.urls)]
+
+def collect(request):
+    """Have the garbage collector look at everything, as it does sooner or later."""
+    gc.collect()
+    return HttpResponse()
+
+
+urlpatterns = [path("admin/", admin.site.urls), path("collect/", collect)]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 
 TITLE = "greenserve: "  # what titles begin with
@@ -29,10 +31,17 @@ class Role:
 
     def show(self, state: str = "") -> None:
         """In the title, with a state such as `draining`; without setproctitle nowhere."""
-        if sys.platform == "darwin":  # there it calls what must not be called in a forked child
-            return
-        try:
-            setproctitle = import_module("setproctitle").setproctitle
-        except ImportError:
-            return
-        setproctitle(f"{self._title} ({state})" if state else self._title)
+        if (set_title := _titles()) is not None:
+            set_title(f"{self._title} ({state})" if state else self._title)
+
+
+@cache  # so workers do not look for it again: a search in vain writes to a quarter of a megabyte that they share
+def _titles() -> Callable[[str], object] | None:
+    """What sets the title, or None."""
+    if sys.platform == "darwin":  # there it calls what must not be called in a forked child
+        return None
+    try:
+        found: Callable[[str], object] = import_module("setproctitle").setproctitle
+    except ImportError:
+        return None
+    return found
