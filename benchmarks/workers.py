@@ -25,23 +25,26 @@ from typing import NamedTuple
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # as a script, Python puts this file's own directory there
 
+import greenserve  # noqa: E402
 from benchmarks.environment import machine  # noqa: E402
 from benchmarks.load import Load, run_wrk  # noqa: E402
 from benchmarks.process import ServerProcess, free_port, running  # noqa: E402
 from benchmarks.report import markdown_table  # noqa: E402
+from greenserve import websocket  # noqa: E402
 
+CHANGES = "3 × SIGHUP, SIGUSR2, 2 × kill -9, workers replaced after 60,000 requests"
 CONNECTIONS = 64
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 Step = Callable[[ServerProcess], None]
 
 
 @contextmanager
-def served(python: str, kind: str, app: str, workers: int) -> Iterator[ServerProcess]:
-    """A server of this kind, on all processors, which listens."""
+def served(python: str, kind: str, app: str, workers: int, *options: str) -> Iterator[ServerProcess]:
+    """A server of this kind, on all processors, which listens. options: greenserve's."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     commands = {
-        "greenserve": ["greenserve", app, "--bind", address, "--workers", str(workers)],
+        "greenserve": ["greenserve", app, "--bind", address, "--workers", str(workers), *options],
         "gunicorn sync": ["gunicorn", app, "-b", address, "-w", str(workers), "--preload", "--log-level", "error"],
         "gunicorn gthread": ["gunicorn", app, "-b", address, "-w", str(workers), "--threads", "8", "-k", "gthread"],
     }
@@ -76,21 +79,67 @@ def told(number: signal.Signals) -> Step:
 HUP, USR2 = told(signal.SIGHUP), told(signal.SIGUSR2)
 
 
-def changed(python: str, kind: str, steps: list[Step], seconds: float) -> tuple[Load, int]:
+def changed(python: str, kind: str, steps: list[Step], seconds: float, *options: str) -> tuple[Load, int]:
     """Load it while these steps are taken, evenly. Returns what wrk says, and how many requests it made."""
-    with served(python, kind, "plain:hello", 2) as server:
+    with served(python, kind, "plain:hello", 2, *options) as server:
         run_wrk(f"http://127.0.0.1:{server.port}/", CONNECTIONS, 1)
-
-        def take() -> None:
-            for step in steps:
-                time.sleep(seconds / (len(steps) + 1))
-                step(server)
-
-        thread = threading.Thread(target=take)
+        thread = threading.Thread(target=take, args=(steps, server, seconds))
         thread.start()
         load = run_wrk(f"http://127.0.0.1:{server.port}/", CONNECTIONS, seconds)
         thread.join()
         return load, round(load.rate * seconds)
+
+
+def take(steps: list[Step], server: ServerProcess, seconds: float) -> None:
+    """The steps, evenly."""
+    for step in steps:
+        time.sleep(seconds / (len(steps) + 1))
+        step(server)
+
+
+class Reconnecting(NamedTuple):
+    """What clients of WebSockets have seen that connect again when theirs ends.
+
+    echoes: messages that came back. closes: by code, 1006 for a killed worker's. refused: connections that failed.
+    """
+
+    echoes: int
+    closes: Counter[int]
+    refused: int
+
+
+def reconnecting(python: str, steps: list[Step], seconds: float) -> Reconnecting:
+    """As `changed`, with 200 WebSockets, each of which sends a message ten times a second."""
+    closes: Counter[int] = Counter()
+    counts: Counter[str] = Counter()
+    end = time.monotonic() + seconds + 2
+
+    def client(url: str) -> None:
+        while time.monotonic() < end:
+            try:
+                ws = websocket.connect(url)
+            except (OSError, websocket.WebSocketError):
+                counts["refused"] += 1
+                greenserve.sleep(0.1)
+                continue
+            try:
+                with ws:
+                    while time.monotonic() < end:
+                        ws.send("x" * 100)
+                        ws.receive(timeout=20)
+                        counts["echoes"] += 1
+                        greenserve.sleep(0.1)
+            except websocket.ConnectionClosed as closed:
+                closes[closed.code] += 1
+
+    with served(python, "greenserve", "ws_echo:echo", 2) as server:
+        thread = threading.Thread(target=take, args=(steps, server, seconds))
+        thread.start()
+        with greenserve.TaskGroup() as group:
+            for _ in range(200):
+                group.spawn(client, f"ws://127.0.0.1:{server.port}/")
+        thread.join()
+    return Reconnecting(counts["echoes"], closes, counts["refused"])
 
 
 def cost(python: str, workers: int, seconds: float) -> tuple[float, float]:
@@ -234,17 +283,27 @@ def main() -> int:
     python = str(options.venv / "bin" / "python")
     parts = [f"# Several workers\n\n{machine()}. Load and server share the processors.\n"]
     rows = []
+    changes = [HUP, kill_a_worker, HUP, USR2, kill_a_worker, HUP]
     for name, kind, steps in (
-        ("3 × SIGHUP, SIGUSR2, 2 × kill -9", "greenserve", [HUP, kill_a_worker, HUP, USR2, kill_a_worker, HUP]),
+        (CHANGES, "greenserve", changes),
         ("3 × SIGHUP", "greenserve", [HUP] * 3),
         ("3 × SIGHUP", "gunicorn gthread", [HUP] * 3),
     ):
         seconds = options.seconds if len(steps) > 3 else options.seconds / 2
-        load, count = changed(python, kind, steps, seconds)
+        recycled = ("--max-requests", "60000") if steps is changes else ()
+        load, count = changed(python, kind, steps, seconds, *recycled)
         rows.append((name, kind, f"{count:,}", str(load.socket_errors + load.timeouts + load.non_2xx)))
         print(rows[-1], flush=True)
     head = ("under 64 connections", "server", "requests", "failed")
     parts.append(markdown_table(head, rows))
+    found = reconnecting(python, changes, options.seconds)
+    ends = ", ".join(f"{count} × {int(code)}" for code, count in sorted(found.closes.items()))
+    print(found, flush=True)
+    parts.append(
+        f"200 WebSockets through 3 × SIGHUP, SIGUSR2, 2 × kill -9: {found.echoes:,} messages came back, "
+        f"{found.refused} connections were refused; closed were {ends} (1012: the worker "
+        "was replaced; 1006: it was killed)."
+    )
     one, two = (cost(python, workers, 4) for workers in (1, 2))
     rows = [(str(n), f"{used:.1f}", f"{rate:,.0f}") for n, (used, rate) in ((1, one), (2, two))]
     print(rows, flush=True)
