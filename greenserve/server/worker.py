@@ -60,7 +60,7 @@ logger = logging.getLogger("greenserve.server")
 
 SWEEP_SECONDS = 1.0  # how coarse the deadlines of connections are
 IDLE_SECONDS = 1.0  # for which idle connections outlive the beginning of a restart
-NEW_SECONDS = 0.1  # for which new connections outlive the beginning of a reload at once
+NEW_SECONDS = 0.1  # for which new connections outlive the beginning of the end: their first requests are on the way
 KILL_SECONDS = 1.0  # what a killed request has for its `finally` blocks
 
 
@@ -246,8 +246,8 @@ class Worker:
 
         restarting: another process takes over at once; WebSockets are told (1012), so that their clients come again,
         one after another. It accepts from the same listeners; and idle connections have a moment left, since their next
-        requests may be on the way: each is answered, with `Connection: close`. at_once: answers are outdated, so only
-        new connections have a moment left, and WebSockets end together.
+        requests may be on the way: each is answered, with `Connection: close`. at_once: answers are outdated, so idle
+        ones are closed, and WebSockets end together. New connections have a moment left in any case.
         """
         if self.draining:
             return
@@ -265,8 +265,7 @@ class Worker:
         if restarting and not at_once:
             self._drain_spread(min(self._spread, grace / 2))
         else:
-            self._drain_connections(spare_new=at_once)
-        if at_once:
+            self._drain_connections(spare_new=True)
             self.hub.call_later(NEW_SECONDS, self._drain_connections)
         why, level = ("new code serves", logging.INFO) if at_once else ("the grace deadline has passed", logging.ERROR)
         self.hub.call_later(grace, self.force, why, level)

@@ -245,7 +245,8 @@ def test_sessions_of_a_worker_that_was_killed_or_replaced_are_nobodys_and_new_on
         for each in begun:
             answer = requests.get(f"{url}/?sid={each['sid']}", timeout=20, verify=str(CERTIFICATE))
             assert answer.status_code == (400 if each["pid"] == dead else 200)
-        target = f"{url.replace('http', 'ws', 1)}/echo?sid={begun[-1]['sid']}"
+        living = next(each for each in begun if each["pid"] != dead)
+        target = f"{url.replace('http', 'ws', 1)}/echo?sid={living['sid']}"
         with connect(target, ssl=ssl.create_default_context(cafile=CERTIFICATE), proxy=None) as ws:
             server.send_signal(signal.SIGHUP)
             server.wait_for_line("reloaded: all workers run generation 2")
@@ -255,7 +256,7 @@ def test_sessions_of_a_worker_that_was_killed_or_replaced_are_nobodys_and_new_on
             assert closed.value.rcvd.code == 1012
         old = {each["pid"] for each in begun}
         until_blocking(lambda: all(f"pid {pid}) has ended" in server.output or pid == dead for pid in old))
-        assert requests.get(f"{url}/?sid={begun[-1]['sid']}", timeout=20, verify=str(CERTIFICATE)).status_code == 400
+        assert requests.get(f"{url}/?sid={living['sid']}", timeout=20, verify=str(CERTIFICATE)).status_code == 400
         for each in begin(url, 8):
             assert each["pid"] not in old
             assert ask(url, f"/?sid={each['sid']}").json()["pid"] == each["pid"]
