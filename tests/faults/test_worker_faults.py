@@ -182,8 +182,8 @@ def test_new_code_that_hangs_or_crashes_leaves_the_old_workers_alone(faulty: Fau
 
 def test_nothing_is_left_of_a_killed_supervisor_and_the_next_server_takes_its_place(faulty: Faulty) -> None:
     path, pid_file = faulty.directory / "app.sock", faulty.directory / "pid"
-    options = ("--pid-file", str(pid_file), "--bind", f"unix:{path}")
-    server = start(faulty, *options)
+    options = ("--pid-file", str(pid_file))
+    server = start(faulty, *options, bind=("127.0.0.1:0", f"unix:{path}"))
     with SteadyLoad(server) as load:
         everything = {*children(server.pid)}
         os.kill(server.pid, signal.SIGKILL)
@@ -191,7 +191,7 @@ def test_nothing_is_left_of_a_killed_supervisor_and_the_next_server_takes_its_pl
         until_blocking(lambda: not any(Path(f"/proc/{pid}").exists() for pid in everything), step=0.05)
         assert set(load.failed) <= {0}, "the workers answer what they have accepted"
     assert server.wait() == -signal.SIGKILL
-    after = start(faulty, *options, bind=(f"{server.host}:{server.port}",))
+    after = start(faulty, *options, bind=(f"{server.host}:{server.port}", f"unix:{path}"))
     assert pid_file.read_text().split()[0] == str(after.pid)
     assert ask(faulty, after)
     assert after.stop() == 0
