@@ -25,7 +25,7 @@ class Refused(Exception):
 def find(pid: int | None, pid_file: str | None) -> int:
     """The server that is meant. Raises Refused, ConfigurationError."""
     if pid is not None and _PROC.exists() and server_of(pid) is None:
-        raise Refused(f"the process {pid} is no `greenserve` command" if _lives(pid) else f"there is no process {pid}")
+        raise Refused(f"the process {pid} is no `greenserve` command") if _lives(pid) else _no_process(pid)
     if pid is None and pid_file is not None:
         pid = living(Path(pid_file).absolute())
         if pid is None:
@@ -111,7 +111,7 @@ def _table(pid: int) -> Table | None:
     except FileNotFoundError:
         if not _PROC.exists():
             raise Refused("this system has no /proc: send the signals of docs/deploy.md by kill") from None
-        raise Refused(f"there is no process {pid}") from None
+        raise _no_process(pid) from None
     except PermissionError:
         raise _not_ours(pid) from None
 
@@ -120,9 +120,13 @@ def _send(pid: int, number: signal.Signals) -> None:
     try:
         os.kill(pid, number)
     except ProcessLookupError:
-        raise Refused(f"there is no process {pid}") from None
+        raise _no_process(pid) from None
     except PermissionError:
         raise _not_ours(pid) from None
+
+
+def _no_process(pid: int) -> Refused:
+    return Refused(f"there is no process {pid}: name one that lives by --pid, or the server's --pid-file")
 
 
 def _not_ours(pid: int) -> Refused:

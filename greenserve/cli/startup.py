@@ -131,6 +131,11 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
             config=resolution.file,
             first=first,
         )
+    return _serve_alone(reference, settings, arguments)
+
+
+def _serve_alone(reference: str, settings: Settings, arguments: list[str]) -> int:
+    """As `serve`, in this process."""
     with contextlib.ExitStack() as stack:
         pid_file = None if settings.pid_file is None else stack.enter_context(PidFile(settings.pid_file))
         if pid_file is not None:

@@ -200,8 +200,7 @@ class Rooms:
 
     def check(self, address: str | None) -> None:
         """Raises ConfigurationError for an `address` (the setting `rooms`) that `attach` would refuse."""
-        if address not in (None, AUTO):
-            assert address is not None
+        if address is not None and address != AUTO:
             self._make_bus(address)
 
     def attach(self, hub: Hub, address: str | None) -> None:

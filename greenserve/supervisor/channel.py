@@ -13,6 +13,7 @@ import os
 from typing import Any, Final
 
 MAX_MESSAGE: Final = 64 * 1024  # bytes; what is longer (a traceback) is cut by its sender
+MAX_REASON: Final = 2000  # characters
 MAX_DESCRIPTORS: Final = 16
 _ENCODING: Final = "utf-8"
 Message = dict[str, Any]
@@ -62,6 +63,13 @@ class Channel:
         if not data:
             raise Gone("it has closed its end")
         return json.loads(data), list(found)
+
+    def send_failure(self, error: BaseException) -> None:
+        """Say why this process ends, or cannot do what it is for; harmless when the other end has gone."""
+        try:
+            self.send({"failed": str(error)[-MAX_REASON:]})
+        except Gone:
+            pass
 
     def close(self) -> None:
         """The other end sees it."""

@@ -83,8 +83,10 @@ class Machine:
         """Run the command once more; by what it is handed it knows that it is a template."""
         ours, theirs = channel_pair()
         handed = self._handed
-        told = Handed(theirs.fd, handed.table, handed.slots, handed.listeners, handed.command, handed.directory)
-        told = told._replace(private=handed.private)
+        told = Handed(
+            *(theirs.fd, handed.table, handed.slots, handed.listeners, handed.command, handed.directory),
+            private=handed.private,
+        )
         try:
             pid = self._start(handed.command, told, TO_TEMPLATE)
         except OSError:

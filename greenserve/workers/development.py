@@ -57,8 +57,7 @@ def load_or_explain(load: Callable[[], WSGIApplication], channel: Channel, troub
         application = load()
     except LoadError as error:
         logger.error("%sthe application cannot be loaded: %s. The next save is tried", error.details, error)
-        with suppress(Gone):
-            channel.send({"failed": str(error)[-2000:]})
+        channel.send_failure(error)
         application = TroublePage(str(error), error.details)
         told.tell(error)
     told.keep_telling()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _socket
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from greenserve.server.member import Limits, Member, resident
 from greenserve.server.share import share, wanted
 from greenserve.server.sticky import Directory, Sessions
 from greenserve.settings import AUTO, Address, Settings, parse_address
-from greenserve.supervisor.channel import Channel, Gone, channel_of
+from greenserve.supervisor.channel import Channel, channel_of
 from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
 from greenserve.supervisor.table import Cell
 from greenserve.tls import Contexts
@@ -58,30 +58,21 @@ def serve(
     preload = settings.preload and not settings.reload
     template = Template(told)
     with failures_told_to(template.channel):
+        count = wanted(settings)
         rooms = rooms_of(settings, told.private)
-        server = Server(None, replace(share(settings, wanted(settings)), rooms=rooms))
+        server = Server(None, replace(share(settings, count), rooms=rooms))
         directory = Directory(template.table) if settings.sticky is not None else None
         server.adopt([_listener(fd, address) for fd, address in told.listeners])
         if isinstance(server.tls, Contexts):
             server.tls.make_ahead()
         become_user()
-        hooks = Hooks(settings, os.getppid(), wanted(settings))
+        hooks = Hooks(settings, os.getppid(), count)
         hooks.begin("on_starting" if first else "on_reload")
         if preload:
             server.application = load(reference)
             if why := outgrown(settings, resident()):
                 logger.warning("%s", why)
-    urls = [address.url for address in server.addresses]
-    policy: dict[str, Any] = {
-        "workers": wanted(settings),
-        "worker_timeout": settings.worker_timeout,
-        "graceful_timeout": settings.graceful_timeout,
-        "drain_delay": settings.drain_delay,
-        "load_timeout": settings.load_timeout,
-        "urls": urls,
-        "announcement": announcement(settings, urls, os.getppid()),
-        "hooks": bool(hooks),
-    }
+    policy = policy_of(settings, count, server.addresses, has_hooks=bool(hooks))
     if settings.reload:
         policy["watch"] = scope(settings, told.directory, config)
     role.show()
@@ -105,6 +96,21 @@ def serve(
         return server.serve_forever()
 
 
+def policy_of(settings: Settings, count: int, addresses: list[Address], *, has_hooks: bool) -> dict[str, Any]:
+    """What the supervisor has to know of the settings, see its Policy. count: of workers."""
+    urls = [address.url for address in addresses]
+    return {
+        "workers": count,
+        "worker_timeout": settings.worker_timeout,
+        "graceful_timeout": settings.graceful_timeout,
+        "drain_delay": settings.drain_delay,
+        "load_timeout": settings.load_timeout,
+        "urls": urls,
+        "announcement": announcement(settings, urls, os.getppid()),
+        "hooks": has_hooks,
+    }
+
+
 def rooms_of(settings: Settings, private: str) -> str | None:
     """The bus of the workers' rooms: by default one of their own, in the server's private directory."""
     if settings.rooms != AUTO:
@@ -124,8 +130,7 @@ def failures_told_to(channel: Channel) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        with suppress(Gone):
-            channel.send({"failed": str(error)[-2000:]})
+        channel.send_failure(error)
         raise
 
 
@@ -137,8 +142,7 @@ def early_failures_told() -> Iterator[None]:
     except Exception as error:
         told = handed_to_template()
         if told is not None:
-            with suppress(Gone):
-                channel_of(told.channel, blocking=False).send({"failed": str(error)[-2000:]})
+            channel_of(told.channel, blocking=False).send_failure(error)
         raise
 
 
