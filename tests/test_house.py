@@ -17,7 +17,7 @@ PACKAGE = Path(greenserve.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py"))
 
 # Each room, and the rooms that it may import. "" is the package's root with its public names.
-BASE = {"errors", "settings", "version"}
+BASE = {"codec", "errors", "settings", "version"}
 PROTOCOLS = {"http", "wsgi", "websocket"}
 TWIN_MAKING = {"patching.polling", "patching.rebind", "patching.reimport"}  # what patching and its twins are made with
 SERVER = (
@@ -39,6 +39,8 @@ NAMES = {
     "tpool",
 }
 MAY_IMPORT: dict[str, set[str]] = {
+    "_codec": set(),  # written in C
+    "codec": {"_codec"},
     "errors": set(),
     "version": set(),
     "settings": {"errors"},
@@ -53,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "net": {"errors", "settings", "hub", "green", "net.unix_path"},
     "net.unix_path": set(),  # as light as the rooms' broker, which uses it
     "tls": {"errors", "settings", "loading"},
-    "http": {"errors"},
+    "http": {"codec", "errors"},
     "wsgi": BASE | {"http"},
     "static": BASE | {"http", "wsgi"},
     "websocket": BASE | {"http", "hub", "green", "net"},

@@ -1,0 +1,1 @@
+"""What the compiled codec has. Each function is described at its twin in Python."""
