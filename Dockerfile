@@ -15,11 +15,11 @@
 # The build tools and the sources stay in this stage; the environment alone goes on.
 FROM python:3.13-slim-bookworm AS build
 WORKDIR /src
-# The dependencies, those for rooms on Redis and for faster WebSockets included, are a layer of their own, which a change of the sources leaves cached.
+# The dependencies, those for rooms on Redis included, are a layer of their own, which a change of the sources leaves cached.
 COPY pyproject.toml README.md LICENSE ./
 COPY greenserve/version.py ./greenserve/version.py
 RUN python -m venv /opt/greenserve \
-    && /opt/greenserve/bin/pip install --no-cache-dir --disable-pip-version-check ".[redis,speedups]"
+    && /opt/greenserve/bin/pip install --no-cache-dir --disable-pip-version-check ".[redis]"
 COPY greenserve ./greenserve
 RUN /opt/greenserve/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --force-reinstall .
 

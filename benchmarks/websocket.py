@@ -61,7 +61,7 @@ PEERS = (
         OURS,
         (),
         lambda it: it.module("greenserve", "ws_echo:echo", "--bind", it.address),
-        "its defaults; websockets' C function unmasks (the extra `speedups`)",
+        "its defaults",
     ),
     Peer("eventlet", ("eventlet",), _script("eventlet"), "eventlet.websocket"),
     Peer("gevent-websocket", ("gevent-websocket", "gevent"), _script("gevent"), "on gevent.pywsgi"),
@@ -105,11 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def provided(place: Environment, peer: Peer) -> str | None:
     """None when the server is installed, otherwise why not."""
-    return (
-        place.provide_checkout() or place.provide(("websockets",))
-        if not peer.packages
-        else place.provide(peer.packages)
-    )
+    return place.provide(peer.packages) if peer.packages else place.provide_checkout()
 
 
 def play(python: str, seconds: float, cell: Cell, peer: Peer, row: Row, core: int) -> None:

@@ -11,10 +11,60 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdint.h>
+#include <string.h>
+
+/* -- WebSocket */
+
+/* RFC 6455 section 5.3. Thirty-two bytes at a time, by memcpy: neither alignment nor byte order matters, and compilers
+   make vectors of it, also at -O2. `to` and `from` do not overlap. */
+static void
+mask_into(unsigned char *restrict to, const unsigned char *restrict from, Py_ssize_t size, const unsigned char *key)
+{
+    uint64_t twice, block[4];
+    Py_ssize_t at = 0;
+
+    memcpy(&twice, key, 4);
+    memcpy((unsigned char *)&twice + 4, key, 4);
+    for (; size - at >= 32; at += 32) {
+        memcpy(block, from + at, 32);
+        block[0] ^= twice;
+        block[1] ^= twice;
+        block[2] ^= twice;
+        block[3] ^= twice;
+        memcpy(to + at, block, 32);
+    }
+    for (; at < size; at++)
+        to[at] = (unsigned char)(from[at] ^ key[at & 3]);
+}
+
+static PyObject *
+apply_mask(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    Py_buffer data;
+    PyObject *masked;
+
+    if (count != 2 || !PyBytes_Check(args[1]) || PyBytes_GET_SIZE(args[1]) != 4) {
+        PyErr_SetString(PyExc_TypeError, "apply_mask takes what is to be masked, and a key of four bytes");
+        return NULL;
+    }
+    if (PyObject_GetBuffer(args[0], &data, PyBUF_SIMPLE) < 0)
+        return NULL;
+    masked = PyBytes_FromStringAndSize(NULL, data.len);
+    if (masked != NULL)
+        mask_into((unsigned char *)PyBytes_AS_STRING(masked), data.buf, data.len,
+                  (const unsigned char *)PyBytes_AS_STRING(args[1]));
+    PyBuffer_Release(&data);
+    return masked;
+}
 
 /* -- the module */
 
+/* METH_FASTCALL has a signature of its own; by way of void (*)(void) no compiler warns of the cast. */
+#define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL
+
 static PyMethodDef methods[] = {
+    {"apply_mask", FAST(apply_mask), NULL},
     {NULL, NULL, 0, NULL},
 };
 

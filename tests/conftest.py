@@ -11,7 +11,9 @@ import shutil
 import signal
 import socket
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 import hypothesis
@@ -50,6 +52,14 @@ def require_http_cases() -> Path:
     """The directory of the raw HTTP cases, beside the checkout; without it the test skips, or fails in CI."""
     directory = REPOSITORY.parent / "shared" / "http_cases"
     return directory if directory.is_dir() else missing(f"the HTTP cases are not at {directory}", "http-cases")
+
+
+def require_codec() -> ModuleType:
+    """The compiled codec, whether it is used or not; without it the test skips, or fails in CI."""
+    try:
+        return import_module("greenserve._codec")
+    except ImportError:
+        missing("the compiled codec is not built", "codec")
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,15 @@
 """Masking (RFC 6455 §5.3): XOR of a payload with a repeated key of four bytes, behind the one name `apply_mask`.
 
-Pure Python is always there. When the `websockets` package is installed (the extra `greenserve[speedups]`), its small
-C function takes its place: five times as fast at 125 bytes, forty at 16 KiB. numpy was measured as well: it is slower
-than plain integers below 4 KiB and slower than that C function everywhere. Nothing here holds state.
+The compiled codec's is ten times as fast as Python's at 125 bytes, thirty at 16 KiB. numpy was measured as well: it is
+slower than plain integers below 4 KiB and slower than the codec everywhere. Nothing here holds state.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 from typing import Final
+
+from greenserve import codec
 
 Masker = Callable[[bytes, bytes], bytes]
 
@@ -22,7 +22,7 @@ _XOR: Final = tuple(bytes(value ^ key for value in range(256)) for key in range(
 
 
 def apply_mask_in_python(data: bytes, key: bytes) -> bytes:
-    """`apply_mask` without an accelerator."""
+    """`apply_mask` without the compiled codec, and its reference."""
     size = len(data)
     if size <= INTEGER_LIMIT:
         repeated = (key * (size // 4 + 1))[:size]
@@ -39,17 +39,5 @@ def rotate(key: bytes, count: int) -> bytes:
     return key[turn:] + key[:turn]
 
 
-def _fastest() -> tuple[str, Masker]:
-    try:
-        return "websockets", import_module("websockets.speedups").apply_mask
-    except ImportError:
-        return "python", apply_mask_in_python
-
-
-_name, _function = _fastest()
-
-ACCELERATOR: Final = _name
-"""Which function masks: "websockets" (its C extension) or "python"."""
-
-apply_mask: Final[Masker] = _function
+apply_mask: Final[Masker] = apply_mask_in_python if codec.compiled is None else codec.compiled.apply_mask
 """apply_mask(data, key) -> bytes: XOR `data` (bytes-like) with the four bytes of `key`, repeated. Masks and unmasks."""

@@ -5,20 +5,19 @@ import os
 import pytest
 
 from greenserve.websocket.protocol import mask
+from tests.conftest import require_codec
 from tests.wire import xor
 
 from .wire import KEY
 
-ACCELERATED = pytest.param(
-    mask.apply_mask,
-    id="accelerated",
-    marks=pytest.mark.skipif(mask.ACCELERATOR == "python", reason="no accelerator here"),
-)
-BOTH = pytest.mark.parametrize("apply_mask", [pytest.param(mask.apply_mask_in_python, id="python"), ACCELERATED])
 LIMIT = mask.INTEGER_LIMIT
 
 
-@BOTH
+@pytest.fixture(params=["python", "compiled"])
+def apply_mask(request):
+    return mask.apply_mask_in_python if request.param == "python" else require_codec().apply_mask
+
+
 @pytest.mark.parametrize("size", [*range(20), 125, 126, LIMIT - 1, LIMIT, LIMIT + 1, LIMIT + 2, LIMIT + 3, 65539])
 def test_masking_is_xor_with_the_repeated_key(apply_mask, size):
     data = os.urandom(size)
@@ -29,7 +28,6 @@ def test_masking_is_xor_with_the_repeated_key(apply_mask, size):
         assert apply_mask(masked, key) == data
 
 
-@BOTH
 @pytest.mark.parametrize("size", [5, LIMIT * 2])
 def test_any_bytes_like_object_is_masked(apply_mask, size):
     data = os.urandom(size)
@@ -44,9 +42,24 @@ def test_the_rotated_key_continues_a_payload(cut):
     assert first + mask.apply_mask(data[cut:], mask.rotate(KEY, cut)) == xor(data, KEY)
 
 
-def test_without_the_accelerator_python_masks(monkeypatch):
-    def missing(name):
-        raise ImportError(name)
+@pytest.mark.parametrize("start", range(9))
+@pytest.mark.parametrize("size", [0, 3, 31, 32, 33, 65539])
+def test_a_misaligned_piece_of_a_buffer_is_masked(apply_mask, start, size):
+    data = os.urandom(start + size + 5)
+    assert apply_mask(memoryview(data)[start : start + size], KEY) == xor(data[start : start + size], KEY)
 
-    monkeypatch.setattr(mask, "import_module", missing)
-    assert mask._fastest() == ("python", mask.apply_mask_in_python)
+
+@pytest.mark.parametrize(
+    "arguments", [(), (b"data",), (b"data", b"key"), (b"data", b"five5"), (b"data", bytearray(4)), (b"", KEY, 0)]
+)
+def test_the_compiled_function_refuses_what_is_no_key(arguments):
+    with pytest.raises(TypeError, match="four bytes"):
+        require_codec().apply_mask(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("data", "error"), [("text", TypeError), (None, TypeError), (memoryview(b"abcd")[::2], BufferError)]
+)
+def test_the_compiled_function_refuses_what_is_not_bytes_in_a_row(data, error):
+    with pytest.raises(error):
+        require_codec().apply_mask(data, KEY)
