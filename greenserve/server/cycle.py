@@ -34,15 +34,14 @@ _BREAKS_THE_RULES = "the application's response breaks the rules; the server's l
 class RequestCycle(Gateway):
     """All that is known of one request. The connection has it until its response has left and its body is read."""
 
-    __slots__ = ("_logged", "cut", "ended", "started")
+    __slots__ = ("_log_due", "cut", "started")
 
     body: RequestBody | None
-    _logged: bool  # with an access log
     started: float
 
     def __init__(self, connection: Any, request: RequestHead) -> None:
         Gateway.__init__(self, connection, request)  # `super()` would cost as much as the call
-        self.ended = False  # the application is done with it
+        self._log_due = False  # the application is done with it, and the access log has no line of it yet
         self.cut = False  # our side is shut, since a piece was not sent to its end
         if request.content_length or request.chunked:
             self.body = RequestBody(connection.stream, request)
@@ -86,18 +85,18 @@ class RequestCycle(Gateway):
         environ = connection.template.build(request, connection.peer_address, connection.peer_port, file)
         if connection.extra is not None:
             environ.update(connection.extra)
-        if request.chunked and body is not None:
-            environ["greenserve.trailers"] = body.trailers
-        if body is not None and body.spool is not None:  # RFC 9112 §7.1.3
-            environ["CONTENT_LENGTH"] = str(body.spool.size)
-            environ.pop("HTTP_TRANSFER_ENCODING", None)
+        if body is not None:
+            if request.chunked:
+                environ["greenserve.trailers"] = body.trailers
+            if body.spool is not None:  # RFC 9112 §7.1.3
+                environ["CONTENT_LENGTH"] = str(body.spool.size)
+                environ.pop("HTTP_TRANSFER_ENCODING", None)
         proxy = connection.proxy
         if proxy is None:
             proxy = connection.proxy = ConnectionSocket(connection)
         environ["greenserve.socket"] = environ["gunicorn.socket"] = environ["eventlet.input"] = proxy
         if worker.watched:
             self.started = worker.hub.clock()
-            self._logged = False
             worker.served += 1
         greenlet.gr_context = greenlet.thread = greenlet.pending = None
         greenlet.job = self
@@ -111,8 +110,8 @@ class RequestCycle(Gateway):
             thread, greenlet.thread = greenlet.thread, None
             thread.end()
             drop_carried()
-        self.ended = True
         if worker.access_log is not None:
+            self._log_due = True
             self.log_if_over()
 
     def log_if_over(self) -> None:
@@ -121,9 +120,9 @@ class RequestCycle(Gateway):
         """
         connection = self.connection
         log = connection.worker.access_log
-        if log is None or not self.ended or connection.stream.buffer is not None or self._logged:
+        if log is None or not self._log_due or connection.stream.buffer is not None:
             return
-        self._logged = True
+        self._log_due = False
         if self.state is ResponseState.NOTHING or self.state is ResponseState.HEAD_KNOWN:
             self.status = CLIENT_CLOSED
         answer = self if connection.owner is None else connection.owner

@@ -119,6 +119,7 @@ class RequestPool:
         """A green thread's life: one job after another, as long as they are at hand."""
         carrier: Any = getcurrent()
         job: PoolJob | None = carrier.outcome
+        waiting, take_first = self.waiting, self._hub.take_first
         try:
             while job is not None:
                 carrier.job = job
@@ -127,7 +128,12 @@ class RequestPool:
                 job.greenlet = None
                 if job.detached:
                     break
-                job = self._next()
+                if waiting:
+                    job = waiting.popleft()
+                else:
+                    job = take_first(PoolJob)
+                    if job is not None and not job.begin():
+                        job = None
         finally:  # an error, too, gives the place back: there are only so many
             if job is not None:
                 job.greenlet = None
@@ -150,9 +156,3 @@ class RequestPool:
         """Raise Killed in the green thread that has `job`, where it waits."""
         if job.greenlet is not None:
             self._hub.throw(job.greenlet, Killed())
-
-    def _next(self) -> PoolJob | None:
-        if self.waiting:
-            return self.waiting.popleft()
-        job = self._hub.take_first(PoolJob)
-        return job if job is not None and job.begin() else None

@@ -235,12 +235,13 @@ class Descriptors:
 
     # -- events
 
-    def dispatch(self, events: list[tuple[int, int]]) -> None:  # noqa: C901 - a call for each event costs as much
+    def dispatch(self, events: list[tuple[int, int]]) -> None:  # noqa: C901, PLR0912 - a call for each event costs as much
         """Make ready the waiters for what the poller has reported."""
         waiter: Token | HubCall | None = None
+        edges, ready, descriptor_of = self._edges, self.hub.ready, self.descriptors.get
         try:
             for fd, bits in events:
-                descriptor = self.descriptors.get(fd)
+                descriptor = descriptor_of(fd)
                 if descriptor is None:
                     if fd == self.hub.wakeup.fd:
                         self.hub.wakeup.drain()
@@ -251,7 +252,10 @@ class Descriptors:
                     waiter = descriptor.reader
                     if waiter is not None:
                         descriptor.reader = None
-                        self._resume(waiter, fd, READ)
+                        if edges and type(waiter) is not list:  # a server's connection; see `_resume`
+                            ready.append(waiter)
+                        else:
+                            self._resume(waiter, fd, READ)
                 if bits & self._writable:
                     waiter = descriptor.writer
                     if waiter is not None:
