@@ -2,6 +2,12 @@
 
 from typing_extensions import Buffer
 
+from greenserve.http.response_headers import PlainResponse
+
 # -- WebSocket: websocket/protocol/mask.py
 
 def apply_mask(data: Buffer, key: bytes, /) -> bytes: ...
+
+# -- response head: http/response_headers.py
+
+def plain_response(status: object, headers: object, /) -> PlainResponse | None: ...

@@ -16,7 +16,8 @@ from greenserve.errors import InvalidResponse
 
 from .accept import weights
 from .head import RequestHead
-from .response import DefaultHeaders, checked, status_line
+from .response import DefaultHeaders, response_head, status_line
+from .response_headers import checked
 
 NO_DEFAULTS: Final = DefaultHeaders()
 _COMMANDS: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")  # to the terminal in which it may be read
@@ -51,7 +52,7 @@ def error_response(
         vary = [] if request is None else [("Vary", "Accept")]
         section = checked(line, [("Content-Type", content_type), *vary, *headers])
     to_head = request is not None and request.method == "HEAD"
-    head = section.head(to_head, "1.1", False, len(body), defaults)
+    head = response_head(section, to_head, "1.1", False, len(body), defaults)
     return head.data + head.body_writer().write(body)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from greenserve.http.error_page import error_body
-from greenserve.http.response import Headers, status_line
+from greenserve.http.response import status_line
+from greenserve.http.response_headers import Headers
 
 Answer = tuple[str, Headers, Iterable[bytes]]  # status, headers and body, as WSGI has them
 

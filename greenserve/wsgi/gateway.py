@@ -17,7 +17,8 @@ from greenserve.errors import InvalidResponse
 from greenserve.http.body_writer import BodyWriter, LengthWriter
 from greenserve.http.forwarded import NAMES as FORWARDED
 from greenserve.http.head import RequestHead
-from greenserve.http.response import CheckedHeaders, ResponseHead, check_switch, checked, early_hints, trailers
+from greenserve.http.response import ResponseHead, check_switch, early_hints, response_head, trailers
+from greenserve.http.response_headers import CheckedHeaders, checked
 from greenserve.wsgi.file_wrapper import FileWrapper, file_part
 
 ExcInfo: TypeAlias = tuple[type[BaseException], BaseException, TracebackType | None]
@@ -260,7 +261,7 @@ class Gateway:
         if given.length is not None:
             length = given.length  # what was promised counts, and the body writer holds the application to it
         defaults = self.connection.worker.default_headers
-        head = given.head(request.method == "HEAD", request.http_version, self.keep_alive, length, defaults)
+        head = response_head(given, request.method == "HEAD", request.http_version, self.keep_alive, length, defaults)
         self.keep_alive = head.keep_alive
         return head
 
