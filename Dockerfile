@@ -12,16 +12,21 @@
 # `docker stop` kills what has not ended after 10 seconds, so requests in progress have 8 here. To give them more, say both:
 # docker run --stop-timeout 40 -e GREENSERVE_GRACEFUL_TIMEOUT=30 ... (in Kubernetes: terminationGracePeriodSeconds).
 
-# The build tools and the sources stay in this stage; the environment alone goes on.
+# The compiler and the sources stay in this stage; the environment alone goes on.
 FROM python:3.13-slim-bookworm AS build
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends gcc libc6-dev \
+    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 # The dependencies, those for rooms on Redis included, are a layer of their own, which a change of the sources leaves cached.
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY greenserve/version.py ./greenserve/version.py
 RUN python -m venv /opt/greenserve \
-    && /opt/greenserve/bin/pip install --no-cache-dir --disable-pip-version-check ".[redis]"
+    && GREENSERVE_COMPILED=no /opt/greenserve/bin/pip install --no-cache-dir --disable-pip-version-check ".[redis]"
 COPY greenserve ./greenserve
-RUN /opt/greenserve/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --force-reinstall .
+# With the compiled codec: no image comes out without it.
+RUN GREENSERVE_COMPILED=yes \
+    /opt/greenserve/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --force-reinstall .
 
 FROM python:3.13-slim-bookworm
 LABEL org.opencontainers.image.title="greenserve" \

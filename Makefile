@@ -69,20 +69,22 @@ autobahn: $(VENV)/.test
 
 clean:
 	rm -rf .venv .venv-* .stdlib-tests .autobahn .node build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -f greenserve/_codec.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# A stamp says that an environment has what its target needs; it is made again when pyproject.toml changes. Packages are
-# installed editable, so that a change of the code needs no installation.
+# A stamp says that an environment has what its target needs; it is made again when one of these files changes. Packages
+# are installed editable, so that a change of Python code needs no installation; the codec is compiled by one, in place.
+INSTALLED = pyproject.toml hatch_build.py greenserve/_codec.c
 
-$(VENV)/.demo: pyproject.toml | $(BIN)/python
+$(VENV)/.demo: $(INSTALLED) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	touch $@
 
-$(VENV)/.test: pyproject.toml | $(BIN)/python
+$(VENV)/.test: $(INSTALLED) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@ $(VENV)/.demo
 
-$(VENV)/.dev: pyproject.toml | $(BIN)/python
+$(VENV)/.dev: $(INSTALLED) | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@ $(VENV)/.demo $(VENV)/.test
 

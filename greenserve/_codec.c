@@ -299,7 +299,6 @@ plain_response(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return Py_BuildValue("OiNOiO", args[0], code, lines, Py_None, fields.given, Py_None);
     return Py_BuildValue("OiNLiO", args[0], code, lines, fields.length, fields.given, Py_None);
 }
-
 /* -- the module */
 
 /* METH_FASTCALL has a signature of its own; by way of void (*)(void) no compiler warns of the cast. */
@@ -311,7 +310,23 @@ static PyMethodDef methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* The CRC-32 of this file, by which greenserve/codec.py knows what was compiled of another state of it; hatch_build.py
+   defines it. */
+#ifndef CODEC_SOURCE
+#define CODEC_SOURCE 0u
+#endif
+
+static int
+add_source(PyObject *module)
+{
+    PyObject *source = PyLong_FromUnsignedLong(CODEC_SOURCE);
+    int result = source == NULL ? -1 : PyModule_AddObjectRef(module, "SOURCE", source);
+    Py_XDECREF(source);
+    return result;
+}
+
 static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)add_source},
 #ifdef Py_mod_multiple_interpreters
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
 #endif

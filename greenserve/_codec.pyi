@@ -4,6 +4,9 @@ from typing_extensions import Buffer
 
 from greenserve.http.response_headers import PlainResponse
 
+SOURCE: int
+"""The CRC-32 of the _codec.c that it was compiled from."""
+
 # -- WebSocket: websocket/protocol/mask.py
 
 def apply_mask(data: Buffer, key: bytes, /) -> bytes: ...

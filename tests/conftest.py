@@ -19,6 +19,7 @@ from typing import NoReturn
 import hypothesis
 import pytest
 
+from greenserve import codec
 from greenserve.hub.core.hub import Hub, use_hub
 
 # A shell that starts the tests in the background has them ignore SIGINT, and their children with them (POSIX §2.11).
@@ -32,6 +33,11 @@ CI = os.environ.get("CI") == "true"
 # so that a failure is the change's own.
 hypothesis.settings.register_profile("greenserve", deadline=None, derandomize=CI, database=None)
 hypothesis.settings.load_profile("greenserve")
+
+
+def pytest_report_header() -> str:
+    """Which codec is tested."""
+    return f"greenserve: {codec.DESCRIPTION}"
 
 
 def missing(reason: str, part: str = "") -> NoReturn:
@@ -56,17 +62,24 @@ def require_http_cases() -> Path:
 
 def require_codec() -> ModuleType:
     """The compiled codec, whether it is used or not; without it the test skips, or fails in CI."""
+    if codec.compiled is None and os.environ.get(codec.VARIABLE) != "python":
+        missing(f"this needs the compiled codec: {codec.REASON}")
     try:
         return import_module("greenserve._codec")
-    except ImportError:
-        missing("the compiled codec is not built", "codec")
+    except ImportError as error:
+        missing(f"this needs the compiled codec: {error}")
 
 
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the variables that set options: the tests' servers have their defaults."""
-    for name in [name for name in os.environ if name.startswith("GREENSERVE_") or name == "PORT"]:
+    for name in filter(is_of_an_option, list(os.environ)):
         monkeypatch.delenv(name)
+
+
+def is_of_an_option(variable: str) -> bool:
+    """Whether it has a say in a server's settings. GREENSERVE_CODEC has not: a run of the tests is for one codec."""
+    return variable == "PORT" or (variable.startswith("GREENSERVE_") and variable != codec.VARIABLE)
 
 
 def unused_port() -> int:

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import greenserve
-from greenserve import server
+from greenserve import codec, server
 from greenserve.cli import check, main, startup
 from greenserve.cli.exits import EXIT_CODES, ExitCode
 from greenserve.errors import BindError
@@ -164,7 +164,7 @@ def test_config_names_another_file(command: Command, started: Started, directory
 def test_the_first_line_says_version_pid_patch_and_address(command: Command) -> None:
     lines = command("cli_app:app", "-b", ":8000", "-b", "[::1]:8001").stderr.splitlines()
     assert lines[0].endswith("listening on http://localhost:8000")
-    for word in (f"greenserve {VERSION}", f"pid {os.getpid()}", "standard library patched"):
+    for word in (f"greenserve {VERSION}", f"pid {os.getpid()}", codec.NAME, "standard library patched"):
         assert word in lines[0]
     assert lines[1].endswith("listening on http://[::1]:8001")
 
@@ -249,7 +249,7 @@ def test_the_help_lists_every_exit_code(command: Command) -> None:
 
 
 def test_version(command: Command) -> None:
-    assert command("--version").stdout == f"greenserve {VERSION}\n"
+    assert command("--version").stdout == f"greenserve {VERSION} ({codec.DESCRIPTION})\n"
 
 
 @pytest.mark.parametrize("arguments", [("--version",), ("-h",)])

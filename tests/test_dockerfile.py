@@ -21,7 +21,7 @@ import pytest
 
 from greenserve.server.worker import KILL_SECONDS
 from greenserve.version import VERSION
-from tests.conftest import REPOSITORY
+from tests.conftest import REPOSITORY, require_program
 from tests.e2e.server_process import ServerProcess
 
 IGNORED = [
@@ -185,15 +185,26 @@ def copy(source: Path, target: Path, *, into: bool) -> None:
 
 
 def run_step(command: str, root: Path, directory: Path) -> None:
+    if "apt-get" in command:
+        install_step(command)
+        return
     command = command.replace("/opt/", f"{root}/opt/")
     command = re.sub(r"(^|\s)python ", rf"\g<1>{sys.executable} ", command)
     done = subprocess.run(["sh", "-ec", command], cwd=directory, env=clean(), capture_output=True, text=True)
     assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
 
 
+def install_step(command: str) -> None:
+    """The tests install nothing on this machine: it has what the stage installs."""
+    (packages,) = re.findall("--no-install-recommends (.*?) &&", command)
+    assert packages.split() == ["gcc", "libc6-dev"]
+    require_program("gcc")
+
+
 def clean(**changes: str) -> dict[str, str]:
     """The environment without this process's Python paths: what is installed must stand by itself."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")} | changes
+    unwanted = ("PYTHON", "GREENSERVE_CODEC")
+    return {name: value for name, value in os.environ.items() if not name.startswith(unwanted)} | changes
 
 
 @pytest.mark.timeout(300)
@@ -201,7 +212,14 @@ def test_its_steps_make_a_command_that_says_its_version(image: Path, tmp_path: P
     done = subprocess.run(
         [image / "bin/greenserve", "--version"], cwd=tmp_path, env=clean(), capture_output=True, text=True, check=True
     )
-    assert done.stdout == f"greenserve {VERSION}\n"
+    assert done.stdout == f"greenserve {VERSION} (compiled codec)\n"
+
+
+@pytest.mark.timeout(300)
+def test_the_compiled_codec_is_there_once_and_its_source_is_not(image: Path) -> None:
+    (package,) = image.glob("lib/python3*/site-packages/greenserve")
+    assert [path.suffix for path in package.glob("_codec.*")].count(".so") == 1
+    assert not (package / "_codec.c").exists()
 
 
 @pytest.mark.timeout(300)

@@ -40,7 +40,7 @@ NAMES = {
 }
 MAY_IMPORT: dict[str, set[str]] = {
     "_codec": set(),  # written in C
-    "codec": {"_codec"},
+    "codec": {"_codec", "errors"},
     "errors": set(),
     "version": set(),
     "settings": {"errors"},

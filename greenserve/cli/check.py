@@ -19,7 +19,7 @@ from math import ceil
 from pathlib import Path
 from wsgiref.types import WSGIApplication
 
-from greenserve import static, tls
+from greenserve import codec, static, tls
 from greenserve.cli.startup import load, prepare, without_arguments
 from greenserve.errors import ConfigurationError, LoadError
 from greenserve.net import unix_socket
@@ -258,11 +258,12 @@ def _environment(subject: Subject) -> Section:
     lines = [
         Line("greenserve", VERSION),
         Line("Python", f"{platform.python_implementation()} {platform.python_version()}", sys.executable),
+        Line("codec", codec.NAME.removesuffix(" codec"), codec.REASON),
         *(Line(name, importlib.metadata.version(name)) for name in _DEPENDENCIES),
         Line("platform", platform.platform()),
         Line("processors", str(machine.processors()), f"of {os.cpu_count()}"),
     ]
-    warnings = []
+    warnings = [codec.FAULT] if codec.FAULT else []
     limit = _most_files()
     unlimited = limit == _UNLIMITED
     lines.append(Line("open files", "unlimited" if unlimited else str(limit)))
@@ -291,7 +292,12 @@ def _environment(subject: Subject) -> Section:
             f"drain_delay and graceful_timeout are {ending:g} seconds together; Kubernetes kills after "
             f"{_KUBERNETES_GRACE}, unless the pod has a longer terminationGracePeriodSeconds"
         )
-    return Section("environment", tuple(lines), tuple(warnings))
+    errors = []
+    try:
+        codec.check()
+    except ConfigurationError as error:
+        errors.append(str(error))
+    return Section("environment", tuple(lines), tuple(warnings), tuple(errors))
 
 
 def _most_files() -> int:

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
-from greenserve import tls
+from greenserve import codec, tls
 from greenserve.cli import control
 from greenserve.cli.check import as_json, as_text, examine
 from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
@@ -66,7 +66,7 @@ class DefaultCommand(click.Group):
     subcommand_metavar="[serve] APP [OPTIONS]",
     epilog=_EPILOG,
 )
-@click.version_option(VERSION, message="greenserve %(version)s")
+@click.version_option(VERSION, message=f"greenserve %(version)s ({codec.DESCRIPTION})")
 def main() -> None:
     """A concurrent WSGI and WebSocket server on green threads.
 

@@ -21,7 +21,7 @@ from functools import partial
 from wsgiref.types import WSGIApplication
 
 import greenserve
-from greenserve import server
+from greenserve import codec, server
 from greenserve.cli.logs import configure_logging, enable_loggers
 from greenserve.cli.service import Service
 from greenserve.compat.websocket.engineio import engineio_warning, prepare_for_workers
@@ -70,7 +70,7 @@ def prepare(resolution: Resolution) -> None:
 
 def warn(resolution: Resolution) -> None:
     """Log what looked wrong in the settings; before anything can fail: a misspelt variable may be the cause."""
-    for warning in (*resolution.warnings, *advice(resolution)):
+    for warning in filter(None, (*resolution.warnings, codec.FAULT, *advice(resolution))):
         _logger.warning(warning)
 
 

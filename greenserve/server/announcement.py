@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 
+from greenserve import codec
 from greenserve.server.share import wanted
 from greenserve.settings import Settings
 from greenserve.version import VERSION
@@ -15,5 +16,5 @@ def announcement(settings: Settings, urls: list[str], pid: int) -> list[str]:
     patched = "patched" if settings.patch else "not patched"
     count = wanted(settings)
     workers = "" if count == 1 else f", {count} workers"
-    about = f"pid {pid}, Python {platform.python_version()}, standard library {patched}{workers}"
+    about = f"pid {pid}, Python {platform.python_version()}, {codec.NAME}, standard library {patched}{workers}"
     return [f"greenserve {VERSION} ({about}) listening on {first}", *(f"listening on {url}" for url in others)]

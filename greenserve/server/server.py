@@ -12,7 +12,7 @@ from inspect import iscoroutinefunction
 from types import ModuleType, TracebackType
 from typing import Any, Self, overload
 
-from greenserve import rooms, static, tls
+from greenserve import codec, rooms, static, tls
 from greenserve.errors import HubError
 from greenserve.hub.core import report
 from greenserve.hub.core.hub import current_hub, running
@@ -148,6 +148,7 @@ class Server:
         """
         if self._sockets:
             return
+        codec.check()
         self._read_certificates()
         try:
             for address in self.settings.bind:

@@ -30,6 +30,7 @@ from greenserve.settings.model import (
 from greenserve.settings.passed_sockets import PassedSockets
 
 CONFIG_VARIABLE = ENVIRONMENT_PREFIX + "CONFIG"
+CODEC_VARIABLE = ENVIRONMENT_PREFIX + "CODEC"  # counts before any source is read; see codec.py
 OWN_FILE = "greenserve.toml"
 PROJECT_FILE = "pyproject.toml"
 WORKERS_VARIABLE = "WEB_CONCURRENCY"
@@ -121,6 +122,11 @@ def resolve(
                 f"{given.files[CONFIG_VARIABLE]} sets {CONFIG_VARIABLE}, but the settings file has been read already: "
                 f"it names this file. Name it by {OPTIONS['env_file'].flag} instead"
             )
+    if CODEC_VARIABLE in given.files:
+        raise ConfigurationError(
+            f"{given.files[CODEC_VARIABLE]} sets {CODEC_VARIABLE}, but the codec is chosen before a file is read: set "
+            "it where the command is started"
+        )
     values: dict[str, Any] = {}
     origins: dict[str, Origin] = {}
     for option in OPTIONS.values():
@@ -231,7 +237,7 @@ def _by_option_name(table: Mapping[str, Any], file: Path | None) -> dict[str, An
 
 
 def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
-    known = [*(option.variable for option in OPTIONS.values()), CONFIG_VARIABLE]
+    known = [*(option.variable for option in OPTIONS.values()), CONFIG_VARIABLE, CODEC_VARIABLE]
     # Compared without the common prefix, which would make all short ones alike.
     names = {variable.removeprefix(ENVIRONMENT_PREFIX): variable for variable in known}
     warnings = []

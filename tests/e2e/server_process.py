@@ -26,6 +26,8 @@ from types import TracebackType
 from typing import IO, Self
 from urllib.parse import urlsplit
 
+from tests.conftest import is_of_an_option
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 READY_TIMEOUT = 30.0  # seconds; a loaded two-core machine importing Django needs several
@@ -294,9 +296,7 @@ def run_command(
 
 
 def _environment(changes: dict[str, str | None]) -> dict[str, str]:
-    inherited = {
-        name: value for name, value in os.environ.items() if not name.startswith("GREENSERVE_") and name != "PORT"
-    }
+    inherited = {name: value for name, value in os.environ.items() if not is_of_an_option(name)}
     inherited["PYTHONUNBUFFERED"] = "1"  # whatever was said before a kill is not lost in a buffer
     # `PYTHONPATH=.` would mean another place in another working directory: name where greenserve was found instead.
     spec = find_spec("greenserve")
