@@ -11,13 +11,13 @@ from benchmarks.results import OURS, Results
 from benchmarks.scenarios import Metric, Scenario
 
 MARGIN = 28
-COLUMN = 540
+COLUMN = 568
 GUTTER = 36
 BAR, STEP = 16, 23
 HEAD = 46  # a panel's title and unit
 TITLE = 92  # the chart's own
 NOTE = 15  # a line below the bars
-NAMES = 118  # room for the servers' names, set to the right against the bars
+NAMES = 146  # room for the servers' names, set to the right against the bars
 VALUES = 128  # room for the numbers behind the longest bar
 
 STYLE = """
@@ -76,9 +76,11 @@ def chart(results: Results) -> str:
 
 
 UNITS = {
+    Metric.CPU: "processor µs for a request, user + system – shorter is better",
     Metric.RATE: "requests per second – longer is better",
     Metric.P99: "99th percentile of the latency in ms – shorter is better",
     Metric.IDLE_KIB: "KiB for each connection – shorter is better",
+    Metric.START_MS: "ms – shorter is better",
 }
 
 
@@ -92,9 +94,10 @@ def panel(results: Results, scenario: Scenario, metric: Metric) -> Panel:
             bars.append(Bar(peer, None, f"n/a – {cell.missing or 'no number'}"))
             continue
         ratio = results.ratio(scenario.name, peer, metric)
-        shown = f"{value:,.0f}" if metric is Metric.RATE else number(value)
         mark = " *" if cell.notes() else ""
-        bars.append(Bar(peer, value, shown + ("" if ratio is None else f"  ({ratio:.2f}×)") + mark, peer == OURS))
+        bars.append(
+            Bar(peer, value, number(value) + ("" if ratio is None else f"  ({ratio:.2f}×)") + mark, peer == OURS)
+        )
         if mark:
             notes.append(f"* {peer}: {'; '.join(cell.notes())}")
     return Panel(scenario.title, UNITS[metric], tuple(bars), tuple(notes))

@@ -21,5 +21,5 @@ def chosen(names: str | None, known: Mapping[str, T]) -> list[T]:
 
 def rotated(items: Sequence[T], by: int) -> list[T]:
     """Each round begins with another server, so that none always runs after the same one."""
-    start = by % len(items)
+    start = by % len(items) if items else 0
     return [*items[start:], *items[:start]]

@@ -27,6 +27,8 @@ for name in sys.argv[1:]:
 print(json.dumps(found))
 """
 
+CODEC = "from greenserve import codec; print(codec.NAME)"
+
 
 @dataclass(frozen=True, slots=True)
 class Environment:
@@ -60,6 +62,22 @@ class Environment:
         present = self.versions(packages)
         absent = [package for package in packages if package_name(package) not in present]
         return self.install(*absent) if absent else None
+
+    def compile(self, source: Path) -> str | None:
+        """The program of one C file among the environment's own; None when it is there, otherwise why not."""
+        compiler = shutil.which("cc")
+        if compiler is None:
+            return "needs a C compiler (Debian: apt-get install gcc)"
+        command = [compiler, "-O2", "-o", str(self.path / "bin" / source.stem), str(source)]
+        ran = subprocess.run(command, capture_output=True, text=True, check=False)
+        return None if ran.returncode == 0 else pip_reason(ran.stdout + ran.stderr)
+
+    def codec(self) -> str:
+        """Which codec the installed greenserve uses: `compiled` or `python`."""
+        environ = {name: value for name, value in os.environ.items() if not name.startswith("GREENSERVE_")}
+        command = [self.python, "-P", "-c", CODEC]  # -P: what is installed, also where the checkout is at hand
+        ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+        return ran.stdout.strip() or "unknown"
 
     def provide_checkout(self) -> str | None:
         """Install greenserve from the checkout, as a user's pip would: a copy, not a link. None, or why not."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import resource
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,8 +18,11 @@ class LoadFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What wrk measured. Latencies in ms; errors are counts; client_cpu: the share of its core that wrk used."""
+    """What wrk measured. Latencies in ms; requests (answered) and errors are counts; client_cpu: the share of its core
+    that wrk used.
+    """
 
+    requests: int
     rate: float
     p50: float
     p99: float
@@ -28,15 +32,20 @@ class Load:
     client_cpu: float = 0.0
 
 
-def run_wrk(url: str, connections: int, seconds: float, script: Path | None = None) -> Load:
-    """Load `url` from one thread, on the caller's core, for so many (whole) seconds. Raises LoadFailed."""
+def run_wrk(
+    url: str, connections: int, seconds: float, script: Path | None = None, arguments: Sequence[str] = ()
+) -> Load:
+    """Load `url` from one thread, on the caller's core, for so many (whole) seconds. arguments: the script's. Raises
+    LoadFailed.
+    """
     whole = max(1, round(seconds))
     command = ["wrk", "-t1", f"-c{connections}", f"-d{whole}s", "--latency"]
     if script is not None:
         command += ["-s", str(script)]
+    words = ["--", *arguments] if arguments else []
     before = _children_seconds()
     try:
-        ran = subprocess.run([*command, url], capture_output=True, text=True, timeout=whole + 30, check=False)
+        ran = subprocess.run([*command, url, *words], capture_output=True, text=True, timeout=whole + 30, check=False)
     except (FileNotFoundError, subprocess.TimeoutExpired) as error:
         raise LoadFailed(f"wrk did not run to its end: {error}") from error
     if ran.returncode != 0:
@@ -50,6 +59,7 @@ def parse_wrk(output: str, client_cpu: float = 0.0) -> Load:
     connect, read, write, timeouts = map(int, errors.groups()) if errors else (0, 0, 0, 0)
     non_2xx = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
     return Load(
+        requests=int(_found(r"^\s+(\d+) requests in", output)[0]),
         rate=float(_found(r"Requests/sec:\s+([\d.]+)", output)[0]),
         p50=_percentile(50, output),
         p99=_percentile(99, output),

@@ -6,11 +6,14 @@ Every configuration is what the server's own documentation recommends for the lo
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmarks.scenarios import KERNEL, OURS, PURE
+
 SERVERS = Path(__file__).parent / "servers"
+KERNEL_SOURCE = SERVERS / "kernel_alone.c"
 KEEP_ALIVE = "75"  # seconds, nginx's default; longer than the idle scenario holds its connections
 MANY_CONNECTIONS = "10000"  # above the 5,000 of the idle scenario
 
@@ -19,12 +22,15 @@ ONE_AT_A_TIME = dict.fromkeys(("sleepers", "crowd"), "serves one request at a ti
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What a command is made from. python: the environment's interpreter. threads: None is the server's own default."""
+    """What a command is made from. python: the environment's interpreter. threads: None is the server's own default.
+    answer_bytes: what an answer has in the mean, for the one that answers without the application.
+    """
 
     python: str
     app: str
     port: int
     threads: int | None
+    answer_bytes: int = 0
 
     @property
     def address(self) -> str:
@@ -46,13 +52,19 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """One server. packages: what pip installs, the server itself first. unfit: scenario name -> why it has no place."""
+    """One server. packages: what pip installs, the server itself first; none for what the checkout has. source: the C
+    program that it is instead. unfit: scenario name -> why it has no place. environ: what it has besides. serves:
+    whether it answers with what the application says.
+    """
 
     name: str
     packages: tuple[str, ...]
     command: Callable[[Launch], list[str]]
     note: str
-    unfit: dict[str, str] = field(default_factory=dict, hash=False)
+    unfit: Mapping[str, str] = field(default_factory=dict, hash=False)
+    environ: Mapping[str, str] = field(default_factory=dict, hash=False)
+    source: Path | None = None
+    serves: bool = True
 
 
 def greenserve(launch: Launch) -> list[str]:
@@ -105,7 +117,7 @@ def uwsgi(launch: Launch) -> list[str]:
 
 
 PEERS = (
-    Peer("greenserve", (), greenserve, "from this checkout, its own defaults"),
+    Peer(OURS, (), greenserve, "from this checkout, its own defaults"),
     Peer(
         "eventlet",
         ("eventlet",),
@@ -153,6 +165,15 @@ PEERS = (
         "no threads, TCP_NODELAY, log off",
         ONE_AT_A_TIME,
     ),
+    Peer(PURE, (), greenserve, "as greenserve, GREENSERVE_CODEC=python", environ={"GREENSERVE_CODEC": "python"}),
+    Peer(
+        KERNEL,
+        (),
+        lambda it: it.program(KERNEL_SOURCE.stem, str(it.port), str(it.answer_bytes)),
+        "not a server: epoll, recv and send in C, an answer of the same size, nothing parsed",
+        source=KERNEL_SOURCE,
+        serves=False,
+    ),
 )
 
-APPLICATION_PACKAGES = ("flask",)
+APPLICATION_PACKAGES = ("flask", "django", "falcon")

@@ -7,9 +7,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.scenarios import APPS
 
@@ -42,11 +43,19 @@ def busy_seconds() -> float:
     return (user + nice + system) / TICKS
 
 
-class ServerProcess:
-    """A started server and all processes of its session."""
+class ProcessorTime(NamedTuple):
+    """Seconds in the processes' own code, and in the kernel on their behalf."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+    user: float
+    system: float
+
+
+class ServerProcess:
+    """A started server and all processes of its session. born: when, in monotonic seconds."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path, born: float) -> None:
         self.process = process
+        self.born = born
         self.port = port
         self._log = log
 
@@ -74,9 +83,14 @@ class ServerProcess:
         """What the processes hold in memory, shared pages counted in parts (PSS)."""
         return sum(_pss_kib(pid) for pid, _ in self._members())
 
+    def processor_time(self) -> ProcessorTime:
+        """What the processes have used so far."""
+        used = [time for _, time in self._members()]
+        return ProcessorTime(sum(time.user for time in used), sum(time.system for time in used))
+
     def cpu_seconds(self) -> float:
-        """Processor time that the processes have used so far."""
-        return sum(seconds for _, seconds in self._members())
+        """Processor time that the processes have used so far, user and system together."""
+        return sum(self.processor_time())
 
     def stop(self) -> None:
         """End every process of the session: asked first, killed when that takes longer than STOP_SECONDS."""
@@ -96,8 +110,8 @@ class ServerProcess:
         while any(self._members()) and time.monotonic() < deadline:
             time.sleep(0.01)
 
-    def _members(self) -> Iterator[tuple[int, float]]:
-        """(process id, seconds of processor time) of each living process in the session that the server leads."""
+    def _members(self) -> Iterator[tuple[int, ProcessorTime]]:
+        """(process id, its processor time) of each living process in the session that the server leads."""
         for entry in Path("/proc").iterdir():
             if not entry.name.isdigit():
                 continue
@@ -106,30 +120,45 @@ class ServerProcess:
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if after_name[0] != "Z" and int(after_name[3]) == self.process.pid:
-                yield int(entry.name), (int(after_name[11]) + int(after_name[12])) / TICKS
+                yield int(entry.name), ProcessorTime(int(after_name[11]) / TICKS, int(after_name[12]) / TICKS)
 
 
 @contextmanager
-def running(command: list[str], port: int, core: int, log: Path) -> Iterator[ServerProcess]:
-    """The server, listening. Whatever happens inside, none of its processes is left behind."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("GREENSERVE_", "PYTHON"))}
+def started(
+    command: list[str], port: int, core: int, log: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[ServerProcess]:
+    """The server, from its first moment. Whatever happens inside, none of its processes is left behind. environ: what
+    it has besides this process's environment.
+    """
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GREENSERVE_", "PYTHON"))}
+    ours = {"PYTHONPATH": str(APPS), "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1"}
+    born = time.monotonic()
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=APPS,  # not the checkout: `-m greenserve` must find what was installed
-            env=environ | {"PYTHONPATH": str(APPS), "PYTHONWARNINGS": "ignore", "PYTHONDONTWRITEBYTECODE": "1"},
+            env=inherited | ours | dict(environ or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - this program has one thread
         )
-    server = ServerProcess(process, port, log)
+    server = ServerProcess(process, port, log, born)
     try:
-        server.await_listening()
         yield server
     finally:
         server.stop()
+
+
+@contextmanager
+def running(
+    command: list[str], port: int, core: int, log: Path, environ: Mapping[str, str] | None = None
+) -> Iterator[ServerProcess]:
+    """As `started`, once the server listens."""
+    with started(command, port, core, log, environ) as server:
+        server.await_listening()
+        yield server
 
 
 def _pss_kib(pid: int) -> int:

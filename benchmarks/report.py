@@ -8,26 +8,35 @@ from benchmarks.goals import judge
 from benchmarks.results import DISTURBED, OURS, Results
 from benchmarks.scenarios import Metric, Scenario
 
-RATE_COLUMNS = ("server", "requests/s", "÷ greenserve", "p50 ms", "p99 ms", "memory MiB", "notes")
-IDLE_COLUMNS = ("server", "KiB each", "÷ greenserve", "fresh ms", "slowest ms", "memory MiB", "notes")
+LATENCIES = (("p50 ms", Metric.P50), ("p99 ms", Metric.P99), ("memory MiB", Metric.MEMORY))
+COLUMNS: dict[Metric, tuple[str, tuple[tuple[str, Metric], ...]]] = {  # by what is ranked: its name, and the rest
+    Metric.CPU: (
+        "CPU µs",
+        (("user", Metric.CPU_USER), ("system", Metric.CPU_SYSTEM), ("requests/s", Metric.RATE), *LATENCIES),
+    ),
+    Metric.RATE: ("requests/s", (("CPU µs", Metric.CPU), *LATENCIES)),
+    Metric.IDLE_KIB: (
+        "KiB each",
+        (("fresh ms", Metric.P50), ("slowest ms", Metric.FRESH_MS), ("memory MiB", Metric.MEMORY)),
+    ),
+    Metric.START_MS: ("ms", (("memory MiB", Metric.MEMORY),)),
+}
 
 
 def table(results: Results, scenario: Scenario) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """(column names, one row of texts for each server, the best first)."""
-    idle = scenario.metric is Metric.IDLE_KIB
-    metrics = (Metric.P50, Metric.FRESH_MS if idle else Metric.P99, Metric.MEMORY)
+    first, others = COLUMNS[scenario.metric]
     rows: list[tuple[str, ...]] = []
     for peer in results.ranked(scenario.name, scenario.metric):
         cell = results.cell(scenario.name, peer)
         value = cell.median(scenario.metric)
         if value is None:
-            rows.append((peer, "n/a", "–", "–", "–", "–", cell.missing or "no number"))
+            rows.append((peer, "n/a", *["–"] * (1 + len(others)), cell.missing or "no number"))
             continue
         ratio = results.ratio(scenario.name, peer, scenario.metric)
-        shown = f"{value:.2f}" if idle else f"{value:,.0f}"
-        rest = [number(cell.median(metric)) for metric in metrics]
-        rows.append((peer, shown, "–" if ratio is None else f"{ratio:.2f}×", *rest, "; ".join(cell.notes())))
-    return (IDLE_COLUMNS if idle else RATE_COLUMNS), rows
+        rest = [number(cell.median(metric)) for _, metric in others]
+        rows.append((peer, number(value), "–" if ratio is None else f"{ratio:.2f}×", *rest, "; ".join(cell.notes())))
+    return ("server", first, "÷ greenserve", *(name for name, _ in others), "notes"), rows
 
 
 def number(value: float | None) -> str:
@@ -102,10 +111,14 @@ def again(results: Results, scenario: Scenario) -> list[str]:
 
 def warnings(results: Results) -> list[str]:
     """What a reader must know before any number."""
-    share = results.disturbance()
-    if share <= DISTURBED:
-        return []
-    return [f"Disturbed: other processes of this machine used up to {share:.0%} of a core during a measurement."]
+    share, said = results.disturbance(), []
+    if results.facts.get("codec") == "python":
+        said.append("greenserve was installed without its compiled codec: its two rows are of the same code.")
+    if share > DISTURBED:
+        said.append(
+            f"Disturbed: other processes of this machine used up to {share:.0%} of a core during a measurement."
+        )
+    return said
 
 
 def facts_line(results: Results) -> str:
@@ -113,7 +126,7 @@ def facts_line(results: Results) -> str:
     facts, machine = results.facts, results.facts["machine"]
     return (
         f"{facts['date']} · {machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']} · "
-        f"Python {machine['python']} · "
+        f"Python {machine['python']} · greenserve's codec: {facts.get('codec', 'unknown')} · "
         f"{machine['wrk']} · one worker process on one core, wrk on another · "
         f"medians of {facts['rounds']} interleaved rounds of "
         f"{facts['seconds']:g} s"

@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from benchmarks.scenarios import SCENARIOS, Metric, Scenario
+from benchmarks.scenarios import OURS, SCENARIOS, Metric, Scenario
 
-OURS = "greenserve"
 CLIENT_BOUND = 0.95  # of its core; above this the number says how fast wrk is
 DISTURBED = 0.15  # of a core, used by processes that are not part of the comparison
 ONE_RUN = ("date", "rounds", "seconds")  # the facts that a scenario that was run again has of its own
@@ -45,7 +44,7 @@ class Cell:
         """What makes the numbers suspect, or tells how they came about."""
         said = list(dict.fromkeys(note for sample in self.samples for note in sample.notes))
         for metric, name in (
-            (Metric.NON_2XX, "answers that are not 2xx"),
+            (Metric.NON_2XX, "answers of another status than asked for"),
             (Metric.ERRORS, "socket errors"),
             (Metric.TIMEOUTS, "answers later than 2 s"),
         ):
@@ -96,6 +95,11 @@ class Results:
             again={**self.again, **dict.fromkeys(names, facts)},
         )
 
+    def taking_part(self, scenario: str) -> list[str]:
+        """The names of the servers that this scenario is for, in the order of the table of peers."""
+        meant = next(each.peers for each in SCENARIOS if each.name == scenario)
+        return [peer for peer in self.peers if peer in meant]
+
     def cell(self, scenario: str, peer: str) -> Cell:
         """The cell, an empty one that says so when it was not part of the run."""
         return self.cells.get((scenario, peer), Cell(missing="not part of this run"))
@@ -119,7 +123,7 @@ class Results:
             value = self.median(scenario, peer, metric)
             return (True, 0.0) if value is None else (False, sign * value)
 
-        return sorted(self.peers, key=rank)
+        return sorted(self.taking_part(scenario), key=rank)
 
     def ratio(self, scenario: str, peer: str, metric: Metric) -> float | None:
         """The server's median divided by greenserve's."""
@@ -141,7 +145,7 @@ class Results:
                     "title": scenario.title,
                     "connections": scenario.connections,
                     **({"again": self.again[scenario.name]} if scenario.name in self.again else {}),
-                    "servers": {peer: self._cell_json(scenario.name, peer) for peer in self.peers},
+                    "servers": {peer: self._cell_json(scenario.name, peer) for peer in self.taking_part(scenario.name)},
                 }
                 for scenario in self.scenarios
             },

@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
@@ -34,6 +35,7 @@ from benchmarks.report import markdown, number, terminal  # noqa: E402
 from benchmarks.results import OURS, Cell, Results  # noqa: E402
 from benchmarks.scenarios import SCENARIOS, Scenario  # noqa: E402
 
+SECONDS = 3  # with three rounds and all servers the whole comparison takes some 35 minutes
 NO_NUMBER = (ServerFailed, WrongAnswer, NotIdle, LoadFailed)
 
 
@@ -46,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _terminated)
     place = environment(options.venv)
     servers = provided(place, options.peers)
-    results = run(options, place.python, servers)
+    with tempfile.TemporaryDirectory(prefix="greenserve-bench-") as scratch:
+        results = run(options, place, servers, Path(scratch))
     if options.update:
         results = options.update.updated(results)
     name = "latest" if options.whole else "partial"
@@ -60,7 +63,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; `scenarios` and `peers` as objects, `whole` when nothing was left out."""
     parser = argparse.ArgumentParser(description="Compare greenserve with other WSGI servers on this machine.")
     parser.add_argument("--rounds", type=int, help="turns of each server in each scenario (default 3)")
-    parser.add_argument("--seconds", type=float, help="length of one measurement (default 4)")
+    parser.add_argument("--seconds", type=float, help=f"length of one measurement (default {SECONDS})")
     parser.add_argument("--only", help="scenarios, comma-separated: " + ", ".join(each.name for each in SCENARIOS))
     parser.add_argument("--peers", help="servers, comma-separated: " + ", ".join(each.name for each in PEERS))
     parser.add_argument("--update", action="store_true", help="put the scenarios of --only into the results of before")
@@ -70,7 +73,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     options.whole = not (options.peers or options.quick or (options.only and not options.update))
     options.rounds = options.rounds or (1 if options.quick else 3)
-    options.seconds = options.seconds or (1 if options.quick else 4)
+    options.seconds = options.seconds or (1 if options.quick else SECONDS)
     try:
         options.scenarios = tuple(chosen(options.only, {each.name: each for each in SCENARIOS}))
         options.peers = tuple(chosen(options.peers, {each.name: each for each in PEERS}))
@@ -96,18 +99,24 @@ def provided(place: Environment, peers: Sequence[Peer]) -> dict[Peer, str | None
     _say(f"environment: {place.path}")
     reason = place.provide(APPLICATION_PACKAGES)
     if reason:
-        _say(f"Flask is missing, and so its scenario: {reason}")
+        _say(f"a framework is missing, and so its scenario: {reason}")
+    reason = place.provide_checkout()
+    if not reason:
+        _say(f"greenserve's codec: {place.codec()}")
     servers = {}
     for peer in peers:
-        servers[peer] = place.provide_checkout() if peer.name == OURS else place.provide(peer.packages)
+        if peer.source is not None:
+            servers[peer] = place.compile(peer.source)
+        else:
+            servers[peer] = place.provide(peer.packages) if peer.packages else reason
         if servers[peer]:
             _say(f"missing: {peer.name}: {servers[peer]}")
     return servers
 
 
-def run(options: argparse.Namespace, python: str, servers: dict[Peer, str | None]) -> Results:
-    """All scenarios, all rounds."""
-    facts = gathered(options, servers)
+def run(options: argparse.Namespace, place: Environment, servers: dict[Peer, str | None], scratch: Path) -> Results:
+    """All scenarios, all rounds. scratch: a directory for the requests and the servers' logs."""
+    facts = gathered(options, place, servers)
     server_core, client_core = cores()
     if server_core == client_core:
         _say("this machine has one core: server and client share it, so the numbers are low and close together")
@@ -116,23 +125,25 @@ def run(options: argparse.Namespace, python: str, servers: dict[Peer, str | None
         (scenario.name, peer.name): Cell(missing=reason)
         for scenario in options.scenarios
         for peer, reason in servers.items()
+        if peer.name in scenario.peers
     }
     for scenario in options.scenarios:
+        taking_part = [peer for peer in options.peers if peer.name in scenario.peers]
         for turn in range(options.rounds):
-            for peer in rotated(options.peers, turn):
+            for peer in rotated(taking_part, turn):
                 cell = cells[scenario.name, peer.name]
                 if cell.missing is None:
-                    play(cell, peer, scenario, python, server_core, options.seconds)
+                    play(cell, peer, scenario, place.python, server_core, options.seconds, scratch)
                     _say(f"{scenario.name} {turn + 1}/{options.rounds}  {peer.name:<18} {told(cell, scenario)}")
     return Results(facts, options.scenarios, tuple(peer.name for peer in options.peers), cells)
 
 
-def play(cell: Cell, peer: Peer, scenario: Scenario, python: str, core: int, seconds: float) -> None:
+def play(cell: Cell, peer: Peer, scenario: Scenario, python: str, core: int, seconds: float, scratch: Path) -> None:
     """One turn; what goes wrong becomes the reason why there is no number."""
     cell.missing = peer.unfit.get(scenario.name)
     if cell.missing is None:
         try:
-            cell.samples.append(measure(peer, scenario, python, core, seconds))
+            cell.samples.append(measure(peer, scenario, python, core, seconds, scratch))
         except NO_NUMBER as error:
             cell.missing = str(error)
 
@@ -145,18 +156,18 @@ def told(cell: Cell, scenario: Scenario) -> str:
     return f"{number(newest.values[scenario.metric]):>8} {scenario.metric.value}  {'; '.join(newest.notes)}"
 
 
-def gathered(options: argparse.Namespace, servers: dict[Peer, str | None]) -> dict[str, object]:
+def gathered(options: argparse.Namespace, place: Environment, servers: dict[Peer, str | None]) -> dict[str, object]:
     """The facts of this run, for the head of the JSON."""
-    place = Environment(options.venv)
     versions = place.versions(["greenserve", *(package for peer in servers for package in peer.packages[:1])])
     return {
         "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "machine": machine(),
         "rounds": options.rounds,
         "seconds": options.seconds,
+        "codec": place.codec(),
         "servers": {
             peer.name: {
-                "version": versions.get(peer.packages[0] if peer.packages else peer.name),
+                "version": None if peer.source else versions.get(peer.packages[0] if peer.packages else OURS),
                 "note": peer.note,
                 **({"missing": reason} if reason else {}),
             }

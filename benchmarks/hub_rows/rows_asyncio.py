@@ -26,6 +26,15 @@ async def spawn_and_wait(count: int) -> float:
 
 
 @in_a_loop
+async def spawn_thousand(count: int) -> float:
+    start = perf_counter()
+    for _ in range(count // 1000):
+        for task in [asyncio.create_task(nothing()) for _ in range(1000)]:
+            await task
+    return perf_counter() - start
+
+
+@in_a_loop
 async def sleep_zero(count: int) -> float:
     async def turn(turns: int) -> None:
         for _ in range(turns):

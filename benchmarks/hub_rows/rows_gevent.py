@@ -20,6 +20,14 @@ def spawn_and_wait(count: int) -> float:
     return perf_counter() - start
 
 
+def spawn_thousand(count: int) -> float:
+    start = perf_counter()
+    for _ in range(count // 1000):
+        for thread in [gevent.spawn(nothing) for _ in range(1000)]:
+            thread.get()
+    return perf_counter() - start
+
+
 def sleep_zero(count: int) -> float:
     def turn(turns: int) -> None:
         for _ in range(turns):

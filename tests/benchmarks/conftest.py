@@ -9,10 +9,10 @@ PEERS = ("greenserve", "eventlet", "gevent", "granian", "bjoern")
 
 
 def rated(*rates, notes=(), **values):
-    """A cell with one round for each rate; further values by the names of Metric's members."""
+    """A cell with one round for each rate, of a server that fills its core; further values by the names of Metric."""
     more = {Metric[name.upper()]: value for name, value in values.items()}
     common = {Metric.P50: 1.0, Metric.P99: 20.0, Metric.MEMORY: 16.0}
-    return Cell([Sample({Metric.RATE: rate, **common, **more}, notes) for rate in rates])
+    return Cell([Sample({Metric.RATE: rate, Metric.CPU: 1e6 / rate, **common, **more}, notes) for rate in rates])
 
 
 @pytest.fixture
@@ -35,6 +35,7 @@ def results():
         "machine": {"cpu": "A & B", "cores": 2, "kernel": "6", "python": "3.11", "wrk": "wrk 4"},
         "rounds": 2,
         "seconds": 4,
+        "codec": "compiled",
         "servers": {name: {"version": "1.0", "note": "its defaults"} for name in PEERS},
     }
     return Results(facts, (by_name["hello"], by_name["idle"]), PEERS, cells)

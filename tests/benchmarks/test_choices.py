@@ -5,7 +5,7 @@ import pytest
 from benchmarks.choices import chosen, rotated
 from benchmarks.environment import package_name, pip_reason
 from benchmarks.peers import PEERS, Launch
-from benchmarks.scenarios import SCENARIOS
+from benchmarks.scenarios import OURS, PURE, SCENARIOS
 
 
 def test_nothing_chosen_is_all():
@@ -39,12 +39,23 @@ def test_the_reason_is_the_compilers_rather_than_pips_last_word():
 
 @pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
 def test_every_command_names_its_application_and_its_port(peer):
-    command = peer.command(Launch("/bin/python", "plain:hello", 8123, 500))
-    assert command[0] in {"/bin/python", "/bin/uwsgi"}  # of the environment, either way
-    assert "plain:hello" in command
+    command = peer.command(Launch("/bin/python", "plain:hello", 8123, 500, 13))
+    assert command[0] in {"/bin/python", "/bin/uwsgi", "/bin/kernel_alone"}  # of the environment, each way
+    assert ("plain:hello" if peer.serves else "13") in command
     assert any("8123" in word for word in command)
 
 
-def test_no_scenario_that_a_server_is_unfit_for_is_unknown():
-    names = {scenario.name for scenario in SCENARIOS}
-    assert all(set(peer.unfit) <= names for peer in PEERS)
+def test_scenarios_and_servers_know_each_other():
+    scenarios = {scenario.name for scenario in SCENARIOS}
+    peers = {peer.name for peer in PEERS}
+    assert all(set(peer.unfit) <= scenarios for peer in PEERS)
+    assert all(set(scenario.peers) <= peers for scenario in SCENARIOS)
+    assert all(OURS in scenario.peers for scenario in SCENARIOS)
+
+
+def test_only_one_server_has_its_codec_chosen():
+    assert [peer.name for peer in PEERS if peer.environ.get("GREENSERVE_CODEC") == "python"] == [PURE]
+
+
+def test_nobody_has_a_turn_where_nobody_takes_part():
+    assert rotated((), 1) == []

@@ -22,16 +22,27 @@ def test_each_number_has_the_multiple_of_ours_beside_it():
     assert first[1:] == ("100", "500", "5.00×", "300", "3.00×", "200", "2.00×")
 
 
-def test_goals_are_met_only_when_every_row_is_faster():
-    assert [line.startswith("met ") for line in goals(cells())] == [True, True]
-    slower = cells() | {(ROWS[0].name, "greenserve"): Measured([301.0])}
-    assert [line.startswith("met ") for line in goals(slower)] == [False, True]
-    assert [line.startswith("met ") for line in goals(cells(ours=200))] == [True, False]
+def verdicts(cells):
+    return [line[:14].strip() for line in goals(cells)]
+
+
+def test_each_row_is_judged_against_the_better_of_the_green_libraries():
+    assert verdicts(cells())[:-1] == ["met"] * len(ROWS)
+    slower = cells() | {(ROWS[0].name, "greenserve"): Measured([300 / ROWS[0].goal + 1])}
+    assert verdicts(slower)[:2] == ["not met", "met"]
+    assert goals(cells())[0].startswith(f"met           {ROWS[0].title}: 3.00× as fast as the better")
+
+
+def test_memory_is_judged_in_bytes():
+    assert verdicts(cells())[-1] == "met"
+    assert verdicts(cells() | {("memory", "greenserve"): Measured([6145.0])})[-1] == "not met"
+    assert goals({})[-1] == f"not measured  {MEMORY.title}"
 
 
 def test_goals_without_every_number_are_not_measured():
     partly = cells() | {(ROWS[0].name, "gevent"): Measured([1.0, 2.0], missing="it broke")}
-    assert goals(partly) == [f"not measured  1 of {len(ROWS)} rows have no number"]
+    assert goals(partly)[0] == f"not measured  {ROWS[0].title}"
+    assert verdicts(partly)[1] == "met"
     assert missing(partly) == [f"n/a: gevent, {ROWS[0].name}: it broke"]
 
 

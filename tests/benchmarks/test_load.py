@@ -22,6 +22,7 @@ Transfer/sec:      5.53MB
 
 def test_rate_and_percentiles_are_read_in_milliseconds():
     load = parse_wrk(PLAIN, client_cpu=0.4)
+    assert load.requests == 171_523
     assert (load.rate, load.p50, load.p99) == (42880.75, pytest.approx(0.711), pytest.approx(1230))
     assert (load.socket_errors, load.timeouts, load.non_2xx, load.client_cpu) == (0, 0, 0, 0.4)
 
@@ -36,7 +37,7 @@ def test_minutes_are_a_unit_of_latency_too():
     assert parse_wrk(PLAIN.replace("1.23s", "1.50m")).p99 == pytest.approx(90_000)
 
 
-@pytest.mark.parametrize("lost", ["Requests/sec", "50%  711", "99%    1"])
+@pytest.mark.parametrize("lost", ["Requests/sec", "50%  711", "99%    1", "171523"])
 def test_an_output_without_a_number_is_refused(lost):
     with pytest.raises(LoadFailed, match="no match"):
         parse_wrk(PLAIN.replace(lost, "?"))

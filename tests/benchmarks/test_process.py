@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import run
-from benchmarks.process import ServerFailed, cores, free_port, running
+from benchmarks.process import ServerFailed, cores, free_port, running, started
 
 SERVER = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), None).serve_forever()"
 PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[2], sys.argv[1]])"
@@ -39,7 +39,17 @@ def test_memory_and_time_are_those_of_the_whole_tree(tmp_path):
         alone = single.memory_kib()
     with start(tmp_path, PARENT, "PORT", SERVER) as double:
         assert double.memory_kib() > alone
-        assert double.cpu_seconds() > 0
+        used = double.processor_time()
+        assert 0 < used.user <= sum(used) <= double.cpu_seconds()
+
+
+def test_a_server_has_the_environment_that_it_is_given(tmp_path):
+    told = "import os, sys; sys.exit(os.environ['GREENSERVE_CODEC'] + ' was given')"
+    giving = started([sys.executable, "-c", told], free_port(), cores()[0], tmp_path / "log", {"GREENSERVE_CODEC": "x"})
+    with giving as server:
+        server.process.wait(10)
+        with pytest.raises(ServerFailed, match="x was given"):
+            server.expect_alive()
 
 
 def test_a_server_that_ends_at_once_fails_with_its_last_word(tmp_path):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from benchmarks.results import Cell, Results, Sample
-from benchmarks.scenarios import SCENARIOS, Metric
+from benchmarks.scenarios import KERNEL, SCENARIOS, Metric
 from tests.benchmarks.conftest import rated
 
 
@@ -28,6 +28,7 @@ def test_a_ratio_is_theirs_divided_by_ours(results):
 
 def test_rates_rank_from_the_top_and_memory_from_the_bottom_with_the_missing_last(results):
     assert results.ranked("hello", Metric.RATE) == ["bjoern", "greenserve", "gevent", "eventlet", "granian"]
+    assert results.ranked("hello", Metric.CPU) == results.ranked("hello", Metric.RATE)
     assert results.ranked("idle", Metric.IDLE_KIB)[:2] == ["greenserve", "gevent"]
 
 
@@ -41,7 +42,7 @@ def test_every_kind_of_error_is_noted():
     cell = rated(1, 1, errors=2, timeouts=3, non_2xx=500, notes=("no keep-alive",))
     assert cell.notes() == (
         "no keep-alive",
-        "1,000 answers that are not 2xx",
+        "1,000 answers of another status than asked for",
         "4 socket errors",
         "6 answers later than 2 s",
     )
@@ -64,6 +65,14 @@ def test_json_holds_every_round_and_every_reason(results):
     assert [each["requests_per_second"] for each in servers["gevent"]["rounds"]] == [6000, 7000]
     assert servers["gevent"]["median"]["requests_per_second"] == 6500
     assert servers["gevent"]["notes"] == ["no keep-alive"]
+
+
+def test_a_server_that_a_scenario_is_not_for_is_in_no_table_of_it(results):
+    more = replace(results, peers=(*results.peers, KERNEL))
+    assert KERNEL in more.ranked("hello", Metric.CPU)
+    assert KERNEL not in more.ranked("idle", Metric.IDLE_KIB)
+    told = more.to_json()["scenarios"]
+    assert (KERNEL in told["hello"]["servers"], KERNEL in told["idle"]["servers"]) == (True, False)
 
 
 def test_a_server_that_had_no_turn_says_so(results):
