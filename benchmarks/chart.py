@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from benchmarks.report import again, number, warnings
 from benchmarks.results import OURS, Results
-from benchmarks.scenarios import Metric, Scenario
+from benchmarks.scenarios import KERNEL, Metric, Scenario
 
 MARGIN = 28
 COLUMN = 568
@@ -32,18 +32,21 @@ svg { background: #ffffff; font-family: Inter, 'Segoe UI', 'DejaVu Sans', Helvet
 .bar { fill: #b9c4be; }
 .ours { font-weight: 700; fill: #0b6b3a; }
 .bar.ours { fill: #17a35b; }
+.faint { font-style: italic; fill: #8a968f; }
+.bar.faint { fill: #e3e8e5; }
 .axis { stroke: #cfd8d3; stroke-width: 1; }
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One line of a panel. value None: there is no number, and `text` says why. ours: highlighted."""
+    """One line of a panel. value None: there is no number; `text` says why. ours: highlighted. faint: not a server."""
 
     name: str
     value: float | None
     text: str
     ours: bool = False
+    faint: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +64,8 @@ class Panel:
         return HEAD + STEP * len(self.bars) + NOTE * len(self.notes)
 
 
-def chart(results: Results) -> str:
-    """All scenarios, two panels beside each other."""
+def chart(results: Results, only: Collection[str] | None = None) -> str:
+    """All scenarios, or those with these names, two panels beside each other."""
     facts, machine = results.facts, results.facts["machine"]
     subtitle = (
         f"{machine['cpu']} · Linux {machine['kernel']} · Python {machine['python']} · "
@@ -70,8 +73,9 @@ def chart(results: Results) -> str:
         f"{facts['date']} · medians of {facts['rounds']} interleaved rounds of {facts['seconds']:g} s · "
         "× is the multiple of greenserve's value",
     )
-    panels = [panel(results, scenario, scenario.metric) for scenario in results.scenarios]
-    panels += [panel(results, scenario, Metric.P99) for scenario in results.scenarios if scenario.sleeps]
+    scenarios = [scenario for scenario in results.scenarios if only is None or scenario.name in only]
+    panels = [panel(results, scenario, scenario.metric) for scenario in scenarios]
+    panels += [panel(results, scenario, Metric.P99) for scenario in scenarios if scenario.sleeps]
     return document("greenserve and its peers", [*subtitle, *warnings(results)], panels)
 
 
@@ -95,9 +99,8 @@ def panel(results: Results, scenario: Scenario, metric: Metric) -> Panel:
             continue
         ratio = results.ratio(scenario.name, peer, metric)
         mark = " *" if cell.notes() else ""
-        bars.append(
-            Bar(peer, value, number(value) + ("" if ratio is None else f"  ({ratio:.2f}×)") + mark, peer == OURS)
-        )
+        text = number(value) + ("" if ratio is None else f"  ({ratio:.2f}×)") + mark
+        bars.append(Bar(peer, value, text, ours=peer == OURS, faint=peer == KERNEL))
         if mark:
             notes.append(f"* {peer}: {'; '.join(cell.notes())}")
     return Panel(scenario.title, UNITS[metric], tuple(bars), tuple(notes))
@@ -140,7 +143,7 @@ def _panel(panel: Panel, left: int, top: int) -> str:
     )
     for index, bar in enumerate(panel.bars):
         y = first + index * STEP
-        ours = " ours" if bar.ours else ""
+        ours = " ours" if bar.ours else " faint" if bar.faint else ""
         parts.append(_text(start - 8, y + 12, f"name{ours}", bar.name, anchor="end"))
         if bar.value is None:
             parts.append(_text(start + 8, y + 12, "none", shortened(bar.text, COLUMN - NAMES - 8)))

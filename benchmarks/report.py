@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from benchmarks.goals import judge
 from benchmarks.results import DISTURBED, OURS, Results
 from benchmarks.scenarios import Metric, Scenario
 
+LEAD = {  # the scenarios that tell most, in a few words
+    "site": "a site: every request and answer different",
+    "browser": "every request different",
+    "hello": "one request repeated",
+    "flask": "Flask, session, JSON",
+}
 LATENCIES = (("p50 ms", Metric.P50), ("p99 ms", Metric.P99), ("memory MiB", Metric.MEMORY))
 COLUMNS: dict[Metric, tuple[str, tuple[tuple[str, Metric], ...]]] = {  # by what is ranked: its name, and the rest
     Metric.CPU: (
@@ -37,6 +44,16 @@ def table(results: Results, scenario: Scenario) -> tuple[tuple[str, ...], list[t
         rest = [number(cell.median(metric)) for _, metric in others]
         rows.append((peer, number(value), "–" if ratio is None else f"{ratio:.2f}×", *rest, "; ".join(cell.notes())))
     return ("server", first, "÷ greenserve", *(name for name, _ in others), "notes"), rows
+
+
+def summary(results: Results) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """(column names, one row for each server): processor µs for a request in the scenarios that lead."""
+    names = [scenario.name for scenario in results.scenarios if scenario.name in LEAD]
+    rows = [
+        (peer, *(number(results.median(name, peer, Metric.CPU)) for name in names))
+        for peer in (results.ranked(names[0], Metric.CPU) if names else ())
+    ]
+    return ("processor µs for a request", *(LEAD[name] for name in names)), rows
 
 
 def number(value: float | None) -> str:
@@ -77,6 +94,7 @@ def markdown(results: Results) -> str:
         facts_line(results),
         *warnings(results),
         "![The same numbers as bars](latest.svg)",
+        markdown_table(*summary(results), notes=False),
     ]
     for scenario in results.scenarios:
         columns, rows = table(results, scenario)
@@ -91,9 +109,11 @@ def markdown(results: Results) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; greenserve's row is bold, all columns but the first and last are set to the right."""
-    rule = [":--" if column in (0, len(columns) - 1) else "--:" for column in range(len(columns))]
+def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, notes: bool = True) -> str:
+    """A Markdown table; greenserve's row is bold. All columns are set to the right but the first, and the last if that
+    has notes.
+    """
+    rule = [":--", *["--:"] * (len(columns) - 1 - notes), *[":--"] * notes]
     lines = [columns, rule]
     for row in rows:
         cells = [cell.replace("|", "\\|") for cell in row]
@@ -102,11 +122,16 @@ def markdown_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str
 
 
 def again(results: Results, scenario: Scenario) -> list[str]:
-    """Where a scenario is of a later run than the others: when, and how."""
+    """Where a scenario is of another day than the others, or was measured otherwise: when, and how."""
     facts = results.again.get(scenario.name)
-    if facts is None:
+    if facts is None or all(_of_run(facts, name) == _of_run(results.facts, name) for name in facts):
         return []
     return [f"Run again: {facts['date']}, medians of {facts['rounds']} interleaved rounds of {facts['seconds']:g} s."]
+
+
+def _of_run(facts: Mapping[str, Any], name: str) -> object:
+    """A fact of a run, its date without the time."""
+    return facts[name].split()[0] if name == "date" else facts[name]
 
 
 def warnings(results: Results) -> list[str]:

@@ -88,7 +88,11 @@ class Results:
         facts = {name: newer.facts[name] for name in ONE_RUN}
         return replace(
             self,
-            facts={**self.facts, "servers": {**self.facts["servers"], **newer.facts["servers"]}},
+            facts={
+                **self.facts,
+                "codec": newer.facts["codec"],
+                "servers": {**self.facts["servers"], **newer.facts["servers"]},
+            },
             scenarios=tuple(each for each in SCENARIOS if each in self.scenarios or each in newer.scenarios),
             peers=(*self.peers, *(peer for peer in newer.peers if peer not in self.peers)),
             cells={**kept, **newer.cells},

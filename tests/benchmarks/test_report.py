@@ -7,9 +7,9 @@ import pytest
 
 from benchmarks.chart import chart, shortened
 from benchmarks.goals import Verdict, judge
-from benchmarks.report import aligned, markdown, markdown_table, number, table, terminal
+from benchmarks.report import LEAD, aligned, markdown, markdown_table, number, summary, table, terminal
 from benchmarks.results import DISTURBED, Sample
-from benchmarks.scenarios import PURE, SCENARIOS, Metric
+from benchmarks.scenarios import KERNEL, PURE, SCENARIOS, Metric
 from tests.benchmarks.conftest import rated
 
 
@@ -105,6 +105,34 @@ def test_a_scenario_that_was_run_again_says_so(results):
     line = "Run again: 2026-01-02 00:00 UTC, medians of 7 interleaved rounds of 4 s."
     assert "Run again" not in terminal(results) + markdown(results) + chart(results)
     assert [show(later).count(line) for show in (terminal, markdown, chart)] == [1, 1, 1]
+
+
+def test_a_scenario_of_the_same_day_and_length_is_part_of_the_same_comparison(results):
+    facts = {"date": "2026-01-01 03:00 UTC", "rounds": 2, "seconds": 4}
+    assert "Run again" not in terminal(replace(results, again={"hello": facts}))
+    assert "Run again" in terminal(replace(results, again={"hello": {**facts, "seconds": 5}}))
+
+
+def test_the_summary_leads_and_has_no_notes(results):
+    results.cells["hello", "greenserve"] = rated(50_000)
+    page = markdown(results)
+    rows = [line for line in page.split("\n") if line.startswith("| ")]
+    assert rows[:2] == ["| processor µs for a request | one request repeated |", "| :-- | --: |"]
+    assert "| **greenserve** | **20.0** |" in rows
+    assert summary(replace(results, scenarios=()))[1] == []
+
+
+def test_the_leading_chart_has_the_leading_scenarios_alone(results):
+    whole, leading = chart(results), chart(results, LEAD)
+    assert "5,000 idle" in whole
+    assert "5,000 idle" not in leading
+    assert "One request repeated" in leading
+    assert set(LEAD) <= {scenario.name for scenario in SCENARIOS}
+
+
+def test_what_is_no_server_is_faint(results):
+    results.cells["hello", KERNEL] = rated(160_000)
+    assert 'class="bar faint"' in chart(replace(results, peers=(*results.peers, KERNEL)))
 
 
 def test_columns_line_up():

@@ -91,13 +91,14 @@ def test_json_gives_the_results_back(results):
 
 
 def test_a_scenario_that_is_run_again_takes_its_own_place_and_says_when(results):
-    facts = {**results.facts, "date": "later", "rounds": 7}
+    facts = {**results.facts, "date": "later", "rounds": 7, "codec": "python"}
     cells = {("hello", peer): rated(1) for peer in results.peers}
     newer = replace(results, facts=facts, scenarios=results.scenarios[:1], cells=cells)
     updated = Results.from_json(json.loads(json.dumps(results.updated(newer).to_json())))
     assert updated.median("hello", "eventlet", Metric.RATE) == 1
     assert updated.median("idle", "gevent", Metric.IDLE_KIB) == 16
     assert updated.facts["date"] == results.facts["date"]
+    assert updated.facts["codec"] == "python"
     assert updated.again == {"hello": {"date": "later", "rounds": 7, "seconds": 4}}
 
 
