@@ -27,7 +27,7 @@ for name in sys.argv[1:]:
 print(json.dumps(found))
 """
 
-CODEC = "from greenserve import codec; print(codec.NAME)"
+CODEC = "from greenserve.codec import compiled; print('compiled' if compiled else 'python')"
 
 
 @dataclass(frozen=True, slots=True)
