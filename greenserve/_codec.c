@@ -299,6 +299,7 @@ plain_response(PyObject *self, PyObject *const *args, Py_ssize_t count)
         return Py_BuildValue("OiNOiO", args[0], code, lines, Py_None, fields.given, Py_None);
     return Py_BuildValue("OiNLiO", args[0], code, lines, fields.length, fields.given, Py_None);
 }
+
 /* -- the module */
 
 /* METH_FASTCALL has a signature of its own; by way of void (*)(void) no compiler warns of the cast. */
