@@ -116,7 +116,7 @@ is_token(text name)
     return all && name.size > 0;
 }
 
-/* The first two are the bits of CheckedHeaders.given, too. */
+/* The first two are the bits of CheckedHeaders, too. */
 enum kind { SERVER = 1, DATE = 2, LENGTH = 3, ORDINARY = 4, NOT_PLAIN = 5 };
 
 static const struct {

@@ -2,7 +2,7 @@
 
 from typing_extensions import Buffer
 
-from greenserve.http.response_headers import PlainResponse
+from greenserve.http.response_headers import CheckedHeaders
 
 SOURCE: int
 """The CRC-32 of the _codec.c that it was compiled from."""
@@ -13,4 +13,4 @@ def apply_mask(data: Buffer, key: bytes, /) -> bytes: ...
 
 # -- response head: http/response_headers.py
 
-def plain_response(status: object, headers: object, /) -> PlainResponse | None: ...
+def plain_response(status: object, headers: object, /) -> CheckedHeaders | None: ...

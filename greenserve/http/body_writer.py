@@ -96,7 +96,7 @@ class CloseWriter(BodyWriter):
 
 
 def choose_framing(
-    code: int, declared: int | None, body_length: int | None, *, to_head: bool, http_version: str
+    code: int, declared: int | None, body_length: int | None, to_head: bool, http_version: str
 ) -> tuple[type[BodyWriter], bytes, int | None]:
     """How to frame a body: by which writer, the header line that says so if the application did not send it, and the
     length that must follow.
@@ -104,9 +104,9 @@ def choose_framing(
     declared: what the application's Content-Length says. body_length: octets of the whole body, None when unknown.
     Raises InvalidResponse when these contradict each other, or the status.
     """
-    if code in {101, 204, 304}:
-        return BodyWriter, b"", None  # a Content-Length where it is forbidden was dropped
-    if code == 205:
+    if code in {101, 204, 205, 304}:
+        if code != 205:
+            return BodyWriter, b"", None  # a Content-Length where it is forbidden was dropped
         if declared or body_length:
             raise InvalidResponse("205 must not have a body")  # RFC 9110 §15.3.6
         line = b"Content-Length: 0\r\n" if declared is None else b""

@@ -43,7 +43,7 @@ def error_response(
     """
     line = status_line(status)
     section = checked(line, list(headers))
-    if section.code == 101:
+    if status == 101:
         raise InvalidResponse("101 cannot report an error")
     has_type = any(name.lower() == "content-type" for name, _ in headers)
     accept = "text/plain" if request is None or has_type else request.fields.get("accept")
@@ -52,8 +52,8 @@ def error_response(
         vary = [] if request is None else [("Vary", "Accept")]
         section = checked(line, [("Content-Type", content_type), *vary, *headers])
     to_head = request is not None and request.method == "HEAD"
-    head = response_head(section, to_head, "1.1", False, len(body), defaults)
-    return head.data + head.body_writer().write(body)
+    head, framing, length, _ = response_head(section, to_head, "1.1", False, len(body), defaults)
+    return head + framing(length).write(body)
 
 
 def error_body(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Final, TypeAlias
 
 from greenserve.errors import InvalidResponse
 
@@ -19,21 +19,9 @@ from .response_headers import DATE, SERVER, CheckedHeaders, Headers, HopByHop, f
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
-class ResponseHead(NamedTuple):
-    """The head of one response.
-
-    data: status line to blank line. framing: how to send the body. length: octets that must follow, None where the head
-    does not say. keep_alive: whether the connection survives this response.
-    """
-
-    data: bytes
-    framing: type[BodyWriter]
-    length: int | None
-    keep_alive: bool
-
-    def body_writer(self) -> BodyWriter:
-        """What frames the body of one such response."""
-        return self.framing(self.length)
+# The head of one response. Status line to blank line; how to send the body; the octets that must follow, None where the
+# head does not say; whether the connection survives this response. A tuple: one is made for every response.
+ResponseHead: TypeAlias = tuple[bytes, type[BodyWriter], int | None, bool]
 
 
 class DefaultHeaders:
@@ -63,19 +51,16 @@ class DefaultHeaders:
         later._set_date(date)
         return later
 
-    def lines_for(self, section: CheckedHeaders) -> bytes:
-        """The lines that the section lacks."""
-        if not section.given and not self.others:
-            return self.usual
-        lines = [] if section.given & SERVER else [self._server]
-        if not section.given & DATE:
-            lines.append(self._date)
-        given = section.lines.lower()
-        return b"".join(lines + [line for name, line in self.others if name not in given])
+    def lines_for(self, lines: bytes, given: int) -> bytes:
+        """The lines that are lacking; lines, given: as in CheckedHeaders."""
+        lacking = [] if given & SERVER else [self._server]
+        if not given & DATE:
+            lacking.append(self._date)
+        lines = lines.lower()
+        return b"".join(lacking + [line for name, line in self.others if name not in lines])
 
 
 _NOTHING: Final = HopByHop()
-_new = tuple.__new__  # ResponseHead(...) would be a call in Python
 
 
 def response_head(  # all of it decides
@@ -94,32 +79,27 @@ def response_head(  # all of it decides
     _, code, lines, declared, given, hop_by_hop = section
     if hop_by_hop is not None and hop_by_hop.trailers and http_version == "1.1":
         body_length = None  # chunks have room for trailers, and nothing else has
-    framing, line, length = choose_framing(code, declared, body_length, to_head=to_head, http_version=http_version)
-    if framing.ends_by_close:
-        keep_alive = False
+    framing, line, length = choose_framing(code, declared, body_length, to_head, http_version)
     if hop_by_hop is not None or not keep_alive or http_version == "1.0":
         hop_by_hop = hop_by_hop or _NOTHING
-        if hop_by_hop.close or code == 101:  # after 101 the connection may live on, but with another protocol
+        if hop_by_hop.close or framing.ends_by_close or code == 101:  # after 101 another protocol is spoken
             keep_alive = False
         line += _lines_of_this_hop(code, hop_by_hop, framing, keep_alive, http_version)
-    data = lines + (defaults.lines_for(section) if given or defaults.others else defaults.usual) + line + b"\r\n"
-    return _new(ResponseHead, (data, framing, length, keep_alive))
+    added = defaults.lines_for(lines, given) if given or defaults.others else defaults.usual
+    return lines + added + line + b"\r\n", framing, length, keep_alive
 
 
 def _lines_of_this_hop(
     code: int, fields: HopByHop, framing: type[BodyWriter], keep_alive: bool, http_version: str
 ) -> bytes:
+    """Trailer and Connection, where something is to be said."""
     lines = b""
     if fields.trailers and framing is ChunkedWriter:
         lines = b"Trailer: %b\r\n" % ", ".join(fields.trailers).encode()
-    options = []
-    if fields.upgrade:
-        options.append(b"Upgrade")
-    if code == 101:
-        pass
-    elif not keep_alive:
+    options = [b"Upgrade"] if fields.upgrade else []
+    if not keep_alive and code != 101:
         options.append(b"close")
-    elif http_version == "1.0":
+    elif keep_alive and http_version == "1.0":
         options.append(b"keep-alive")
     return lines + b"Connection: %b\r\n" % b", ".join(options) if options else lines
 
@@ -131,7 +111,8 @@ def check_switch(section: CheckedHeaders, offered: tuple[str, ...]) -> None:
     """
     if not offered:
         raise InvalidResponse("101 answers an HTTP/1.1 request that asks for an upgrade, and this one does not")
-    protocols = () if section.hop_by_hop is None else section.hop_by_hop.protocols
+    _, _, _, _, _, hop_by_hop = section
+    protocols = () if hop_by_hop is None else hop_by_hop.protocols
     if not set(protocols) <= set(offered):
         raise InvalidResponse(f"101 switches to {', '.join(protocols)}, but the client offered {offered}")
 

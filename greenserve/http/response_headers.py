@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from greenserve import codec
 from greenserve.errors import InvalidResponse
@@ -35,7 +35,7 @@ _SPECIAL: Final = _ONE_HOP | {
 # Upgrade may stand where the protocol changes, and where 426 says to which it would have to (RFC 9110 §7.8, §15.5.22).
 _UPGRADING: Final = frozenset((101, 426))
 
-# What a name is to `plain_response`; the first two are the bits of CheckedHeaders.given, too.
+# What a name is to `plain_response`; the first two are the bits of CheckedHeaders, too.
 SERVER: Final = 1
 DATE: Final = 2
 _LENGTH: Final = 3
@@ -64,37 +64,17 @@ class HopByHop:
     trailers: tuple[str, ...] = ()
 
 
-class CheckedHeaders(NamedTuple):
-    """The status and the headers of an application, which passed every check: ready to be framed.
-
-    status: such as "200 OK". lines: status line and header lines, each with its CRLF. length: what Content-Length says.
-    given: the bits SERVER and DATE, where the application has set these. hop_by_hop: None for what is plain.
-    """
-
-    status: str
-    code: int
-    lines: bytes
-    length: int | None
-    given: int
-    hop_by_hop: HopByHop | None
-
-    @property
-    def trailers(self) -> tuple[str, ...]:
-        """The names, in lower case, of the trailer fields that are announced."""
-        return () if self.hop_by_hop is None else self.hop_by_hop.trailers
-
-
-PlainResponse: TypeAlias = tuple[str, int, bytes, int | None, int, None]  # as the fields of CheckedHeaders
-
-_new = tuple.__new__  # CheckedHeaders(...) would be a call in Python
+# The status and the headers of an application, which passed every check: ready to be framed. Status, such as "200 OK";
+# code; status line and header lines, each with its CRLF; what Content-Length says; the bits SERVER and DATE, where the
+# application has set these; the fields of one hop, None for what is plain. A tuple: one is made for every response.
+CheckedHeaders: TypeAlias = tuple[str, int, bytes, int | None, int, HopByHop | None]
 
 
 def checked(status: str, headers: Headers) -> CheckedHeaders:
     """Check what an application gave to start_response. Raises InvalidResponse, where the mistake is made, for what
     PEP 3333, RFC 9110 or RFC 9112 forbid.
     """
-    plain = plain_response(status, headers)
-    return _check(status, headers) if plain is None else _new(CheckedHeaders, plain)
+    return plain_response(status, headers) or _check(status, headers)
 
 
 # -- what is plain
@@ -103,8 +83,8 @@ _CODES: Final = {f"{status.value} {status.phrase}": status.value for status in H
 _names: dict[str, int] = {}
 
 
-def plain_response_in_python(status: Any, headers: Any) -> PlainResponse | None:
-    """The fields of CheckedHeaders for what is plain; None for anything else, right or wrong.
+def plain_response_in_python(status: Any, headers: Any) -> CheckedHeaders | None:
+    """CheckedHeaders for what is plain; None for anything else, right or wrong.
 
     Plain is a list of pairs of str, not of subclasses, in printable ASCII: a final status; tokens as names, none of
     which belongs to one hop; at most one Date; at most one Content-Length, of 18 digits at most, and none with 204.
@@ -181,7 +161,7 @@ def _check(status: str, headers: Headers) -> CheckedHeaders:
     hop = found.hop_by_hop
     if found.code == 101 and not (hop.upgrade and hop.protocols):
         raise InvalidResponse('101 needs the headers "Connection: Upgrade" and "Upgrade"')
-    return CheckedHeaders(status, found.code, b"".join(lines), found.length, found.given, hop)
+    return status, found.code, b"".join(lines), found.length, found.given, hop
 
 
 def field_lines(headers: Iterable[tuple[str, str]]) -> list[bytes]:

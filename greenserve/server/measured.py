@@ -26,7 +26,8 @@ class MeasuredCycle(RequestCycle):
 
     def _make_head(self, length: int | None) -> ResponseHead:
         head = RequestCycle._make_head(self, length)
-        self.note_head(head.data)
+        data, _, _, _ = head
+        self.note_head(data)
         return head
 
     def note_head(self, head: bytes) -> None:

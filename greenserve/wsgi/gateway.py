@@ -104,11 +104,12 @@ class Gateway:
             self._send_whole(result)  # type: ignore[arg-type]  # a list or a tuple, as just asked
             return
         try:
-            part = file_part(result) if self.state is _HEAD_KNOWN and not self._checked.trailers else None
+            part = file_part(result) if self.state is _HEAD_KNOWN and not self._announced else None
             if part is not None:
                 self._send_file(*part)
             elif kind is FileWrapper and self.state is _HEAD_KNOWN:  # of a range, no more than it has (PEP 3333)
-                self._send_pieces(result.blocks(self._checked.length))  # type: ignore[attr-defined]  # as just asked
+                _, _, _, length, _, _ = self._checked
+                self._send_pieces(result.blocks(length))  # type: ignore[attr-defined]  # as just asked
             elif kind in _NO_PIECES or not (hasattr(kind, "__iter__") or hasattr(kind, "__getitem__")):
                 raise _not_iterable(result)
             else:
@@ -131,8 +132,8 @@ class Gateway:
                 exc_info = None  # PEP 3333: no cycle through the traceback's frames
         elif self.state is not _NOTHING:
             raise InvalidResponse("start_response was called a second time without exc_info (PEP 3333)")
-        self._checked = given = checked(status, headers)
-        self.status = given.status
+        self._checked = section = checked(status, headers)
+        self.status = section[0]  # the text alone, whatever a subclass of str makes of it
         self.state = _HEAD_KNOWN
         return self.write
 
@@ -166,7 +167,13 @@ class Gateway:
             raise InvalidResponse("trailers come behind the body: call start_response first")
         if self.state is _DONE:
             raise InvalidResponse("the response is over: its trailers come too late")
-        self._trailers += trailers(headers, self._checked.trailers)
+        self._trailers += trailers(headers, self._announced)
+
+    @property
+    def _announced(self) -> tuple[str, ...]:
+        """The names of the trailer fields that start_response was given."""
+        _, _, _, _, _, hop_by_hop = self._checked
+        return () if hop_by_hop is None else hop_by_hop.trailers
 
     @property
     def is_whole(self) -> bool:
@@ -203,14 +210,14 @@ class Gateway:
             body = b"".join(pieces)
         size = len(body)
         if self.state is _HEAD_KNOWN:
-            head = self._make_head(size)
-            if head.length == size:  # so its framing is Content-Length: most responses are like this
+            data, _, promised, _ = head = self._make_head(size)
+            if promised == size:  # so its framing is Content-Length: most responses are like this
                 self.state = _BODY
                 self.sent = size
                 if size <= COPY_LIMIT:
-                    self.connection.stream.finish(head.data + body)
+                    self.connection.stream.finish(data + body)
                 else:
-                    self.connection.stream.finish_large(head.data, body)
+                    self.connection.stream.finish_large(data, body)
                 self.state = _DONE
                 return
             self._send_head(head, body)
@@ -225,12 +232,12 @@ class Gateway:
         size = _size_of(pieces)
         if size <= max(COPY_LIMIT, LARGE_PIECE * len(pieces)) or self.state is not _HEAD_KNOWN:
             return False
-        head = self._make_head(size)
-        if head.length != size:  # a response to HEAD, chunks, or a wrong length
+        data, _, promised, _ = self._make_head(size)
+        if promised != size:  # a response to HEAD, chunks, or a wrong length
             return False
         self.state = _BODY
         self.sent = size
-        self.connection.stream.finish_large(head.data, *pieces)
+        self.connection.stream.finish_large(data, *pieces)
         self.state = _DONE
         return True
 
@@ -255,32 +262,40 @@ class Gateway:
         request = self.request
         if self.body is not None and not self.body.settle():
             self.keep_alive = False
-        given = self._checked
-        if given.code == 101:
-            check_switch(given, request.fields.upgrade)
-        if given.length is not None:
-            length = given.length  # what was promised counts, and the body writer holds the application to it
-        defaults = self.connection.worker.default_headers
-        head = response_head(given, request.method == "HEAD", request.http_version, self.keep_alive, length, defaults)
-        self.keep_alive = head.keep_alive
+        section = self._checked
+        _, code, _, declared, _, _ = section
+        if code == 101:
+            check_switch(section, request.fields.upgrade)
+        if declared is not None:
+            length = declared  # what was promised counts, and the body writer holds the application to it
+        head = response_head(
+            section,
+            request.method == "HEAD",
+            request.http_version,
+            self.keep_alive,
+            length,
+            self.connection.worker.default_headers,
+        )
+        _, _, _, self.keep_alive = head
         return head
 
     def _send_head(self, head: ResponseHead, body: bytes) -> None:
         """Send the head together with the first piece of the body."""
         connection = self.connection
         self.state = _BODY
-        self._writer = writer = head.body_writer()
+        data, framing, promised, _ = head
+        self._writer = writer = framing(promised)
         framed = writer.write(body) if body else b""
         self.sent = writer.sent
         if framed and writer.is_whole:
             if len(framed) <= COPY_LIMIT:
-                connection.stream.finish(head.data + framed)
+                connection.stream.finish(data + framed)
             else:
-                connection.stream.finish_large(head.data, framed)
+                connection.stream.finish_large(data, framed)
         elif len(framed) <= COPY_LIMIT:
-            connection.stream.send(head.data + framed)
+            connection.stream.send(data + framed)
         else:
-            connection.stream.send(head.data)
+            connection.stream.send(data)
             connection.stream.send(framed)
 
     def _send_body(self, data: bytes) -> None:
@@ -295,7 +310,8 @@ class Gateway:
     def _send_file(self, fd: int, offset: int, length: int) -> None:
         """Send `length` bytes of a regular file, or as many as Content-Length says if these are fewer."""
         head = self._make_head(length)
-        count = 0 if head.length is None else min(length, head.length)  # None: it is bodyless
+        _, _, promised, _ = head
+        count = 0 if promised is None else min(length, promised)  # None: it is bodyless
         if count <= COPY_LIMIT:  # one send instead of two
             self._send_head(head, os.pread(fd, count, offset) if count else b"")
             return

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from greenserve.errors import ProtocolError
+from greenserve.http.body_writer import BodyWriter
 from greenserve.http.head import RequestHead
 from greenserve.http.limits import Limits
 from greenserve.http.parser import CLOSED, NEED_DATA, EndOfMessage, RequestParser
 
 LIMITS = Limits()
+
+
+class Head(NamedTuple):
+    """A ResponseHead, by name."""
+
+    data: bytes
+    framing: type[BodyWriter]
+    length: int | None
+    keep_alive: bool
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from greenserve.http.response_headers import checked
 
 from .cases import ALL
 from .peers import check_peers
-from .support import LIMITS, Closed, Player, Refused, outlines, play
+from .support import LIMITS, Closed, Head, Player, Refused, outlines, play
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 
@@ -276,11 +276,11 @@ def test_every_response_head_is_what_h11_understands(status, headers, method, ve
     if declared and length is not None:
         headers = [*headers, ("Content-Length", str(length))]
     section = checked(status, headers)
-    head = response_head(section, method == "HEAD", version, keep_alive, length, DefaultHeaders(date=DATE))
+    head = Head(*response_head(section, method == "HEAD", version, keep_alive, length, DefaultHeaders(date=DATE)))
     client = h11.Connection(h11.CLIENT)
     client.send(h11.Request(method=method, target="/", headers=[("Host", "a")]))
     client.send(h11.EndOfMessage())
-    writer, body = head.body_writer(), b"x" * length if length is not None else b"abc"
+    writer, body = head.framing(head.length), b"x" * length if length is not None else b"abc"
     client.receive_data(head.data + (writer.write(body) if body else b"") + writer.end())
     response = client.next_event()
     assert (response.status_code, response.reason) == (code, status[4:].encode())
