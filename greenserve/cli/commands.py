@@ -1,4 +1,7 @@
-"""The commands: `serve` (the default), `demo`, `check`, `health`, `reload`, `stop`, `ps` and `run`."""
+"""The commands: `serve` (the default), `demo`, `check`, `health`, `reload`, `stop`, `ps` and `run`.
+
+Strategy: what `serve` can do without is imported inside the other commands, so that a server starts sooner.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +17,15 @@ from typing import Any, NoReturn
 import click
 
 from greenserve import codec, tls
-from greenserve.cli import control
-from greenserve.cli.check import as_json, as_text, examine
 from greenserve.cli.exits import EXIT_CODES, ExitCode, failures
-from greenserve.cli.health import Unhealthy, ask, bound, server_of
 from greenserve.cli.logs import detach_streams
 from greenserve.cli.options import given_options, resolve_options, settings_options
 from greenserve.cli.startup import prepare, serve, warn, without_arguments
 from greenserve.errors import ConfigurationError
 from greenserve.loading import FORMS
-from greenserve.patching.run import NoProgram
-from greenserve.patching.run import run as run_patched
 from greenserve.settings import Source, conceal, instead
-from greenserve.tls import self_signed
 from greenserve.version import VERSION
-from greenserve.workers.run import early_failures_told
+from greenserve.workers.failures import early_failures_told
 
 DEMO = "greenserve.demo:application"
 
@@ -115,6 +112,8 @@ def demo_command(context: click.Context, /, secure: bool, **_: object) -> None:
     with failures(), contextlib.ExitStack() as stack:
         more = None
         if secure:
+            from greenserve.tls import self_signed  # noqa: PLC0415 - serving does without
+
             if "tls_cert" in given_options(context):
                 raise ConfigurationError("--tls makes a certificate, and --tls-cert names one: leave one of them out")
             more = stack.enter_context(self_signed.files())
@@ -132,6 +131,8 @@ def demo_command(context: click.Context, /, secure: bool, **_: object) -> None:
 @click.pass_context
 def check_command(context: click.Context, /, app: str | None, json: bool, **_: object) -> None:
     """Report settings, their origins and the environment; load APP, if one is named, without serving it."""
+    from greenserve.cli.check import as_json, as_text, examine  # noqa: PLC0415 - serving does without
+
     # What the application prints while it loads must not get into the report.
     with failures(), contextlib.redirect_stdout(sys.stderr):
         report = examine(app, resolve_options(context))
@@ -148,6 +149,8 @@ def health_command(context: click.Context, /, pid: int, **_: object) -> None:
 
     It asks at --bind; by default where the server of this container listens.
     """
+    from greenserve.cli.health import Unhealthy, ask, bound, server_of  # noqa: PLC0415 - serving does without
+
     environ: Mapping[str, str] = os.environ
     directory = Path.cwd()
     server = None if given_options(context) else server_of(pid)
@@ -187,11 +190,14 @@ def _server_options(seconds: float | None = None) -> Callable[[Callable[..., Non
     return decorate
 
 
-def _control(context: click.Context, action: Callable[[int], str], pid: int | None, pid_file: str | None) -> None:
+def _control(context: click.Context, action: Callable[[Any, int], str], pid: int | None, pid_file: str | None) -> None:
+    """action: gets the module that has control of servers, and the process."""
+    from greenserve.cli import control  # noqa: PLC0415 - serving does without
+
     with failures():
         found = pid_file if pid or pid_file else resolve_options(context).settings.pid_file
         try:
-            click.echo(action(control.find(pid, found)))
+            click.echo(action(control, control.find(pid, found)))
         except control.Refused as error:
             click.echo(f"greenserve: {error}", err=True)
             sys.exit(ExitCode.FORCED)
@@ -202,7 +208,7 @@ def _control(context: click.Context, action: Callable[[int], str], pid: int | No
 @click.pass_context
 def reload_command(context: click.Context, /, pid: int | None, pid_file: str | None, wait: float) -> None:
     """Have a server with several workers load its application anew, and wait until all of them run it."""
-    _control(context, lambda found: control.reload(found, wait), pid, pid_file)
+    _control(context, lambda control, found: control.reload(found, wait), pid, pid_file)
 
 
 @main.command("stop", epilog="The exit code is 0 when it has stopped, else 1.")
@@ -210,7 +216,7 @@ def reload_command(context: click.Context, /, pid: int | None, pid_file: str | N
 @click.pass_context
 def stop_command(context: click.Context, /, pid: int | None, pid_file: str | None, wait: float) -> None:
     """Have a server stop gracefully, and wait until it has."""
-    _control(context, lambda found: control.stop(found, wait), pid, pid_file)
+    _control(context, lambda control, found: control.stop(found, wait), pid, pid_file)
 
 
 @main.command("ps")
@@ -219,8 +225,9 @@ def stop_command(context: click.Context, /, pid: int | None, pid_file: str | Non
 @click.pass_context
 def ps_command(context: click.Context, /, pid: int | None, pid_file: str | None, json: bool) -> None:
     """Show the workers of a server, and what each does."""
-    show = dumps if json else control.as_table
-    _control(context, lambda found: show(control.workers(found)), pid, pid_file)
+    _control(
+        context, lambda control, found: (dumps if json else control.as_table)(control.workers(found)), pid, pid_file
+    )
 
 
 class ProgramCommand(click.Command):
@@ -238,8 +245,10 @@ class ProgramCommand(click.Command):
 @click.argument("arguments", nargs=-1, metavar="(PROGRAM.py | -m MODULE) [ARGUMENTS]...")
 def run_command(arguments: tuple[str, ...]) -> None:
     """Run any program with the standard library patched from its first line."""
+    from greenserve.patching.run import NoProgram, run  # noqa: PLC0415 - serving does without
+
     try:
-        run_patched(arguments)
+        run(arguments)
     except NoProgram as error:
         hint = f"; an application is served by `greenserve {arguments[0]}`" if ":" in "".join(arguments[:1]) else ""
         click.echo(f"greenserve run: {error}{hint}", err=True)

@@ -36,9 +36,7 @@ from greenserve.process.user import User, become, find
 from greenserve.server.announcement import announcement
 from greenserve.server.share import wanted
 from greenserve.settings import PassedSockets, Resolution, Settings, Source
-from greenserve.supervisor.handed import Handed
-from greenserve.workers import run as workers
-from greenserve.workers import start
+from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
 from greenserve.workers.advice import advice
 from greenserve.workers.hooks import Hooks
 
@@ -114,11 +112,13 @@ def serve(reference: str, resolution: Resolution, arguments: list[str]) -> int:
     ConfigurationError, BindError.
     """
     settings = resolution.settings
-    told = workers.handed_to_template()
+    told = take(TO_TEMPLATE)
     first = told is None
     if told is None and (settings.reload or wanted(settings) > 1):
         told = _supervise(resolution, arguments)
     if told is not None:
+        from greenserve.workers import run as workers  # noqa: PLC0415 - a server of one process does without
+
         return workers.serve(
             *(
                 told,
@@ -174,6 +174,8 @@ def _serve_alone(reference: str, settings: Settings, arguments: list[str]) -> in
 
 def _supervise(resolution: Resolution, arguments: list[str]) -> Handed:
     """Bind the addresses, and become the supervisor. Returns in its child, which is the first template."""
+    from greenserve.workers import start  # noqa: PLC0415 - a server of one process does without
+
     settings = resolution.settings
     pid_file = None if settings.pid_file is None else PidFile(settings.pid_file)
     if pid_file is not None:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+from greenserve.patching.import_hooks import Loader
 
 MOVED = {
     "greenserve.green.dns": "greenserve.hub.resolver",
@@ -23,7 +24,7 @@ MOVED = {
 }
 
 
-class _Finder(MetaPathFinder, Loader):
+class _Finder(Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:

@@ -10,10 +10,10 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from greenserve.patching.import_hooks import Loader
 from greenserve.patching.reimport import Copies
 from greenserve.patching.table import TABLE, Patch
 
@@ -51,7 +51,7 @@ def _is_copied(name: str) -> bool:
 copies = Copies(_twin, _is_copied)
 
 
-class _Finder(MetaPathFinder, Loader):
+class _Finder(Loader):
     """Finds `greenserve.green.NAME` for the modules of COPIED, and what is in these."""
 
     PREFIX = "greenserve.green."

@@ -13,14 +13,13 @@ import signal
 import sys
 from abc import ABCMeta
 from collections.abc import Callable
-from importlib.abc import Loader
 from types import ModuleType
 from typing import Any
 
 from greenserve.green import signal as green_signal
 from greenserve.green import threading as green_threading
 from greenserve.patching.adapters import asyncio
-from greenserve.patching.import_hooks import ImportHook
+from greenserve.patching.import_hooks import ImportHook, Loader
 from greenserve.patching.reimport import Copies, Exchanged, Overlay
 
 KEEPERS = frozenset(

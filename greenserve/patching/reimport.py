@@ -11,7 +11,6 @@ import builtins
 import importlib
 import importlib.util
 from collections.abc import Callable, Mapping
-from importlib.abc import SourceLoader
 from importlib.util import module_from_spec, resolve_name
 from types import ModuleType
 from typing import Any
@@ -70,7 +69,7 @@ class Copies:
         spec = importlib.util.find_spec(name)
         if spec is None or spec.loader is None:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-        if not isinstance(spec.loader, SourceLoader):  # written in C, or a namespace package: nothing to execute again
+        if not hasattr(spec.loader, "source_to_code"):  # written in C, or a namespace package: nothing to execute again
             module = self.modules[name] = importlib.import_module(name)
             return module
         module = self.modules[name] = module_from_spec(spec)

@@ -15,7 +15,6 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from importlib.abc import InspectLoader
 from pathlib import Path
 from types import CodeType, ModuleType, TracebackType
 from typing import Any
@@ -84,7 +83,8 @@ def run_module(name: str, arguments: Sequence[str] = ()) -> None:
     if spec.submodule_search_locations is not None:
         spec = _spec(f"{name}.__main__")
     loader = spec.loader
-    code = loader.get_code(spec.name) if isinstance(loader, InspectLoader) else None
+    get_code: Callable[[str], CodeType | None] | None = getattr(loader, "get_code", None)
+    code = None if get_code is None else get_code(spec.name)
     if code is None:
         raise NoProgram(f"the module {name!r} is not written in Python, so it cannot be run", NO_MODULE)
     sys.argv[0] = str(spec.origin)

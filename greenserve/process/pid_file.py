@@ -13,7 +13,6 @@ import fcntl
 import os
 import re
 import stat
-import tempfile
 from pathlib import Path
 
 from greenserve.errors import ConfigurationError
@@ -48,6 +47,8 @@ class PidFile:
         if self._fd is not None:
             return
         self.check()
+        import tempfile  # noqa: PLC0415 - it brings much, and most servers have no such file
+
         temporary = None
         try:
             fd, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)

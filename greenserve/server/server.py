@@ -12,7 +12,7 @@ from inspect import iscoroutinefunction
 from types import ModuleType, TracebackType
 from typing import Any, Self, overload
 
-from greenserve import codec, rooms, static, tls
+from greenserve import codec, tls
 from greenserve.errors import HubError
 from greenserve.hub.core import report
 from greenserve.hub.core.hub import current_hub, running
@@ -22,7 +22,7 @@ from greenserve.hub.sync.event import Event
 from greenserve.net.listener import ListeningSocket, bind_listener, bound_address, close_listener, start_listening
 from greenserve.net.streamserver import serve as serve_sockets
 from greenserve.patching import monkey, other_hubs
-from greenserve.server import lastresort, proxied
+from greenserve.server import lastresort, on_demand, proxied
 from greenserve.server.accesslog import AccessLog
 from greenserve.server.arrival import ServerTls
 from greenserve.server.member import Member
@@ -261,8 +261,7 @@ class Server:
         other_hubs.disarm()
         if self.settings.patch and not monkey.is_in_use():  # with --no-patch it is meant so
             warnings.warn(_NOT_PATCHED, monkey.NotPatchedWarning, stacklevel=monkey.users_level())
-        rooms.check(self.settings.rooms)
-        static.check(self.settings.static)
+        on_demand.check(self.settings)
         self.listen()
 
     def _make_worker(self) -> Worker:

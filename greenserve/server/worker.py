@@ -12,13 +12,11 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Sequence
-from email.utils import formatdate
 from functools import partial
 from math import inf
 from typing import Any
+from wsgiref.handlers import format_date_time
 
-from greenserve import rooms, websocket
-from greenserve.compat.websocket import upgradable
 from greenserve.http.error_page import error_response
 from greenserve.http.forwarded import ForwardedReader
 from greenserve.http.head import RequestHead
@@ -31,7 +29,7 @@ from greenserve.hub.core.wait_queue import WaitQueue
 from greenserve.hub.sync.event import Flag
 from greenserve.net import lingering
 from greenserve.net.listener import Accepted, Listener, ListeningSocket, Peer
-from greenserve.server import deadlines
+from greenserve.server import deadlines, on_demand
 from greenserve.server.accesslog import AccessLog, open_access_log
 from greenserve.server.admission import NO_ROOM, Admission, Verdict
 from greenserve.server.arrival import Arrival, Handshakes, ServerTls, TlsArrival
@@ -49,10 +47,7 @@ from greenserve.server.sticky import sticky_sessions
 from greenserve.server.stream import Stream
 from greenserve.server.worker_state import NEXT, WorkerState
 from greenserve.settings import Address, Settings, TcpAddress
-from greenserve.static import with_static
 from greenserve.tls.redirect import MARK, Redirect
-from greenserve.websocket.memory import Memory
-from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.wsgi.environ import Environ, EnvironTemplate
 from greenserve.wsgi.gateway import Application
 
@@ -69,7 +64,9 @@ class Worker:
 
     # CPython 3.11 looks up the attributes of an object that has more than thirty in a dict.
     __slots__ = (
+        "_attach_rooms",
         "_delay",
+        "_detach_rooms",
         "_grace",
         "_has_date",
         "_is_one_of_several",
@@ -78,12 +75,12 @@ class Worker:
         "_proxies",
         "_ready",
         "_redirect",
-        "_rooms",
         "_said_no_room",
         "_spread",
         "_stopped",
         "_sweeper",
         "_trust",
+        "_websocket_policy",
         "access_log",
         "admission",
         "application",
@@ -118,7 +115,6 @@ class Worker:
         "tls_handshake_timeout",
         "upgradable",
         "watched",
-        "websocket_policy",
         "write_timeout",
     )
 
@@ -141,8 +137,8 @@ class Worker:
         self.tls_handshake_timeout = settings.tls_handshake_timeout
         self.handshakes = Handshakes(hub)
         self.error_pages = read_error_pages(settings.error_pages)
-        self.application = with_static(application, settings, self.error_pages)
-        self.upgradable = with_static(upgradable(application), settings, self.error_pages)
+        self.application = on_demand.with_static(application, settings, self.error_pages)
+        self.upgradable = on_demand.with_static(on_demand.upgradable(application), settings, self.error_pages)
         if redirect is not None:
             self.application, self.upgradable = redirect.before(self.application), redirect.before(self.upgradable)
         self.sticky = sticky_sessions(self, settings.sticky, member)
@@ -177,12 +173,13 @@ class Worker:
         self.admission = Admission(settings, self.connections, hub.clock)
         self.pool = RequestPool(hub, settings.concurrency, settings.max_queue)
         self.outstanding = Outstanding(hub, settings.max_unsent)
-        self.websocket_policy = _websocket_policy(settings)
+        self._websocket_policy = functools.cache(partial(on_demand.websocket_policy, settings))
         self.stopping = Flag()  # environ["greenserve.stopping"]
         self._delay: Timer | None = None  # of a lame duck
         self._grace = settings.graceful_timeout
         self._spread = settings.drain_spread
-        self._rooms = settings.rooms
+        self._attach_rooms = partial(on_demand.attach_rooms, hub, settings)
+        self._detach_rooms: Callable[[], object] = bool
         self._ready = settings.ready_path, settings.ready_timeout
         self.limits = _limits(settings)
         self._prepare_listeners(settings)
@@ -200,7 +197,7 @@ class Worker:
     def run(self, sockets: list[tuple[ListeningSocket, Address]], ready: Callable[[], object] = bool) -> None:
         """Serve until stopped. Closes the sockets. ready: called when connections are accepted. Raises LoadError."""
         try:
-            rooms.attach(self.hub, self._rooms)
+            self._detach_rooms = self._attach_rooms()
             self.now = self.hub.clock()
             self._sweeper = self.hub.call_later(SWEEP_SECONDS, self._sweep)
             if self.sticky is not None:
@@ -228,6 +225,11 @@ class Worker:
                 self._stopped.wait()
         finally:
             self._shut()
+
+    @property
+    def websocket_policy(self) -> Any:
+        """The `websocket.Policy` of all its WebSockets."""
+        return self._websocket_policy()
 
     def become_lame_duck(self, seconds: float = inf, then: Callable[[], object] = bool) -> None:
         """Go on as before for `seconds`, but have clients come back by new connections, which a load balancer may give
@@ -440,7 +442,7 @@ class Worker:
     def _renew_date(self) -> None:
         self._said_no_room = b""
         if self._has_date:
-            self.default_headers = self.default_headers.at(formatdate(time.time(), usegmt=True).encode())
+            self.default_headers = self.default_headers.at(format_date_time(time.time()).encode())
 
     def _expire(self, now: float) -> None:
         for connection in self.connections:
@@ -475,23 +477,11 @@ class Worker:
             connection.close()
         if self.sticky is not None:
             self.sticky.close()
-        rooms.detach(self.hub)
+        self._detach_rooms()
         if self._sweeper is not None:
             self._sweeper.cancel()
         if self.access_log is not None:
             self.access_log.close()
-
-
-def _websocket_policy(settings: Settings) -> websocket.Policy:
-    return websocket.Policy(
-        origins=settings.ws_origin,
-        ping_interval=settings.ws_ping_interval,
-        ping_timeout=settings.ws_ping_timeout,
-        write_timeout=settings.write_timeout,
-        max_message=settings.ws_max_message,
-        deflate=DeflateParameters() if settings.ws_compression else None,
-        memory=Memory(settings.ws_max_memory),
-    )
 
 
 def _limits(settings: Settings) -> Limits:

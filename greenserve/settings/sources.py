@@ -6,7 +6,6 @@ Every value keeps its origin, so that `greenserve check` can show it and an erro
 from __future__ import annotations
 
 import dataclasses
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,6 +198,8 @@ def _read_file(directory: Path, config: str | None) -> tuple[Path | None, dict[s
 
 
 def _table(path: Path, *, must_exist: bool) -> dict[str, Any]:
+    import tomllib  # noqa: PLC0415 - most servers have no such file
+
     try:
         with path.open("rb") as stream:
             document = tomllib.load(stream)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import _socket
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,20 +19,15 @@ from greenserve.server.member import Limits, Member, resident
 from greenserve.server.share import share, wanted
 from greenserve.server.sticky import Directory, Sessions
 from greenserve.settings import AUTO, Address, Settings, parse_address
-from greenserve.supervisor.channel import Channel, channel_of
-from greenserve.supervisor.handed import TO_TEMPLATE, Handed, take
+from greenserve.supervisor.handed import Handed
 from greenserve.supervisor.table import Cell
 from greenserve.tls import Contexts
 from greenserve.workers.advice import outgrown
 from greenserve.workers.development import load_or_explain, scope
+from greenserve.workers.failures import failures_told_to
 from greenserve.workers.hooks import Hooks
 from greenserve.workers.start import program
 from greenserve.workers.template import Template, logger
-
-
-def handed_to_template() -> Handed | None:
-    """What this process is handed, if a supervisor has started it. To be asked once."""
-    return take(TO_TEMPLATE)
 
 
 def serve(
@@ -122,28 +116,6 @@ def rooms_of(settings: Settings, private: str) -> str | None:
         "/dev/shm: make one of them writable, or name a socket (--rooms unix:PATH)"
     )
     return None
-
-
-@contextmanager
-def failures_told_to(channel: Channel) -> Iterator[None]:
-    """Tell the supervisor why the process ends, if it does so before it serves."""
-    try:
-        yield
-    except Exception as error:
-        channel.send_failure(error)
-        raise
-
-
-@contextmanager
-def early_failures_told() -> Iterator[None]:
-    """The same for what fails before the process has asked for what it is handed."""
-    try:
-        yield
-    except Exception as error:
-        told = handed_to_template()
-        if told is not None:
-            channel_of(told.channel, blocking=False).send_failure(error)
-        raise
 
 
 def _listener(fd: int, address: str) -> tuple[_socket.socket, Address]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable
@@ -23,6 +24,24 @@ def app(environ, start_response):
     return [b"slept"]
 """
 
+MODULES = """
+import sys
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return ["\\n".join(sys.modules).encode()]
+"""
+
+# What an application, a setting or another command may need; imported for none of them, it would cost a third of the
+# time until a server listens.
+NOT_TO_START = {
+    *("asyncio", "bz2", "concurrent.futures", "ctypes", "email", "html", "http.client", "importlib.metadata"),
+    *("importlib.resources", "lzma", "multiprocessing", "shutil", "tempfile", "tomllib", "urllib.request", "wsproto"),
+    *(f"greenserve.{room}" for room in ("demo", "reload", "rooms", "static", "testing", "websocket")),
+    *("greenserve.cli.check", "greenserve.cli.control", "greenserve.cli.health", "greenserve.patching.run"),
+    *("greenserve.supervisor.supervisor", "greenserve.workers.run", "greenserve.workers.start"),
+}
+
 Start = Callable[..., ServerProcess]
 
 
@@ -38,6 +57,15 @@ def begin(server: ServerProcess, seconds: str) -> socket.socket:
     connection.sendall(f"GET /?{seconds} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
     with urllib.request.urlopen(server.url):
         return connection
+
+
+def test_a_server_starts_without_what_only_other_servers_and_commands_need(start_server: Start, tmp_path: Path) -> None:
+    (tmp_path / "modules.py").write_text(MODULES)
+    with urllib.request.urlopen(start_server("modules:app", cwd=tmp_path).url) as answer:
+        imported = set(answer.read().decode().split())
+    bare = subprocess.run([sys.executable, "-c", "import sys; print(*sys.modules)"], stdout=subprocess.PIPE, text=True)
+    assert "greenserve.server.worker" in imported
+    assert sorted(imported & NOT_TO_START - set(bare.stdout.split())) == []
 
 
 def test_a_signal_right_after_the_announcement_stops_gracefully(start_server: Start, directory: Path) -> None:
