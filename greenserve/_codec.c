@@ -300,12 +300,473 @@ plain_response(PyObject *self, PyObject *const *args, Py_ssize_t count)
     return Py_BuildValue("OiNLiO", args[0], code, lines, fields.length, fields.given, Py_None);
 }
 
+/* -- request head: see greenserve/http/plain_head.py */
+
+enum { NAME_LENGTH = 64, HOST_LENGTH = 255, PREFIX = 5 };
+
+/* The fields that are looked at, and others that are common, as the environ calls them without "HTTP_". Any other field
+ * is as welcome, but its key is made each time. */
+enum { F_HOST, F_CONNECTION, F_CONTENT_LENGTH, F_CONTENT_TYPE, F_EXPECT, F_TRANSFER_ENCODING, F_UPGRADE, F_FORWARDED, F_X_REAL_IP };
+static const char *const field_names[] = {
+    "HOST", "CONNECTION", "CONTENT_LENGTH", "CONTENT_TYPE", "EXPECT", "TRANSFER_ENCODING", "UPGRADE", "FORWARDED",
+    "X_REAL_IP",
+    "ACCEPT", "ACCEPT_CHARSET", "ACCEPT_ENCODING", "ACCEPT_LANGUAGE", "ACCESS_CONTROL_REQUEST_HEADERS",
+    "ACCESS_CONTROL_REQUEST_METHOD", "API_KEY", "AUTHORIZATION", "BAGGAGE", "CACHE_CONTROL", "CDN_LOOP",
+    "CF_CONNECTING_IP", "CF_IPCOUNTRY", "CF_RAY", "CF_VISITOR", "CLIENT_IP", "CONTENT_ENCODING", "CONTENT_LANGUAGE",
+    "COOKIE", "DATE", "DNT", "DPR", "EARLY_DATA", "FASTLY_CLIENT_IP", "FROM", "HX_CURRENT_URL", "HX_REQUEST",
+    "HX_TARGET", "HX_TRIGGER", "IDEMPOTENCY_KEY", "IF_MATCH", "IF_MODIFIED_SINCE", "IF_NONE_MATCH", "IF_RANGE",
+    "IF_UNMODIFIED_SINCE", "KEEP_ALIVE", "LAST_EVENT_ID", "MAX_FORWARDS", "ORIGIN", "PRAGMA", "PREFER", "PRIORITY",
+    "PROXY_AUTHORIZATION", "PROXY_CONNECTION", "PURPOSE", "RANGE", "REFERER", "SAVE_DATA", "SEC_CH_UA",
+    "SEC_CH_UA_ARCH", "SEC_CH_UA_FULL_VERSION_LIST", "SEC_CH_UA_MOBILE", "SEC_CH_UA_MODEL", "SEC_CH_UA_PLATFORM",
+    "SEC_CH_UA_PLATFORM_VERSION", "SEC_FETCH_DEST", "SEC_FETCH_MODE", "SEC_FETCH_SITE", "SEC_FETCH_USER", "SEC_GPC",
+    "SEC_PURPOSE", "TE", "TRACEPARENT", "TRACESTATE", "TRAILER", "TRUE_CLIENT_IP", "UPGRADE_INSECURE_REQUESTS",
+    "USER_AGENT", "VIA", "X_AMZN_TRACE_ID", "X_API_KEY", "X_APP_VERSION", "X_B3_SAMPLED", "X_B3_SPANID", "X_B3_TRACEID",
+    "X_CLIENT_IP", "X_CLOUD_TRACE_CONTEXT", "X_CORRELATION_ID", "X_CSRFTOKEN", "X_CSRF_TOKEN", "X_ENVOY_EXTERNAL_ADDRESS",
+    "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PORT", "X_FORWARDED_PREFIX", "X_FORWARDED_PROTO",
+    "X_FORWARDED_SCHEME", "X_FORWARDED_SERVER", "X_HTTP_METHOD_OVERRIDE", "X_HUB_SIGNATURE_256", "X_ORIGINAL_URI",
+    "X_REQUESTED_WITH", "X_REQUEST_ID", "X_REQUEST_START", "X_SCHEME", "X_TRACE_ID", "X_XSRF_TOKEN",
+};
+static const char *const method_names[] = {"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"};
+/* The metavariables that follow from the request line, in the order in which they are set. */
+enum { V_METHOD, V_PATH, V_QUERY, V_RAW, V_URI, V_PROTOCOL };
+static const char *const line_names[] = {
+    "REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "RAW_URI", "REQUEST_URI", "SERVER_PROTOCOL",
+};
+static const char *const version_names[] = {"1.0", "1.1", "HTTP/1.0", "HTTP/1.1"};
+
+#define COUNT(array) ((int)(sizeof(array) / sizeof((array)[0])))
+enum { FIELDS = COUNT(field_names), METHODS = COUNT(method_names), LINE_NAMES = COUNT(line_names), SLOTS = 512 };
+
+/* The same as str, and where a field's key is found by the hash of its name. Made once, when the module is. */
+typedef struct {
+    PyObject *field_keys[FIELDS], *methods[METHODS], *line_keys[LINE_NAMES], *versions[4], *empty;
+    unsigned char slots[SLOTS]; /* the number of a field, and one; 0: no field */
+} Constants;
+
+typedef struct {
+    const char *at, *end;
+} span;
+
+static Py_ssize_t
+length_of(span text)
+{
+    return text.end - text.at;
+}
+
+static int
+is_text(span text, const char *known, size_t length)
+{
+    return (size_t)length_of(text) == length && memcmp(text.at, known, length) == 0;
+}
+
+static PyObject *
+as_str(span text)
+{
+    return PyUnicode_DecodeLatin1(text.at, length_of(text), NULL);
+}
+
+static unsigned
+hash_of(const char *name, size_t length)
+{
+    unsigned hash = (unsigned)length;
+    for (size_t i = 0; i < length; i++)
+        hash = hash * 33 ^ (unsigned char)name[i];
+    return hash ^ hash >> 9;
+}
+
+static int
+make_strings(PyObject **made, const char *const *names, int count)
+{
+    for (int i = 0; i < count; i++)
+        if ((made[i] = PyUnicode_InternFromString(names[i])) == NULL)
+            return -1;
+    return 0;
+}
+
+static int
+make_constants(PyObject *module)
+{
+    Constants *constants = PyModule_GetState(module);
+    for (int i = 0; i < FIELDS; i++) {
+        const char *name = field_names[i];
+        int bare = i == F_CONTENT_LENGTH || i == F_CONTENT_TYPE;
+        PyObject *key = PyUnicode_FromFormat("%s%s", bare ? "" : "HTTP_", name);
+        if (key == NULL)
+            return -1;
+        PyUnicode_InternInPlace(&key);
+        constants->field_keys[i] = key;
+        unsigned slot = hash_of(name, strlen(name));
+        while (constants->slots[slot % SLOTS])
+            slot++;
+        constants->slots[slot % SLOTS] = (unsigned char)(i + 1);
+    }
+    constants->empty = PyUnicode_InternFromString("");
+    return constants->empty == NULL || make_strings(constants->methods, method_names, METHODS)
+               || make_strings(constants->line_keys, line_names, LINE_NAMES)
+               || make_strings(constants->versions, version_names, COUNT(version_names))
+           ? -1
+           : 0;
+}
+
+static int
+visit_constants(PyObject *module, visitproc visit, void *arg)
+{
+    return 0; /* strings are in no cycle */
+}
+
+static void
+drop_constants(void *module)
+{
+    Constants *constants = PyModule_GetState(module);
+    for (int i = 0; constants != NULL && i < FIELDS; i++)
+        Py_CLEAR(constants->field_keys[i]);
+    for (int i = 0; constants != NULL && i < METHODS; i++)
+        Py_CLEAR(constants->methods[i]);
+    for (int i = 0; constants != NULL && i < LINE_NAMES; i++)
+        Py_CLEAR(constants->line_keys[i]);
+    for (int i = 0; constants != NULL && i < COUNT(version_names); i++)
+        Py_CLEAR(constants->versions[i]);
+    if (constants != NULL)
+        Py_CLEAR(constants->empty);
+}
+
+static int
+is_token_char(char c)
+{
+    return !(c & 0x80) && token_chars[(unsigned char)c];
+}
+
+/* Whether all are field-vchar, SP or HTAB (RFC 9110 section 5.5). Eight octets at a time: only their being zero is asked
+ * for, so the order of octets in memory does not matter. */
+static int
+is_field_value(span text)
+{
+    const uint64_t ones = UINT64_C(0x0101010101010101), high = UINT64_C(0x8080808080808080);
+    const char *at = text.at;
+    for (; text.end - at >= 8; at += 8) {
+        uint64_t word, deleted;
+        memcpy(&word, at, 8);
+        deleted = word ^ ones * 0x7f;
+        if ((((word - ones * 0x20) & ~word) | ((deleted - ones) & ~deleted)) & high)
+            break; /* one below SP, or DEL */
+    }
+    for (; at < text.end; at++)
+        if (((unsigned char)*at < 0x20 && *at != '\t') || *at == 0x7f)
+            return 0;
+    return 1;
+}
+
+/* Host, as nearly all clients send it: a name or an IPv4 address, with or without a port. */
+static int
+is_plain_host(span text)
+{
+    const char *at = text.at, *colon;
+    while (at < text.end && *at != ':') {
+        if (!is_token_char(*at) || strchr("!#$%&'*+^`|~", *at) != NULL)
+            return 0;
+        at++;
+    }
+    if (at == text.at || at - text.at > HOST_LENGTH)
+        return 0;
+    for (colon = at++; at < text.end; at++)
+        if (*at < '0' || *at > '9')
+            return 0;
+    return text.end - colon <= 6;
+}
+
+/* Whether the text is `lower` but for the case of its letters. */
+static int
+is_option(span text, const char *lower, size_t length)
+{
+    if ((size_t)length_of(text) != length)
+        return 0;
+    for (size_t i = 0; i < length; i++) {
+        char c = text.at[i];
+        if ((c >= 'A' && c <= 'Z' ? c + ('a' - 'A') : c) != lower[i])
+            return 0;
+    }
+    return 1;
+}
+
+static int
+hex_digit(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* The path without percent-encoding; what is none stays (RFC 3986 section 2.1, as urllib.parse.unquote_to_bytes). */
+static PyObject *
+decoded(span path)
+{
+    PyObject *result;
+    char *buffer = PyMem_Malloc((size_t)length_of(path)), *to = buffer;
+    if (buffer == NULL)
+        return PyErr_NoMemory();
+    while (path.at < path.end) {
+        int high = -1, low = -1;
+        if (*path.at == '%' && path.end - path.at >= 3) {
+            high = hex_digit(path.at[1]);
+            low = hex_digit(path.at[2]);
+        }
+        *to++ = high >= 0 && low >= 0 ? (char)(high * 16 + low) : *path.at;
+        path.at += high >= 0 && low >= 0 ? 3 : 1;
+    }
+    result = PyUnicode_DecodeLatin1(buffer, to - buffer, NULL);
+    PyMem_Free(buffer);
+    return result;
+}
+
+/* What is known of a head while it is read. Its objects are its own. */
+typedef struct {
+    const Constants *constants;
+    span rest, method, target, path, query;
+    PyObject *cgi;
+    long long content_length;
+    Py_ssize_t fields;
+    int minor, host, told, close, keep_alive;
+} Head;
+
+/* Reads up to the next CR LF, which it skips: 1, or 0 if there is none. */
+static int
+read_line(Head *head, span *line)
+{
+    span *rest = &head->rest;
+    const char *cr = rest->at < rest->end ? memchr(rest->at, '\r', (size_t)length_of(*rest)) : NULL;
+    if (cr == NULL || rest->end - cr < 2 || cr[1] != '\n')
+        return 0;
+    line->at = rest->at;
+    line->end = cr;
+    rest->at = cr + 2;
+    return 1;
+}
+
+/* method SP origin-form SP "HTTP/1." ( "0" / "1" ): 1 if it is plain, else 0. */
+static int
+read_request_line(Head *head, Py_ssize_t max_target, Py_ssize_t max_method)
+{
+    span line;
+    const char *at;
+    if (!read_line(head, &line))
+        return 0;
+    for (at = line.at; at < line.end && is_token_char(*at); at++)
+        ;
+    head->method.at = line.at;
+    head->method.end = at;
+    if (at == line.at || at - line.at > max_method || line.end - at < 11 || at[0] != ' ' || at[1] != '/')
+        return 0;
+    head->target.at = head->path.at = at + 1;
+    head->target.end = line.end - 9;
+    if (memcmp(line.end - 9, " HTTP/1.", 8) != 0 || length_of(head->target) > max_target)
+        return 0;
+    head->minor = line.end[-1] - '0';
+    head->query.at = head->query.end = head->path.end = head->target.end;
+    for (at = head->target.at; at < head->target.end; at++) {
+        if (*at < '!' || *at > '~' || *at == '#') /* a char may be signed: what is not ASCII is one or the other */
+            return 0;
+        if (*at == '?' && head->path.end == head->target.end) {
+            head->path.end = at;
+            head->query.at = at + 1;
+        }
+    }
+    return (head->minor == 0 || head->minor == 1) && !is_text(head->method, "CONNECT", 7);
+}
+
+/* Sets what follows from the request line; 0, or -1 with an exception. */
+static int
+set_request_line(Head *head)
+{
+    const Constants *constants = head->constants;
+    PyObject *values[LINE_NAMES] = {NULL};
+    int i, failed;
+    for (i = 0; i < METHODS && values[V_METHOD] == NULL; i++)
+        if (is_text(head->method, method_names[i], strlen(method_names[i])))
+            values[V_METHOD] = Py_NewRef(constants->methods[i]);
+    if (values[V_METHOD] == NULL)
+        values[V_METHOD] = as_str(head->method);
+    values[V_URI] = as_str(head->target);
+    values[V_RAW] = Py_XNewRef(values[V_URI]);
+    if (memchr(head->path.at, '%', (size_t)length_of(head->path)) != NULL)
+        values[V_PATH] = decoded(head->path);
+    else if (head->path.end == head->target.end)
+        values[V_PATH] = Py_XNewRef(values[V_URI]);
+    else
+        values[V_PATH] = as_str(head->path);
+    values[V_QUERY] = as_str(head->query);
+    values[V_PROTOCOL] = Py_NewRef(constants->versions[2 + head->minor]);
+    for (i = 0, failed = 0; i < LINE_NAMES; i++) {
+        failed = failed || values[i] == NULL || PyDict_SetItem(head->cgi, constants->line_keys[i], values[i]) < 0;
+        Py_XDECREF(values[i]);
+    }
+    return failed ? -1 : 0;
+}
+
+/* Judges a field that the server acts on: 1 if it is plain, else 0. number: of the field, -1 for one without. */
+static int
+judge_field(Head *head, int number, span value)
+{
+    switch (number) {
+    case F_HOST:
+        head->host = 1;
+        return is_plain_host(value);
+    case F_CONNECTION:
+        head->close = is_option(value, "close", 5);
+        head->keep_alive = is_option(value, "keep-alive", 10);
+        return head->close || head->keep_alive;
+    case F_CONTENT_LENGTH:
+        head->content_length = plain_length((text){(const unsigned char *)value.at, length_of(value)});
+        return head->content_length >= 0;
+    case F_EXPECT:
+    case F_TRANSFER_ENCODING:
+    case F_UPGRADE:
+        return 0;
+    case F_FORWARDED:
+    case F_X_REAL_IP:
+        head->told = 1;
+        return 1;
+    default:
+        return 1;
+    }
+}
+
+/* The number of the field that the environ calls HTTP_ and `name`; -1 if it is not a common one. */
+static int
+number_of(const Constants *constants, const char *name, size_t length)
+{
+    unsigned slot = hash_of(name, length);
+    int number;
+    while ((number = constants->slots[slot % SLOTS] - 1) >= 0) {
+        if (strlen(field_names[number]) == length && memcmp(field_names[number], name, length) == 0)
+            break;
+        slot++;
+    }
+    return number;
+}
+
+/* Reads one field line and sets its key: 1, 0 if it is not plain, -1 with an exception. */
+static int
+read_field(Head *head, span line)
+{
+    char key[PREFIX + NAME_LENGTH] = "HTTP_", *to = key + PREFIX, c;
+    span value = line;
+    PyObject *key_object, *value_object;
+    int number, set;
+    for (; value.at < value.end && is_token_char(*value.at); value.at++) {
+        c = *value.at;
+        if (c == '_' || to == key + sizeof(key))
+            return 0;
+        *to++ = c == '-' ? '_' : c >= 'a' && c <= 'z' ? (char)(c - ('a' - 'A')) : c;
+    }
+    if (to == key + PREFIX || value.at == value.end || *value.at++ != ':')
+        return 0;
+    while (value.at < value.end && (*value.at == ' ' || *value.at == '\t'))
+        value.at++;
+    while (value.at < value.end && (value.end[-1] == ' ' || value.end[-1] == '\t'))
+        value.end--;
+    number = number_of(head->constants, key + PREFIX, (size_t)(to - key - PREFIX));
+    if (!is_field_value(value) || !judge_field(head, number, value))
+        return 0;
+    if (to - key > PREFIX + 12 - 1 && memcmp(key + PREFIX, "X_FORWARDED_", 12) == 0)
+        head->told = 1;
+    key_object = number >= 0 ? Py_NewRef(head->constants->field_keys[number]) : PyUnicode_DecodeLatin1(key, to - key, NULL);
+    value_object = key_object != NULL ? as_str(value) : NULL;
+    set = value_object != NULL ? PyDict_SetItem(head->cgi, key_object, value_object) : -1;
+    Py_XDECREF(key_object);
+    Py_XDECREF(value_object);
+    return set < 0 ? -1 : 1;
+}
+
+/* Reads field lines up to the blank line: 1, 0 if one is not plain or missing, -1 with an exception. */
+static int
+read_fields(Head *head, Py_ssize_t max_header_count)
+{
+    span line;
+    while (read_line(head, &line)) {
+        int read;
+        if (line.at == line.end)
+            return PyDict_Size(head->cgi) == LINE_NAMES + head->fields /* else one is repeated */
+                   && (head->host || head->minor == 0);
+        if (++head->fields > max_header_count)
+            return 0;
+        read = read_field(head, line);
+        if (read <= 0)
+            return read;
+    }
+    return 0;
+}
+
+/* The tuple PlainHead; NULL with an exception. */
+static PyObject *
+result_of(Head *head, Py_ssize_t size)
+{
+    const Constants *constants = head->constants;
+    int keep_alive = head->minor == 1 ? !head->close : head->keep_alive;
+    PyObject *const items[] = {
+        PyLong_FromSsize_t(size),
+        Py_XNewRef(PyDict_GetItemWithError(head->cgi, constants->line_keys[V_METHOD])),
+        Py_XNewRef(PyDict_GetItemWithError(head->cgi, constants->line_keys[V_URI])),
+        as_str(head->path),
+        Py_XNewRef(PyDict_GetItemWithError(head->cgi, constants->line_keys[V_QUERY])),
+        Py_NewRef(constants->versions[head->minor]),
+        PyLong_FromLongLong(head->content_length),
+        PyBool_FromLong(keep_alive),
+        PyBool_FromLong(head->told),
+        Py_NewRef(head->cgi),
+    };
+    PyObject *result = PyTuple_New(COUNT(items));
+    int failed = result == NULL;
+    for (int i = 0; i < COUNT(items); i++) {
+        failed = failed || items[i] == NULL;
+        if (result != NULL)
+            PyTuple_SET_ITEM(result, i, items[i]);
+        else
+            Py_XDECREF(items[i]);
+    }
+    if (failed)
+        Py_CLEAR(result);
+    return result;
+}
+
+static PyObject *
+plain_head(PyObject *module, PyObject *const *args, Py_ssize_t count)
+{
+    Head head = {.constants = PyModule_GetState(module)};
+    Py_ssize_t numbers[5], size; /* at, max_head, max_target, max_method, max_header_count */
+    PyObject *result = NULL;
+    char *data;
+    int read;
+    if (count != 6) {
+        PyErr_SetString(PyExc_TypeError, "plain_head takes six arguments");
+        return NULL;
+    }
+    if (PyBytes_AsStringAndSize(args[0], &data, &size) < 0)
+        return NULL;
+    for (int i = 0; i < 5; i++)
+        if ((numbers[i] = PyLong_AsSsize_t(args[i + 1])) == -1 && PyErr_Occurred())
+            return NULL;
+    if (numbers[0] < 0 || numbers[0] > size)
+        Py_RETURN_NONE;
+    head.rest.at = data + numbers[0];
+    head.rest.end = data + (size - numbers[0] > numbers[1] ? numbers[0] + numbers[1] : size);
+    if (!read_request_line(&head, numbers[2], numbers[3]))
+        Py_RETURN_NONE;
+    if ((head.cgi = PyDict_New()) == NULL)
+        return NULL;
+    read = set_request_line(&head) < 0 ? -1 : read_fields(&head, numbers[4]);
+    if (read > 0)
+        result = result_of(&head, head.rest.at - data - numbers[0]);
+    else if (read >= 0)
+        result = Py_NewRef(Py_None);
+    Py_DECREF(head.cgi);
+    return result;
+}
+
 /* -- the module */
 
 /* METH_FASTCALL has a signature of its own; by way of void (*)(void) no compiler warns of the cast. */
 #define FAST(function) (PyCFunction)(void (*)(void))(function), METH_FASTCALL
 
 static PyMethodDef methods[] = {
+    {"plain_head", FAST(plain_head), NULL},
     {"apply_mask", FAST(apply_mask), NULL},
     {"plain_response", FAST(plain_response), NULL},
     {NULL, NULL, 0, NULL},
@@ -327,6 +788,7 @@ add_source(PyObject *module)
 }
 
 static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, (void *)make_constants},
     {Py_mod_exec, (void *)add_source},
 #ifdef Py_mod_multiple_interpreters
     {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
@@ -341,9 +803,11 @@ static struct PyModuleDef module = {
     PyModuleDef_HEAD_INIT,
     .m_name = "greenserve._codec",
     .m_doc = "The compiled codec; see greenserve.codec.",
-    .m_size = 0,
+    .m_size = sizeof(Constants),
     .m_methods = methods,
     .m_slots = slots,
+    .m_traverse = visit_constants,
+    .m_free = drop_constants,
 };
 
 PyMODINIT_FUNC

@@ -14,3 +14,9 @@ def apply_mask(data: Buffer, key: bytes, /) -> bytes: ...
 # -- response head: http/response_headers.py
 
 def plain_response(status: object, headers: object, /) -> CheckedHeaders | None: ...
+
+# -- request head: http/plain_head.py
+
+def plain_head(
+    data: bytes, at: int, max_head: int, max_target: int, max_method: int, max_header_count: int, /
+) -> tuple[int, str, str, str, str, str, int, bool, bool, dict[str, str]] | None: ...

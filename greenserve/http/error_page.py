@@ -45,7 +45,7 @@ def error_response(
     if status == 101:
         raise InvalidResponse("101 cannot report an error")
     has_type = any(name.lower() == "content-type" for name, _ in headers)
-    accept = "text/plain" if request is None or has_type else request.fields.get("accept")
+    accept = "text/plain" if request is None or has_type else request.get("accept")
     content_type, body = error_body(status, detail, accept, pages)
     if not has_type:
         vary = [] if request is None else [("Vary", "Accept")]

@@ -1,14 +1,10 @@
-"""One header section: its fields, and what they say about framing and the connection.
-
-The same header bytes come again and again (a browser, a monitor, a load generator), so sections are kept and shared:
-identical bytes give the identical object. That is why nothing here may change a section once it is made.
-"""
+"""One header section: its fields, and what they say about framing and the connection."""
 
 from __future__ import annotations
 
 import ipaddress
 from functools import lru_cache
-from typing import Any, Final
+from typing import Final
 
 from greenserve.errors import (
     BadRequest,
@@ -21,14 +17,6 @@ from greenserve.errors import (
 from .grammar import CONTROLS, DIGITS, HOST, PLAIN_FIELD_LINES
 
 Items = tuple[tuple[str, str], ...]
-
-# A browser's section with cookies is some 1 KiB. Larger ones are rare and cost memory: 512 * 2 KiB is the worst case.
-_KEPT_SIZE: Final = 2048
-_KEPT_COUNT: Final = 512
-
-# A section that is new as a whole (another cookie, another page that refers) still repeats most of its lines.
-_LINE_SIZE: Final = 256
-_LINE_COUNT: Final = 2048
 
 # 2**63 - 1 has 19 digits: no body comes near, and every file offset fits.
 _LENGTH_DIGITS: Final = 19
@@ -43,7 +31,7 @@ _ACTED_ON: Final = frozenset(
 
 
 class Fields:
-    """One header section, immutable and shared between requests with the same header bytes.
+    """One header section; immutable.
 
     items: (name, value) in the order received, names in lower case, values latin-1 with outer whitespace stripped.
     host: the value of Host, valid by RFC 9110 §7.2; "" when it was sent empty, None when it was not sent.
@@ -52,7 +40,6 @@ class Fields:
     expect_continue: the peer waits for 100 (RFC 9110 §10.1.1).
     upgrade: the offered protocols in lower case, best first; empty unless Connection names upgrade (RFC 9110 §7.8).
     plain: no control character and no transfer coding anywhere.
-    derived: a place where a layer above memoises what it makes of this section; None at first.
     """
 
     __slots__ = (
@@ -60,7 +47,6 @@ class Fields:
         "chunked",
         "close",
         "content_length",
-        "derived",
         "expect_continue",
         "host",
         "items",
@@ -76,7 +62,6 @@ class Fields:
         self.items = items
         self._joined = values
         self.plain = plain
-        self.derived: Any = None
         self.close = self.keep_alive = self.expect_continue = self.chunked = False
         self.content_length: int | None = None
         self.upgrade: tuple[str, ...] = ()
@@ -101,22 +86,8 @@ class Fields:
         """Return the value of the field `name` (in lower case), repeated ones joined with ", " (RFC 9110 §5.3)."""
         return self._joined.get(name, default)
 
-    def values_of(self, names: tuple[str, ...]) -> list[str | None]:
-        """What `get` returns for each name."""
-        return list(map(self._joined.get, names))
-
-    def has_any(self, names: frozenset[str]) -> bool:
-        """Whether there is a field of one of these names, in lower case."""
-        return not names.isdisjoint(self._joined)
-
     def __repr__(self) -> str:
         return f"<Fields {self.items!r}>"
-
-
-_known_lines: dict[str, tuple[str, str]] = {}
-
-# Plain sections and odd ones live in one place: `plain` tells them apart.
-_kept: dict[bytes, Fields] = {}
 
 
 def fields_of(block: bytes) -> Fields | None:
@@ -124,54 +95,26 @@ def fields_of(block: bytes) -> Fields | None:
 
     Raises BadRequest, ContentTooLarge, ExpectationFailed or NotImplementedByServer for what no server may accept.
     """
-    fields = _kept.get(block)
-    if fields is None:
-        if PLAIN_FIELD_LINES.fullmatch(block) is None:
-            return None
-        fields = keep(block, Fields(split_lines(block)))
-    return fields
-
-
-def keep(block: bytes, fields: Fields) -> Fields:
-    """Remember the section for the next request with the same bytes, within bounds; return it."""
-    if len(block) <= _KEPT_SIZE:
-        if len(_kept) >= _KEPT_COUNT:
-            # An order of use would cost every hit; flooding the cache only brings back the price of parsing.
-            _kept.clear()
-        _kept[block] = fields
-    return fields
+    return None if PLAIN_FIELD_LINES.fullmatch(block) is None else Fields(split_lines(block))
 
 
 def odd_fields_of(block: bytes) -> Fields:
     """The same for lines that match FIELD_LINES but are not plain: some value holds a control character."""
-    fields = _kept.get(block)
-    if fields is not None:
-        return fields
     items = split_lines(block)
     plain = PLAIN_FIELD_LINES.fullmatch(block) is not None
     if not plain:
         for name, value in items:
             if name in _ACTED_ON and CONTROLS.search(value):
                 raise BadRequest(f"the field {name} holds a control character")
-    return keep(block, Fields(items, plain=plain))
+    return Fields(items, plain=plain)
 
 
 def split_lines(block: bytes) -> Items:
     """Cut lines that are known to be well formed into (lower-case name, stripped value)."""
-    items = []
     lines = block.decode("latin-1").split("\r\n")
     lines.pop()  # what follows the last CRLF
-    for line in lines:
-        item = _known_lines.get(line)
-        if item is None:
-            name, _, value = line.partition(":")
-            item = (name.lower(), value.strip(" \t"))
-            if len(line) <= _LINE_SIZE:
-                if len(_known_lines) >= _LINE_COUNT:
-                    _known_lines.clear()
-                _known_lines[line] = item
-        items.append(item)
-    return tuple(items)
+    cut = [line.partition(":") for line in lines]
+    return tuple([(name.lower(), value.strip(" \t")) for name, _, value in cut])
 
 
 def with_host(fields: Fields, authority: str) -> Fields:

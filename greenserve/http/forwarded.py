@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import lru_cache
 from itertools import islice
 from typing import Final, NamedTuple
@@ -22,7 +22,8 @@ from urllib.parse import unquote_to_bytes
 
 from greenserve.errors import BadRequest, HeaderFieldsTooLarge
 
-from .fields import Fields, check_host
+from .fields import check_host
+from .plain_head import key_of
 
 FORWARDED: Final = "forwarded"
 FOR: Final = "x-forwarded-for"
@@ -82,21 +83,22 @@ class ForwardedReader:
     """Reads what trusted proxies say.
 
     names: the fields by which they say it, some of NAMES. is_proxy: whether an address is a trusted proxy's.
+    unwanted: the keys of the others.
     """
 
-    __slots__ = ("_is_proxy", "_wanted", "names")
+    __slots__ = ("_is_proxy", "_wanted", "unwanted")
 
     def __init__(self, names: Collection[str], is_proxy: IsProxy) -> None:
-        self.names = frozenset(names)
-        self._wanted = tuple(name if name in names else "" for name in NAMES)  # no field has the name ""
+        self.unwanted = tuple(key_of(name) for name in NAMES if name not in names)
+        self._wanted = tuple(key_of(name) if name in names else "" for name in NAMES)  # no field has the key ""
         self._is_proxy = is_proxy
 
-    def read(self, fields: Fields) -> tuple[Client | None, Site]:
-        """Read a section that came from a trusted proxy. Raises BadRequest, HeaderFieldsTooLarge.
+    def read(self, cgi: Mapping[str, str]) -> tuple[Client | None, Site]:
+        """Read what a trusted proxy says, in the keys of an environ. Raises BadRequest, HeaderFieldsTooLarge.
 
-        The client is None when it is not said. All is in one go, since the clients of a site differ in each section.
+        The client is None when it is not said. All is in one go, since the clients of a site differ in each head.
         """
-        forwarded, for_, proto, host, port, prefix = fields.values_of(self._wanted)
+        forwarded, for_, proto, host, port, prefix = map(cgi.get, self._wanted)
         hops, client = self._walk(FOR, _members(for_ or ""))
         site = _site(proto or "", host or "", port or "", prefix or "", hops)
         if not forwarded:

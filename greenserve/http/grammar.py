@@ -80,6 +80,8 @@ DIGITS = re.compile(r"[0-9]++")
 _REG_NAME = r"(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2}){1,255}+"
 _IP_LITERAL = r"\[(?:([0-9A-Fa-f:.]{2,45}+)|[vV][0-9A-Fa-f]++\.[A-Za-z0-9\-._~!$&'()*+,;=:]++)\]"
 HOST = re.compile(rf"(?:{_REG_NAME}|{_IP_LITERAL})(?::[0-9]{{0,5}})?")
+# The host that nearly all clients send: a name or an IPv4 address.
+PLAIN_HOST = re.compile(r"[A-Za-z0-9\-._]{1,255}+(?::[0-9]{0,5})?")
 
 # authority-form = uri-host ":" port                                                           RFC 9112 §3.2.3
 # absolute-form = absolute-URI; userinfo ("user@") is refused (RFC 9110 §4.2.4)                RFC 9112 §3.2.2

@@ -1,13 +1,11 @@
-"""The request head: a plain one fast, everything else through h11.
+"""The request head: what is known of it, and how one is judged that plain_head.py leaves.
 
-A plain head is one that a single strict grammar proves plain: origin-form target, HTTP/1.0 or 1.1, no control
-character, no transfer coding. What is odd is judged twice: by our own rules, which follow RFC 9110 and 9112 where h11
-is laxer, and by h11, whose verdict stands. No I/O here, and no state but the cache of header sections.
+Its grammar proves many of them good: origin-form target, HTTP/1.0 or 1.1, no control character, no transfer coding.
+What is odd is judged twice: by our own rules, which follow RFC 9110 and 9112 where h11 is laxer, and by h11, whose
+verdict stands. No I/O here, and no state.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import h11
 
@@ -33,6 +31,7 @@ from .grammar import (
     TARGET,
 )
 from .limits import Limits, is_due
+from .plain_head import PlainHead, field_of, is_told, key_of, line_variables
 
 __all__ = ["Fields", "HeadWatch", "RequestHead", "check_request_line", "parse_head", "too_large"]
 
@@ -47,17 +46,20 @@ class RequestHead:
 
     method, target: as received. http_version: "1.1" or "1.0" (a later minor version is spoken to as 1.1).
     path, query: of the target, raw and undecoded, without the "?"; path is "*" for OPTIONS of the server as a whole.
-    fields: the header section. chunked: the body comes in chunks. content_length: bytes, 0 without a body or chunked.
+    chunked: the body comes in chunks. content_length: bytes, 0 without a body or chunked.
     keep_alive: what the version and the Connection options say (RFC 9112 §9.3).
+    expect_continue, upgrade: as in `fields`, but what HTTP/1.0 does not know is not there.
+    cgi: the metavariables that follow from the head alone (RFC 3875 §4.1, PEP 3333), without those of fields with an
+    underscore in their names. told: a proxy may have said something of its client in it.
     size: octets of all of it, as received.
-    derived: a place where a layer above memoises what it makes of this head; None at first.
     """
 
     __slots__ = (
+        "_fields",
+        "cgi",
         "chunked",
         "content_length",
-        "derived",
-        "fields",
+        "expect_continue",
         "http_version",
         "keep_alive",
         "method",
@@ -65,22 +67,44 @@ class RequestHead:
         "query",
         "size",
         "target",
+        "told",
+        "upgrade",
     )
 
-    # Positional only by use: it is made once a request. The framing follows from the section, so a caller cannot pass
-    # one that contradicts it.
-    def __init__(self, method: str, target: str, path: str, query: str, http_version: str, fields: Fields) -> None:
-        self.method = method
-        self.target = target
-        self.path = path
-        self.query = query
-        self.http_version = http_version
-        self.fields = fields
-        self.chunked = fields.chunked
-        self.content_length = fields.content_length or 0
-        self.keep_alive = not fields.close and (http_version == "1.1" or fields.keep_alive)
-        self.size = 0
-        self.derived: Any = None
+    def __init__(self, plain: PlainHead, fields: Fields | None = None) -> None:
+        (
+            self.size,
+            self.method,
+            self.target,
+            self.path,
+            self.query,
+            self.http_version,
+            self.content_length,
+            self.keep_alive,
+            self.told,
+            self.cgi,
+        ) = plain
+        self._fields = fields
+        if fields is None:  # it is plain
+            self.chunked = self.expect_continue = False
+            self.upgrade: tuple[str, ...] = ()
+        else:
+            self.chunked = fields.chunked
+            self.expect_continue = fields.expect_continue
+            self.upgrade = fields.upgrade
+
+    @property
+    def fields(self) -> Fields:
+        """The header section."""
+        fields = self._fields
+        if fields is None:
+            pairs = [(field_of(key), value) for key, value in self.cgi.items()]
+            fields = self._fields = Fields(tuple([(name, value) for name, value in pairs if name]))
+        return fields
+
+    def get(self, name: str) -> str | None:
+        """Return the value of the field `name`, in lower case, as an environ has it; None if it was not sent."""
+        return self.cgi.get(key_of(name)) if "_" not in name else self.fields.get(name)
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.target[:100]} HTTP/{self.http_version}>"
@@ -102,19 +126,35 @@ def parse_head(raw: bytes, limits: Limits) -> RequestHead:
     fields = fields_of(raw[line_end:-2])
     if fields is None or not fields.plain:
         return _odd_head(raw, line_end, limits)
-    return _finish(method, target, path, query, minor, fields)
+    return _finish(len(raw), method, target, path, query, minor, fields)
 
 
-def _finish(method: str, target: str, path: str, query: str, minor: str, fields: Fields) -> RequestHead:
+def _finish(size: int, method: str, target: str, path: str, query: str, minor: str, fields: Fields) -> RequestHead:
     """The rules that need both the request line and the section."""
-    if minor == "0":
+    old = minor == "0"
+    if old:
         if fields.chunked:
             # RFC 9112 §6.1: an HTTP/1.0 sender does not know the coding, so a proxy in between is confused.
             raise BadRequest("Transfer-Encoding in an HTTP/1.0 request")
-        return RequestHead(method, target, path, query, "1.0", as_http_1_0(fields))
-    if fields.host is None:
+        fields = as_http_1_0(fields)
+    elif fields.host is None:
         raise BadRequest("an HTTP/1.1 request needs the field Host")  # RFC 9112 §3.2
-    return RequestHead(method, target, path, query, "1.1", fields)
+    version = "1.0" if old else "1.1"
+    cgi = line_variables(method, target, path, query, f"HTTP/{version}")
+    for name, value in fields.items:
+        if "_" in name:  # "X_Forwarded_For" would become the same key as "X-Forwarded-For", which a proxy may vouch for
+            continue
+        key = key_of(name)
+        if key not in cgi:
+            cgi[key] = value
+        elif key == "HTTP_COOKIE":  # RFC 6265 §5.4 has one field with "; "; RFC 9113 §8.2.3 lets clients split it
+            cgi[key] += "; " + value
+        elif key != "CONTENT_TYPE":
+            cgi[key] += ", " + value  # RFC 9110 §5.3; PEP 3333 leaves only one key for it
+    keep_alive = not fields.close and (not old or fields.keep_alive)
+    told = any(is_told(name) for name, _ in fields.items)
+    length = fields.content_length or 0
+    return RequestHead((size, method, target, path, query, version, length, keep_alive, told, cgi), fields)
 
 
 def _odd_head(raw: bytes, line_end: int, limits: Limits) -> RequestHead:
@@ -129,7 +169,7 @@ def _odd_head(raw: bytes, line_end: int, limits: Limits) -> RequestHead:
     path, query, authority = _split_target(method, target)
     if authority is not None and (fields.host is not None or minor == "0"):
         fields = with_host(fields, authority)
-    head = _finish(method, target, path, query, minor, fields)
+    head = _finish(len(raw), method, target, path, query, minor, fields)
     _ask_h11(raw)
     return head
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from functools import lru_cache
 from typing import Final, Literal
 
 from greenserve.errors import BadRequest, ContentTooLarge, IncompleteMessage, ProtocolError
@@ -17,7 +16,9 @@ from greenserve.errors import BadRequest, ContentTooLarge, IncompleteMessage, Pr
 from .chunked import ChunkedBody, Part
 from .fields import Items
 from .head import HeadWatch, RequestHead, parse_head, too_large
+from .known_heads import known_heads
 from .limits import Limits
+from .plain_head import plain_head, plain_head_in_python
 
 
 class ParserState(Enum):
@@ -57,10 +58,6 @@ Event = RequestHead | bytes | EndOfMessage | Signal
 
 _NO_TRAILERS: Final = EndOfMessage()
 
-# The same head comes again and again: from one browser, a monitor, a load generator. Known ones cost one lookup.
-_KNOWN_SIZE: Final = 1024
-_KNOWN_COUNT: Final = 512
-
 # Looking a member up in its Enum costs as much as the rest of the step.
 _IDLE: Final = ParserState.IDLE
 _HEAD: Final = ParserState.HEAD
@@ -70,11 +67,8 @@ _END: Final = ParserState.END
 _CLOSED: Final = ParserState.CLOSED
 _ERROR: Final = ParserState.ERROR
 
-
-@lru_cache(maxsize=8)
-def _known_heads(limits: Limits) -> dict[bytes, tuple[RequestHead, ParserState]]:
-    """The heads that passed these limits, and the state after each. Shared by all connections with equal limits."""
-    return {}
+# The compiled codec reads a plain head in about the time that it takes to look one up.
+_ASKS_FIRST: Final = plain_head is plain_head_in_python
 
 
 class RequestParser:
@@ -102,7 +96,7 @@ class RequestParser:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.state = _IDLE
-        self._known = _known_heads(limits)
+        self._known = known_heads(limits)
         self._buffer: bytes | bytearray = b""  # a bytearray only while a head arrives in pieces
         self._at = 0  # how much of the buffer is consumed
         self._closed_by_peer = False
@@ -149,14 +143,24 @@ class RequestParser:
         Raises a ProtocolError with the status to answer, and the same again on every later call; IncompleteMessage
         when the peer closed in the middle of a message.
         """
-        # The plain case first: all that was received is one head, seen before. Only a buffer of which nothing is
-        # consumed may be asked for: the end of a body and a head together can look like another head.
-        if self.state is _IDLE and not self._at and len(self._buffer) <= _KNOWN_SIZE:
-            known = self._known.get(self._buffer)  # type: ignore[arg-type]  # a bytearray is never IDLE
-            if known is not None:
-                self._buffer = b""
-                return self._begin_message(known)
         try:
+            if self.state is _IDLE:
+                buffer: bytes = self._buffer  # type: ignore[assignment]  # a bytearray is never IDLE
+                at, limits = self._at, self.limits
+                if _ASKS_FIRST and not at:
+                    # Only a buffer of which nothing is consumed may be asked for: the end of a body and a head together
+                    # can look like another head.
+                    known = self._known.get(buffer)
+                    if known is not None:
+                        return self._begin_message(known, len(buffer))
+                plain = plain_head(
+                    buffer, at, limits.max_head, limits.max_target, limits.max_method, limits.max_header_count
+                )
+                if plain is not None:
+                    head = RequestHead(plain)
+                    if _ASKS_FIRST and head.size == len(buffer):
+                        self._known.add(buffer, head)
+                    return self._begin_message(head, at + head.size)
             return _STEPS[self.state](self)
         except ProtocolError as error:
             # Not the error itself: it holds this frame, and this frame holds it.
@@ -164,18 +168,32 @@ class RequestParser:
             self.state = _ERROR
             raise
 
-    def _begin_message(self, known: tuple[RequestHead, ParserState]) -> RequestHead:
-        head, state = known
-        self.state = state
+    def _begin_message(self, head: RequestHead, end: int) -> RequestHead:
+        """Take the head, which ends at `end` of the buffer."""
+        if end == len(self._buffer):
+            self._buffer, self._at = b"", 0
+        else:
+            self._at = end
         self._blank_lines = 0
-        if state is not _IDLE:
-            self._keep_alive = head.keep_alive
+        if head.content_length:
+            limit = self.limits.max_body
+            if limit is not None and head.content_length > limit:
+                error = ContentTooLarge(f"the body is larger than max_body, {limit} bytes")
+                error.request = head
+                raise error
+            self.state = _LENGTH
             self._left = head.content_length
-            if state is _CHUNKED:
-                self._body = ChunkedBody(self.limits)
+            self._keep_alive = head.keep_alive
+        elif head.chunked:
+            self.state = _CHUNKED
+            self._body = ChunkedBody(self.limits)
+            self._keep_alive = head.keep_alive
+        else:
+            self.state = _IDLE if head.keep_alive else _CLOSED
         return head
 
     def _read_head(self) -> Event:
+        """A head that is not plain, or not there as a whole, or comes in pieces."""
         buffer, at = self._buffer, self._at
         if at == len(buffer) or buffer[at] == 13:
             if not self._skip_blank_lines():
@@ -186,39 +204,19 @@ class RequestParser:
         if end < 4:
             return self._wait_for_head()
         raw = bytes(buffer[at:end])
-        known = self._known.get(raw) if len(raw) <= _KNOWN_SIZE else None
-        if known is None:
-            known = self._parse(raw)
+        if type(buffer) is bytearray:
+            self._buffer, self._at, end = bytes(memoryview(buffer)[at:]), 0, len(raw)
         self._watch = None
-        if end == len(buffer):
-            self._buffer, self._at = b"", 0
-        elif type(buffer) is bytearray:
-            self._buffer, self._at = bytes(memoryview(buffer)[end:]), 0
-        else:
-            self._at = end
-        return self._begin_message(known)
+        return self._begin_message(self._known.get(raw) or self._parse(raw), end)
 
-    def _parse(self, raw: bytes) -> tuple[RequestHead, ParserState]:
+    def _parse(self, raw: bytes) -> RequestHead:
         limits = self.limits
         if len(raw) > limits.max_head:
             raise too_large(raw, limits)
-        head = parse_head(raw, limits)
-        head.size = len(raw)
-        if limits.max_body is not None and head.content_length > limits.max_body:
-            error = ContentTooLarge(f"the body is larger than max_body, {limits.max_body} bytes")
-            error.request = head
-            raise error
-        if head.chunked:
-            state = _CHUNKED
-        elif head.content_length:
-            state = _LENGTH
-        else:
-            state = _IDLE if head.keep_alive else _CLOSED
-        if len(raw) <= _KNOWN_SIZE:
-            if len(self._known) >= _KNOWN_COUNT:
-                self._known.clear()
-            self._known[raw] = (head, state)
-        return head, state
+        plain = plain_head(raw, 0, limits.max_head, limits.max_target, limits.max_method, limits.max_header_count)
+        head = parse_head(raw, limits) if plain is None else RequestHead(plain)
+        self._known.add(raw, head)
+        return head
 
     def _skip_blank_lines(self) -> bool:
         """Skip CRLFs before a request line (RFC 9112 §2.2), and say whether a head has begun after them."""

@@ -79,8 +79,8 @@ def _combined(subject: Subject, status: str, sent: int, seconds: float) -> str:
         line = referer = agent = "-"
     else:
         line = f"{request.method} {request.target} HTTP/{request.http_version}"
-        referer = request.fields.get("referer") or "-"
-        agent = request.fields.get("user-agent") or "-"
+        referer = request.cgi.get("HTTP_REFERER") or "-"
+        agent = request.cgi.get("HTTP_USER_AGENT") or "-"
     return (
         f'{subject.client_address or "-"} - - [{_clf_time(int(time.time()))}] "{_escape(line)}" {status} {sent or "-"} '
         f'"{_escape(referer)}" "{_escape(agent)}"\n'
@@ -131,7 +131,7 @@ class Entry:
 
     def field(self, name: str) -> str | None:
         """A field of the request's head."""
-        return self.request.fields.get(name) if self.request is not None else None
+        return self.request.get(name) if self.request is not None else None
 
     def measured(self, name: str) -> Any:
         """What only measured requests have, and those only that an application has seen; None for others."""
@@ -217,7 +217,7 @@ _GETTERS: dict[str, Callable[[Entry], Value]] = {
     "target": _target,
     "protocol": lambda entry: f"HTTP/{entry.request.http_version}" if entry.request is not None else None,
     "request_line": _request_line,
-    "host": lambda entry: entry.request.fields.host if entry.request is not None else None,
+    "host": lambda entry: entry.field("host"),
     "status": lambda entry: int(entry.status),
     "bytes": lambda entry: entry.sent,
     "duration": lambda entry: round(entry.seconds, 6),

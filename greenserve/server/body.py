@@ -78,7 +78,7 @@ class RequestBody:
         self._skipped = 0  # bytes
         self._waited = 0.0  # seconds
         self.spool: Spool | None = None  # where it is taken in
-        self.state = _EXPECTED if request.fields.expect_continue else _OPEN
+        self.state = _EXPECTED if request.expect_continue else _OPEN
         self.trailers: list[tuple[str, str]] = []  # once it has ENDED
         self.waiting_since = NEVER  # without a green thread
         self.unread = request.content_length  # unknown for a chunked body: it becomes negative

@@ -101,7 +101,7 @@ class RequestCycle(Gateway):
         greenlet.gr_context = greenlet.thread = greenlet.pending = None
         greenlet.job = self
         try:
-            self.run(worker.upgradable if request.fields.upgrade else worker.application, environ)
+            self.run(worker.upgradable if request.upgrade else worker.application, environ)
         except BaseException as error:  # a request must not be able to stop the server: SystemExit is an error like any
             self._answer_error(error)
         greenlet.job = connection  # a Timeout of this request's, and a kill, find it gone from here on

@@ -62,7 +62,7 @@ def surrender(connection: Any) -> tuple[Transport, bytes]:
     body = cycle.body
     if body is not None:
         # RFC 9110 §7.8: not before the request is complete, or its rest would be taken for the other protocol.
-        if cycle.request.fields.upgrade and body.state is not BodyState.ENDED:
+        if cycle.request.upgrade and body.state is not BodyState.ENDED:
             raise BadRequest("the connection changes its protocol behind the request, and its body was not read")
         body.state = BodyState.TAKEN
     connection.enter(Phase.UPGRADED)

@@ -38,7 +38,7 @@ def _requests(worker: Worker) -> Iterator[str]:
 def _identity(connection: Connection) -> str:
     """By which a proxy's log knows the request in progress too, if it says so."""
     request = connection.cycle.request if connection.cycle is not None else None
-    name = request.fields.get("x-request-id") if request is not None else None
+    name = request.get("x-request-id") if request is not None else None
     return f", X-Request-Id {ascii(name[:200])[1:-1]}" if name else ""
 
 

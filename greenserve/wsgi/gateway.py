@@ -17,6 +17,7 @@ from greenserve.errors import InvalidResponse
 from greenserve.http.body_writer import BodyWriter, LengthWriter
 from greenserve.http.forwarded import NAMES as FORWARDED
 from greenserve.http.head import RequestHead
+from greenserve.http.plain_head import key_of
 from greenserve.http.response import ResponseHead, check_switch, early_hints, response_head, trailers
 from greenserve.http.response_headers import CheckedHeaders, checked
 from greenserve.wsgi.file_wrapper import FileWrapper, file_part
@@ -28,7 +29,9 @@ _NO_PIECES = frozenset({str, bytes, bytearray, memoryview, dict})  # they iterat
 
 COPY_LIMIT = 65536  # bytes: head and body are joined up to here; a larger body is sent by itself, uncopied
 
-_OF_PROXIES = frozenset(("via", "x-real-ip", *FORWARDED))  # a request with one of these has come by way of a proxy
+_OF_PROXIES = frozenset(
+    map(key_of, ("via", "x-real-ip", *FORWARDED))
+)  # a request with one of these has come by way of a proxy
 
 LARGE_PIECE = 8192  # bytes: pieces of this size on average leave in one call, uncopied; smaller ones are joined
 
@@ -154,7 +157,7 @@ class Gateway:
         not told to name the client, it speaks HTTP/1.0 by default.
         """
         policy = self.connection.worker.early_hints
-        return policy == "always" or (policy == "direct" and not self.request.fields.has_any(_OF_PROXIES))
+        return policy == "always" or (policy == "direct" and _OF_PROXIES.isdisjoint(self.request.cgi))
 
     def send_trailers(self, headers: list[tuple[str, str]]) -> None:
         """Send these behind the body (RFC 9110 §6.5), together with what earlier calls gave.
@@ -265,7 +268,7 @@ class Gateway:
         section = self._checked
         _, code, _, declared, _, _ = section
         if code == 101:
-            check_switch(section, request.fields.upgrade)
+            check_switch(section, request.upgrade)
         if declared is not None:
             length = declared  # what was promised counts, and the body writer holds the application to it
         head = response_head(

@@ -72,6 +72,31 @@ HEADS = [
     *read_corpus("connection"),
     *(case.raw for case in ALL),
 ]
+PLAIN_LINES = [
+    b"GET / HTTP/1.1",
+    b"POST /a%20b?c=d%20e HTTP/1.1",
+    b"M-SEARCH /%c3%BC%4?? HTTP/1.0",
+    b"GET //a HTTP/1.1",
+]
+PLAIN_FIELDS = [
+    *(
+        b"User-Agent: a/1 (b; c)",
+        b"accept:*/*",
+        b"X-REQUEST-ID:  0f \t",
+        b"Cookie: a=b; c=\xfc",
+        b"X-Empty:",
+        b"Te: \t",
+    ),
+    *(b"Content-Length: 0012", b"content-type: a/b", b"Connection: Keep-Alive", b"Via: 1.1 a", b"If-None-Match: *"),
+    *(
+        b"X-Forwarded-For: 192.0.2.1",
+        b"x-forwarded-proto: https",
+        b"Forwarded: for=_a",
+        b"X-Real-IP: ::1",
+        b"X-Forwarded: b",
+    ),
+    *(b"!#$%&'*+-.^`|~09az: 1", b"X-" + b"y" * 62 + b": z", b"X-Control: a\x01", b"X-" + b"y" * 63 + b": z"),
+]
 LIMITS = (65536, 8192, 32, 100)  # max_head, max_target, max_method, max_header_count
 
 
@@ -85,8 +110,12 @@ def heads(seed: int) -> Iterator[Arguments]:
     for mutated in mutator:
         yield mutated, 0, *LIMITS
         yield mutated[: int(random.random() * len(mutated))], 0, *LIMITS
-        some = [random.choice(fields) for _ in range(int(random.random() * 8))]
-        made = b"\r\n".join([random.choice(first), b"Host: a", *some, b"\r\n"])
+        some = random.sample(PLAIN_FIELDS, int(random.random() * 8))
+        line = random.choice(PLAIN_LINES)
+        if random.random() < 0.3:
+            some += random.sample(fields, 2)
+            line = random.choice(first)
+        made = b"\r\n".join([line, b"Host: a", *some, b"\r\n"])
         yield made, 0, *LIMITS
         limits = (int(random.random() * 400), int(random.random() * 30), int(random.random() * 8), len(some))
         yield mutated + made, len(mutated), *limits

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from greenserve.errors import BadRequest, HeaderFieldsTooLarge
-from greenserve.http.fields import Fields, check_host
+from greenserve.http.fields import check_host
 from greenserve.http.forwarded import NAMES, UNKNOWN, ForwardedReader
 from greenserve.http.limits import Limits
 from greenserve.net.proxy_protocol import BadProxyHeader, ProxyHeader, read_header
@@ -21,7 +21,7 @@ from greenserve.websocket.protocol import Protocol, Role
 from greenserve.websocket.protocol.deflate import DeflateParameters
 from greenserve.websocket.protocol.events import Close
 from tests.http.peers import check_peers
-from tests.http.support import Begun, Message, Refused, octets, play
+from tests.http.support import Begun, Message, Refused, cgi_of, octets, play
 from tests.websocket.protocol.wire import run
 
 from .engine import Check
@@ -111,7 +111,7 @@ def forwarded(data: bytes) -> None:
         lines.append((NAMES[line[0] % len(NAMES)] if line else NAMES[0], value))
     reader = ForwardedReader(NAMES, PROXIES.__contains__)
     try:
-        client, site = reader.read(Fields(tuple(lines)))
+        client, site = reader.read(cgi_of(*lines))
     except (BadRequest, HeaderFieldsTooLarge):
         return
     assert site.scheme in (None, "http", "https")
@@ -129,7 +129,7 @@ def forwarded(data: bytes) -> None:
         where = [number for number, (name, _) in enumerate(lines) if name == "x-forwarded-for"]
         if any(lines[number][1].strip(", \t") for number in where):  # else the proxies do not use this field
             lines[where[0]] = "x-forwarded-for", f"198.51.100.7, {lines[where[0]][1]}"
-        again, _ = reader.read(Fields(tuple(lines)))
+        again, _ = reader.read(cgi_of(*lines))
         assert again is not None
         assert again[0] == address
 

@@ -11,6 +11,7 @@ from greenserve.http.body_writer import BodyWriter
 from greenserve.http.head import RequestHead
 from greenserve.http.limits import Limits
 from greenserve.http.parser import CLOSED, NEED_DATA, EndOfMessage, RequestParser
+from greenserve.http.plain_head import key_of
 
 LIMITS = Limits()
 
@@ -146,6 +147,15 @@ def one_head(raw: bytes, limits: Limits = LIMITS) -> RequestHead:
     message = play([raw], limits=limits)[0]
     assert isinstance(message, Message), message
     return message.head
+
+
+def cgi_of(*lines: tuple[str, str]) -> dict[str, str]:
+    """These fields in the keys of an environ, repeated ones joined."""
+    cgi: dict[str, str] = {}
+    for name, value in lines:
+        key = key_of(name)
+        cgi[key] = f"{cgi[key]}, {value}" if key in cgi else value
+    return cgi
 
 
 def refusal(raw: bytes, limits: Limits = LIMITS) -> Refused:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.errors import BadRequest, HeaderFieldsTooLarge
-from greenserve.http.fields import Fields
 from greenserve.http.forwarded import MAX_MEMBERS, NAMES, UNKNOWN, ForwardedReader
+
+from .support import cgi_of
 
 PROXIES = {"10.0.0.1", "10.0.0.2", "2001:db8::1"}
 READER = ForwardedReader(NAMES, PROXIES.__contains__)
@@ -33,7 +34,7 @@ NOTHING = Said(None, "", None, None, None, "")
 
 
 def read(*lines: tuple[str, str], reader: ForwardedReader = READER) -> Said:
-    client, site = reader.read(Fields((("host", "server"), *lines)))
+    client, site = reader.read(cgi_of(("host", "server"), *lines))
     return Said(*(client or (None, "")), *site)
 
 

@@ -61,7 +61,7 @@ def test_the_absolute_form_replaces_the_host():
 
 
 def test_one_environ_is_not_anothers():
-    """What is kept of a head, from its second time on, and of its section is nobody's environ."""
+    """What is kept of a head is nobody's environ."""
     request = get("/same")
     for head in (request, request, request, request, get("/same"), get("/same")):
         environ = environ_of(head)
@@ -70,17 +70,6 @@ def test_one_environ_is_not_anothers():
         assert "mine" not in environ
         environ["PATH_INFO"] = environ["HTTP_HOST"] = "/changed"
         environ["mine"] = 1
-
-
-def test_what_comes_once_is_not_copied_and_what_comes_again_is_worked_out_no_more():
-    request = get("/again", headers="X-Again: 1\r\n")
-    environ_of(request)
-    assert not any(isinstance(each, dict) for each in (*request.derived, *request.fields.derived))
-    environ_of(request)
-    kept = request.derived, request.fields.derived
-    environ_of(request)
-    assert (request.derived, request.fields.derived) == kept
-    assert all(any(isinstance(each, dict) for each in derived) for derived in kept)
 
 
 def test_two_listeners_do_not_mix():

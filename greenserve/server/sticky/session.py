@@ -32,10 +32,8 @@ class Rule:
     def of_request(self, head: RequestHead) -> str | None:
         """The session that a request names; None: it names none."""
         if self.is_cookie:
-            if head.fields.get("cookie") is None:
-                return None
-            lines = [value for name, value in head.fields.items if name == "cookie"]
-            return next(filter(None, map(self._of_cookies, lines)), None)
+            cookies = head.get("cookie")
+            return None if cookies is None else self._of_cookies(cookies)
         match = self._in_query.search(head.query)
         return None if match is None else unquote_plus(match[1])
 
