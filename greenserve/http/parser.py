@@ -118,6 +118,19 @@ class RequestParser:
         return len(self._buffer) - self._at
 
     @property
+    def due(self) -> int:
+        """How many octets of a Content-Length body are still to come, none of which is here: they may go to their
+        reader without this parser, see `pass_by`. 0 where that is not so.
+        """
+        return self._left if self.state is _LENGTH and not self._buffer else 0
+
+    def pass_by(self, count: int) -> None:
+        """So many octets that were `due` have gone to their reader."""
+        self._left -= count
+        if not self._left:
+            self.state = _END
+
+    @property
     def trailing_data(self) -> bytes:
         """What was received and not consumed: after an upgrade, the first bytes of the new protocol."""
         return bytes(self._buffer[self._at :])

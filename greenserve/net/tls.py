@@ -104,6 +104,12 @@ class TlsSocket:
                 return self._read_on(size)
             return self._read(size)
 
+    def recv_into(self, buffer: memoryview, nbytes: int = 0, flags: int = 0) -> int:
+        """`recv` into `buffer`, as much as it holds."""
+        data = self.recv(len(buffer), flags)
+        buffer[: len(data)] = data
+        return len(data)
+
     def _read_on(self, size: int) -> bytes:
         """Behind a look ahead."""
         data, self._ahead = self._ahead[:size], self._ahead[size:]

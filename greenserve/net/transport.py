@@ -76,6 +76,17 @@ class Transport:
         self.drained = len(data) < size and not self.descriptor.hangup
         return data
 
+    def receive_into(self, buffer: memoryview) -> int:
+        """As `receive`, into `buffer`. Returns how many bytes, 0 for the end, -1 for nothing now. Raises OSError."""
+        try:
+            count: int = self.socket.recv_into(buffer, 0, MSG_DONTWAIT)
+        except BlockingIOError:
+            self.drained = True
+            self.descriptor.hangup = False
+            return -1
+        self.drained = count < len(buffer) and not self.descriptor.hangup
+        return count
+
     def peek(self, size: int) -> bytes | None:
         """As `receive`, but what has come is still to be received."""
         try:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from enum import Enum
+from io import BytesIO
 
 from greenserve.errors import ClientDisconnected, ContentTooLarge, ProtocolError, RequestTimeout
 from greenserve.http.head import RequestHead
@@ -20,12 +21,12 @@ from greenserve.http.response import CONTINUE
 from greenserve.http.trailers import permitted
 from greenserve.server.spool import Budget, Spool
 from greenserve.server.stream import NEVER, Stream
-from greenserve.wsgi.body_reader import BodyReader
+from greenserve.wsgi.body_reader import BodyReader, Source
 
 logger = logging.getLogger("greenserve.server")
 
 RATE_GRACE = 10.0  # seconds of waiting, in total, before body_min_rate counts: a mobile network's pause
-BODY_READ = 262144  # bytes: fewer system calls for an upload
+BODY_READ = 262144  # bytes, where no application asks for some: fewer system calls
 SKIP_LIMIT = 65536  # bytes of an unread body that are worth skipping to keep the connection
 
 
@@ -52,7 +53,7 @@ class Progress(Enum):
     GIVEN_UP = "it is too long, or wrong, or its client has gone"
 
 
-class RequestBody:
+class RequestBody(Source):
     """What a client sends after the head of one request."""
 
     __slots__ = (
@@ -100,9 +101,9 @@ class RequestBody:
         if self._file is None:
             self.close()
 
-    def read_body(self) -> bytes:
-        """The next piece; b"" at the end. Raises ProtocolError (RequestTimeout when the client is too slow),
-        ClientDisconnected.
+    def read_body(self, size: int = BODY_READ) -> bytes:
+        """The next piece, of at most `size` bytes unless more are here; b"" at the end. Raises ProtocolError
+        (RequestTimeout when the client is too slow), ClientDisconnected.
         """
         if self.state is _ENDED:
             return b""
@@ -115,12 +116,8 @@ class RequestBody:
                 stream.give_way()
             event = parser.next_event()
             if type(event) is bytes:
-                self.unread = unread = self.unread - len(event)
-                if unread:  # unknown for chunks: it is negative
-                    self.state = _OPEN
-                else:  # that was the last byte: the end needs no asking for
-                    parser.next_event()
-                    self.state = _ENDED
+                self.state = _OPEN
+                self._count(len(event))
                 return event
             if type(event) is EndOfMessage:
                 self._end(event)
@@ -130,8 +127,36 @@ class RequestBody:
             if self.state is _EXPECTED:
                 self.state = _OPEN
                 stream.send(CONTINUE)
-            self._receive()
+            self._receive(size)
             stream.give_way()
+
+    @property
+    def due(self) -> int:
+        """How many bytes of the body `receive_into` may give."""
+        return self._stream.parser.due if self.state is _OPEN else 0
+
+    def receive_into(self, buffer: BytesIO, start: int, end: int) -> int:
+        """Receive some of what is due; as `read_body`. No view of the buffer is held during a wait."""
+        stream = self._stream
+        while True:
+            with buffer.getbuffer() as whole, whole[start:end] as view:
+                taken = stream.take_into(view)
+            if taken >= 0:
+                break
+            self._wait()
+        if not taken:
+            stream.parser.next_event()  # which says what is missing
+        self._received += taken
+        self._count(taken)
+        stream.give_way()
+        return taken
+
+    def _count(self, size: int) -> None:
+        """So many bytes have been read."""
+        self.unread -= size
+        if not self.unread:  # that was the last byte: the end needs no asking for. Unknown for chunks: it is negative
+            self._stream.parser.next_event()
+            self.state = _ENDED
 
     def _end(self, event: EndOfMessage) -> None:
         self.state = _ENDED
@@ -206,15 +231,19 @@ class RequestBody:
             if hub.turn_is_over():
                 return Progress.TURN_OVER
 
-    def _receive(self) -> None:
+    def _receive(self, size: int) -> None:
         """Take what has come, waiting while that is nothing and the client keeps up."""
-        stream, worker = self._stream, self._stream.worker
-        while (taken := stream.take(self._read_size())) < 0:
-            timeout = self.patience()
-            began = worker.hub.clock()
-            stream.wait_read(timeout)
-            self._waited += worker.hub.clock() - began
+        while (taken := self._stream.take(self._read_size(size))) < 0:
+            self._wait()
         self._received += taken
+
+    def _wait(self) -> None:
+        """Wait until something has come. Raises RequestTimeout."""
+        stream, clock = self._stream, self._stream.worker.hub.clock
+        timeout = self.patience()
+        began = clock()
+        stream.wait_read(timeout)
+        self._waited += clock() - began
 
     def patience(self) -> float:
         """How long to wait for the next bytes, in seconds. Raises RequestTimeout: the client is too slow altogether."""
@@ -226,12 +255,12 @@ class RequestBody:
                 raise RequestTimeout(f"the request body came more slowly than {worker.body_min_rate} bytes per second")
         return timeout
 
-    def _read_size(self) -> int:
+    def _read_size(self, most: int = BODY_READ) -> int:
         """How many bytes to ask for. For many, memory has to come from the kernel each time: so no more than are due;
         and one byte more, for a shorter answer says that nothing else has come.
         """
         due = self.unread
-        return min(due + 1, BODY_READ) if due > 0 else BODY_READ
+        return min(due + 1, most) if due > 0 else most
 
 
 def _gone() -> ClientDisconnected:

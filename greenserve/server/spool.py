@@ -15,13 +15,13 @@ from io import BytesIO
 from typing import IO
 
 from greenserve.errors import ContentTooLarge
+from greenserve.wsgi.body_reader import Source
 
 logger = logging.getLogger("greenserve.server")
 
 IN_MEMORY = 65536  # bytes of one body: most forms and calls of an API; a file costs a descriptor
 # Of all bodies together, one part in so many of what they may hold may be in memory; then small ones go to files too.
 MEMORY_SHARE = 64
-READ_SIZE = 65536  # bytes
 
 
 class NoRoom(ContentTooLarge):
@@ -43,7 +43,7 @@ class Budget:
         self.in_memory = 0  # bytes
 
 
-class Spool:
+class Spool(Source):
     """One body: written as it comes, then read. `size`: in bytes."""
 
     __slots__ = ("_budget", "_file", "size")
@@ -80,9 +80,9 @@ class Spool:
         with _on_disk():
             self._file.seek(0)
 
-    def read_body(self) -> bytes:
-        """The next piece; b"" at the end."""
-        return self._file.read(READ_SIZE)
+    def read_body(self, size: int) -> bytes:
+        """The next piece, of at most `size` bytes; b"" at the end."""
+        return self._file.read(size)
 
     def close(self) -> None:
         """Give back what it holds. Harmless when that is done."""

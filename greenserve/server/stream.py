@@ -127,6 +127,18 @@ class Stream(Transport):
         self.parser.receive_data(data)
         return len(data)
 
+    def take_into(self, buffer: memoryview) -> int:
+        """`take`, of octets that are due to `parser`, into `buffer` and past it."""
+        try:
+            count = self.receive_into(buffer)
+        except OSError as error:
+            raise gone(error) from None
+        if count > 0:
+            self.parser.pass_by(count)
+        elif not count:
+            self.parser.receive_data(b"")
+        return count
+
     def wait_read(self, timeout: float) -> None:
         """Park until something has come. At the deadline the sweep raises RequestTimeout."""
         connection = self.owner

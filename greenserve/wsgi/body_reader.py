@@ -2,6 +2,9 @@
 
 It ends where the body ends (`wsgi.input_terminated`), so an application may read to the end without knowing Content-
 Length.
+
+Strategy. Small reads, and lines, are served from a piece in memory. A large read whose length is known is received into
+what it returns, uncopied: a buffer that grows with what has come, not with what was announced.
 """
 
 from __future__ import annotations
@@ -9,19 +12,32 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from typing import Protocol
 
 LOOK_EVERY = 64  # reads between two looks at the clock: some 20 µs
-
+LEAST_PIECE = 65536  # bytes: for small reads, and lines. From 128 KiB on malloc may ask the kernel each time
+LARGEST_PIECE = 262144  # bytes: fewer system calls for a large read; others have their turn in between
+GROWTH = 2  # a buffer has room for so many times what has come; with 4 an upload of 1 MiB costs 4 % less
 
 _NOTHING = BytesIO()  # shared: whatever is read from it, it stays the same
 
 
-class Source(Protocol):
+class Source:
     """Where the body comes from."""
 
-    def read_body(self) -> bytes:
-        """The next piece; b"" at the end. Raises ProtocolError, ClientDisconnected."""
+    __slots__ = ()
+
+    def read_body(self, size: int) -> bytes:
+        """The next piece, of about `size` bytes at most; b"" at the end. Raises ProtocolError, ClientDisconnected."""
+        raise NotImplementedError
+
+    @property
+    def due(self) -> int:
+        """How many bytes, all that are left of the body, `receive_into` may give; 0: it cannot."""
+        return 0
+
+    def receive_into(self, buffer: BytesIO, start: int, end: int) -> int:
+        """Receive the next bytes into `buffer`, which holds `end`, at `start`; how many. Raises as `read_body`."""
+        raise NotImplementedError
 
 
 def _keep_on() -> None:
@@ -49,25 +65,45 @@ class BodyReader:
         """At most `size` bytes, and fewer only at the end; all that is left when `size` is negative or None."""
         self._look()
         wanted = sys.maxsize if size is None or size < 0 else size
-        data = self._piece.read(wanted)
-        if len(data) == wanted:
+        data = self._piece.read(wanted) or self._read_piece(wanted)
+        if len(data) == wanted or self._source is None:
             return data
-        pieces = [data] if data else []
+        if due := self._source.due:
+            return self._receive(data, min(wanted, len(data) + due))
+        pieces = [data]
         wanted -= len(data)
-        while wanted and (piece := self._next_piece()):
-            if len(piece) > wanted:
-                self._piece = BytesIO(piece)
-                piece = self._piece.read(wanted)
+        while wanted and (piece := self._read_piece(wanted)):
             pieces.append(piece)
             wanted -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_piece(self, wanted: int) -> bytes:
+        """The next piece, as far as it is wanted; b"" at the end."""
+        piece = self._next_piece(wanted) if wanted else b""
+        if len(piece) > wanted:
+            self._piece = BytesIO(piece)
+            piece = self._piece.read(wanted)
+        return piece
+
+    def _receive(self, first: bytes, size: int) -> bytes:
+        """`size` bytes, of which `first` has come and all others are due. What BytesIO holds it returns uncopied."""
+        buffer = BytesIO(first)
+        at = room = len(first)
+        while at < size and self._open_source().due:  # else another green thread has read the rest
+            if at == room:
+                room = min(size, max(LEAST_PIECE, GROWTH * at))
+                buffer.seek(room - 1)
+                buffer.write(b"\0")
+            at += self._open_source().receive_into(buffer, at, min(room, at + LARGEST_PIECE))
+        buffer.truncate(at)
+        return buffer.getvalue()
 
     def read1(self, size: int | None = -1) -> bytes:
         """What has come, waiting only when that is nothing; at most `size` bytes."""
         self._look()
         data = self._piece.read(size)
         if not data and size != 0:
-            self._piece = BytesIO(self._next_piece())
+            self._piece = BytesIO(self._next_piece(LARGEST_PIECE if size is None or size < 0 else size))
             data = self._piece.read(size)
         return data
 
@@ -86,7 +122,7 @@ class BodyReader:
             return line
         pieces = [line]
         wanted -= len(line)
-        while wanted and not line.endswith(b"\n") and (piece := self._next_piece()):
+        while wanted and not line.endswith(b"\n") and (piece := self._next_piece(LEAST_PIECE)):
             self._piece = BytesIO(piece)
             line = self._piece.readline(wanted)
             pieces.append(line)
@@ -148,13 +184,16 @@ class BodyReader:
         if self._calls % LOOK_EVERY == 0:
             self._give_way()
 
-    def _next_piece(self) -> bytes:
-        """Wait for the next piece; b"" at the end."""
-        if self._ended:
-            return b""
+    def _open_source(self) -> Source:
         if self._source is None:
             raise ValueError("the request is over: its body must be read before the application has answered")
-        piece = self._source.read_body()
+        return self._source
+
+    def _next_piece(self, size: int) -> bytes:
+        """Wait for the next piece, of about `size` bytes at most; b"" at the end."""
+        if self._ended:
+            return b""
+        piece = self._open_source().read_body(max(LEAST_PIECE, min(size, LARGEST_PIECE)))
         if not piece:
             self._ended = True
         return piece
@@ -163,10 +202,12 @@ class BodyReader:
 Input = BodyReader  # its former name
 
 
-class _NoBody:
+class _NoBody(Source):
     """The source of a request that has no body."""
 
-    def read_body(self) -> bytes:
+    __slots__ = ()
+
+    def read_body(self, size: int) -> bytes:
         """The end."""
         return b""
 

@@ -65,6 +65,40 @@ def test_a_large_piece_of_a_body_is_not_copied(parser):
         assert parser.next_event() is piece
 
 
+@pytest.mark.parametrize("cut", range(7))
+def test_octets_of_a_body_that_pass_the_parser_by_are_counted(parser, cut):
+    """What has come of the body before, and what follows it, goes through the parser."""
+    parser.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n" + b"abcdef"[:cut])
+    assert parser.due == 0  # there may be some of it in the buffer
+    parser.next_event()
+    if cut:
+        assert parser.due == 0
+        assert parser.next_event() == b"abcdef"[:cut]
+    assert parser.due == 6 - cut
+    while parser.due:
+        parser.pass_by(1)
+    assert parser.next_event() == EndOfMessage()
+    parser.receive_data(b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert parser.due == 0
+    assert parser.next_event().target == "/next"
+
+
+def test_a_peer_that_closes_within_what_passes_the_parser_by_has_not_sent_all(parser):
+    parser.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n")
+    parser.next_event()
+    parser.pass_by(2)
+    parser.receive_data(b"")
+    with pytest.raises(errors.IncompleteMessage):
+        parser.next_event()
+
+
+def test_the_octets_of_a_chunk_do_not_pass_the_parser_by(parser):
+    parser.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n")
+    parser.next_event()
+    assert parser.next_event() is NEED_DATA
+    assert parser.due == 0
+
+
 @pytest.mark.parametrize("begin", [post(3 * 65536), CHUNKED + b"30000\r\n"])
 def test_what_was_handed_out_is_not_kept(parser, begin):
     parser.receive_data(begin)

@@ -9,19 +9,19 @@ from greenserve.http.limits import Limits
 from greenserve.http.parser import RequestParser
 from greenserve.http.response import DefaultHeaders
 from greenserve.wsgi import EnvironTemplate, Gateway
-from greenserve.wsgi.body_reader import EMPTY, BodyReader
+from greenserve.wsgi.body_reader import EMPTY, BodyReader, Source
 
 DATE = b"Sun, 06 Nov 1994 08:49:37 GMT"
 DEFAULTS = DefaultHeaders(date=DATE)
 
 
-class Pieces:
+class Pieces(Source):
     """A request body that comes in pieces."""
 
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = list(pieces)
 
-    def read_body(self) -> bytes:
+    def read_body(self, size: int) -> bytes:
         return self.pieces.pop(0) if self.pieces else b""
 
 

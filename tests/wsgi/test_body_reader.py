@@ -10,8 +10,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.errors import ClientDisconnected
-from greenserve.wsgi.body_reader import EMPTY, BodyReader
+from greenserve.wsgi.body_reader import EMPTY, GROWTH, LEAST_PIECE, BodyReader, Source
 from tests.wsgi.fakes import Pieces
+
+
+class Declared(Pieces):
+    """A body of declared length: behind its first piece, bytes are received straight into a buffer."""
+
+    def __init__(self, *pieces, after=lambda: None):
+        super().__init__(*pieces)
+        self.after = after
+        self.begun = False
+        self.rooms = []  # what had come, and how much the buffer held, for each time
+
+    def read_body(self, size):
+        self.begun = True
+        return super().read_body(size)
+
+    @property
+    def due(self):
+        return sum(map(len, self.pieces)) if self.begun else 0
+
+    def receive_into(self, buffer, start, end):
+        piece = self.pieces.pop(0)
+        taken = min(len(piece), end - start)
+        if piece[taken:]:
+            self.pieces.insert(0, piece[taken:])
+        self.rooms.append((start, len(buffer.getvalue())))
+        with buffer.getbuffer() as view:
+            view[start : start + taken] = piece[:taken]
+        self.after()
+        return taken
+
 
 CALLS = st.one_of(
     st.tuples(st.sampled_from(["read", "readline"]), st.integers(-1, 12)),
@@ -24,9 +54,13 @@ def do(file, name, argument):
     return next(file, b"") if name == "next" else getattr(file, name)(argument)
 
 
-@given(st.lists(st.sampled_from([b"a", b"\n", b"bc\nd", b"efg", b"\n\n"]), max_size=10), st.lists(CALLS, max_size=12))
-def test_any_calls_give_what_a_file_gives(pieces, calls):
-    body, file = BodyReader(Pieces(*pieces)), BytesIO(b"".join(pieces))
+@given(
+    st.sampled_from([Pieces, Declared]),
+    st.lists(st.sampled_from([b"a", b"\n", b"bc\nd", b"efg", b"\n\n"]), max_size=10),
+    st.lists(CALLS, max_size=12),
+)
+def test_any_calls_give_what_a_file_gives(source, pieces, calls):
+    body, file = BodyReader(source(*pieces)), BytesIO(b"".join(pieces))
     for name, argument in calls:
         assert do(body, name, argument) == do(file, name, argument)
 
@@ -71,8 +105,8 @@ def test_io_wrappers_take_it():
 
 
 def test_an_error_of_the_peer_reaches_the_application():
-    class Broken:
-        def read_body(self):
+    class Broken(Source):
+        def read_body(self, size):
             raise ClientDisconnected("gone")
 
     with pytest.raises(ConnectionError):
@@ -160,3 +194,36 @@ def test_what_another_green_thread_reads_meanwhile_is_not_read_twice():
     own = list(body)
     assert others
     assert sorted([*own, *others], key=int) == [b"%d\n" % i for i in range(500)]
+
+
+@pytest.mark.parametrize("octets", [100, 65536, 300_000])
+def test_a_buffer_grows_with_what_has_come_not_with_what_was_announced(octets):
+    source = Declared(*[b"x" * octets] * 20, b"y" * 50_000_000)
+    body = BodyReader(source)
+
+    def go():
+        if len(source.pieces) == 1:
+            raise ClientDisconnected("gone")
+
+    source.after = go
+    with pytest.raises(ClientDisconnected):
+        body.read()
+    assert len(source.rooms) >= 19
+    for come, room in source.rooms:
+        assert room <= max(LEAST_PIECE, GROWTH * come)
+
+
+def test_a_read_that_others_have_shortened_ends():
+    source = Declared(b"a", b"b", b"c", b"d", b"e")
+    body = BodyReader(source)
+    source.after = source.pieces.pop  # what another green thread has read
+    assert body.read() == b"abc"
+
+
+def test_a_read_goes_no_further_when_its_request_is_over():
+    source = Declared(b"a", b"b", b"of the next request")
+    body = BodyReader(source)
+    source.after = body.release
+    with pytest.raises(ValueError, match="the request is over"):
+        body.read()
+    assert source.pieces == [b"of the next request"]
