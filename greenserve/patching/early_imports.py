@@ -65,7 +65,10 @@ def _upgrade_class(kind: type, replaced: dict[int, tuple[str, Any]]) -> list[str
 
 def _upgrade_defaults(function: FunctionType, replaced: dict[int, tuple[str, Any]]) -> None:
     """Defaults are an abbreviation: they are not compared, or looked for elsewhere."""
-    positional, named = function.__defaults__ or (), function.__kwdefaults__ or {}
+    positional, named = function.__defaults__, function.__kwdefaults__
+    if positional is None and named is None:
+        return
+    positional, named = positional or (), named or {}
     if not any(id(value) in replaced for value in (*positional, *named.values())):
         return
     module = dict.get(function.__globals__, "__name__")

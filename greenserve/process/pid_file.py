@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import stat
+import tempfile
 from pathlib import Path
 
 from greenserve.errors import ConfigurationError
@@ -47,8 +48,6 @@ class PidFile:
         if self._fd is not None:
             return
         self.check()
-        import tempfile  # noqa: PLC0415 - it brings much, and most servers have no such file
-
         temporary = None
         try:
             fd, temporary = tempfile.mkstemp(prefix=f".{self.path.name}.", dir=self.path.parent)

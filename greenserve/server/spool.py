@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections.abc import Iterator
 from io import BytesIO
+from tempfile import TemporaryFile
 from typing import IO
 
 from greenserve.errors import ContentTooLarge
@@ -68,8 +69,6 @@ class Spool(Source):
                     budget.in_memory += memory.write(data)
                     return
                 held = memory.getvalue()  # not `getbuffer`: interpreters have crashed when they collect its views
-                from tempfile import TemporaryFile  # noqa: PLC0415 - it brings much, and most bodies are small
-
                 self._file = TemporaryFile()  # noqa: SIM115 - `close` does
                 budget.in_memory -= len(held)
                 self._file.write(held)

@@ -7,6 +7,7 @@ import os
 import stat
 import sys
 from collections.abc import Iterator
+from tempfile import _TemporaryFileWrapper
 from typing import Any, TypeAlias
 
 from greenserve.errors import InvalidResponse
@@ -92,7 +93,7 @@ class FileWrapper:
     def regular_file(self) -> Part | None:
         """(descriptor, offset, bytes from there on) when these are what `read` would give; else None."""
         file, limit = _unbound(self.filelike)
-        if _name_of(type(file)) == ("tempfile", "_TemporaryFileWrapper") and "read" not in vars(file):
+        if type(file) is _TemporaryFileWrapper and "read" not in vars(file):
             file = file.file
         try:
             if not _reads_its_descriptor(file):
@@ -130,15 +131,10 @@ _BOUNDED = {
 }
 
 
-def _name_of(kind: type) -> tuple[str, str]:
-    """By which a class is known whose module need not be there."""
-    return kind.__module__, kind.__name__
-
-
 def _unbound(file: Any) -> tuple[Any, int]:
     """The file in one of these, and how many bytes may be read of it; any other file itself, without a bound."""
     kind = type(file)
-    names = _BOUNDED.get(_name_of(kind))
+    names = _BOUNDED.get((kind.__module__, kind.__name__))
     if names is not None and "read" not in vars(file):
         inner, left = (getattr(file, name, None) for name in names)
         if isinstance(left, int):

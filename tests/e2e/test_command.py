@@ -35,8 +35,8 @@ def app(environ, start_response):
 # What an application, a setting or another command may need; imported for none of them, it would cost a third of the
 # time until a server listens.
 NOT_TO_START = {
-    *("asyncio", "bz2", "concurrent.futures", "ctypes", "email", "html", "http.client", "importlib.metadata"),
-    *("importlib.resources", "lzma", "multiprocessing", "shutil", "tempfile", "tomllib", "urllib.request", "wsproto"),
+    *("asyncio", "concurrent.futures", "ctypes", "email", "http.client", "importlib.metadata", "importlib.resources"),
+    *("multiprocessing", "tomllib", "urllib.request", "wsproto"),
     *(f"greenserve.{room}" for room in ("demo", "reload", "rooms", "static", "testing", "websocket")),
     *("greenserve.cli.check", "greenserve.cli.control", "greenserve.cli.health", "greenserve.patching.run"),
     *("greenserve.supervisor.supervisor", "greenserve.workers.run", "greenserve.workers.start"),

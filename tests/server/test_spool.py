@@ -10,6 +10,7 @@ import pytest
 
 from greenserve import current_hub
 from greenserve.errors import ContentTooLarge
+from greenserve.server import spool as module
 from greenserve.server import worker as worker_module
 from greenserve.server.accesslog import CallLog
 from greenserve.server.spool import IN_MEMORY, Budget, NoRoom, Spool
@@ -109,7 +110,7 @@ def test_a_disk_that_fails_is_said_and_refuses_the_body(budget, monkeypatch, cap
             raise OSError(errno.EROFS, "Read-only file system")
         return Full()
 
-    monkeypatch.setattr("tempfile.TemporaryFile", temporary_file)
+    monkeypatch.setattr(module, "TemporaryFile", temporary_file)
     spool = Spool(budget)
     with pytest.raises(NoRoom):  # noqa: PT012 - one of the two fails
         spool.write(b"x" * (IN_MEMORY + 1))
