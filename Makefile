@@ -3,6 +3,7 @@
 #   make demo    the demo at http://127.0.0.1:8000 (ARGS="--bind :8080" passes options)
 #   make test    the tests (ARGS="-k settings" passes options to pytest)
 #   make lint    ruff and mypy
+#   make sanitize  the tests of the compiled codec with AddressSanitizer and UBSan, which need gcc
 #   make bench   the comparison with other servers, in an environment of its own; bench-hub with other green threads
 #   make docs    docs/settings.md and docs/drivers.md from the code
 #   make stdlib-tests  docs/stdlib-tests.md: the standard library's own tests under patching, an hour for each Python
@@ -18,7 +19,7 @@ PYTHONS ?= $(or $(wildcard $(HOME)/.pyenv/versions/3.1[1-3]*/bin/python),$(abspa
 ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint format bench bench-hub docs stdlib-tests autobahn clean
+.PHONY: demo test lint sanitize format bench bench-hub docs stdlib-tests autobahn clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.demo
@@ -31,6 +32,9 @@ lint: $(VENV)/.dev
 	$(BIN)/python -m ruff check .
 	$(BIN)/python -m ruff format --check .
 	$(BIN)/python -m mypy
+
+sanitize: $(VENV)/.test
+	$(BIN)/python tools/sanitize.py $(ARGS)
 
 format: $(VENV)/.dev
 	$(BIN)/python -m ruff check --fix .

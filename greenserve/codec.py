@@ -18,7 +18,8 @@ from greenserve.errors import ConfigurationError
 VARIABLE: Final = "GREENSERVE_CODEC"
 _COMPILE: Final = (
     "with a C compiler and Python's header files, GREENSERVE_COMPILED=yes pip install --force-reinstall --no-deps "
-    "--no-cache-dir greenserve compiles it, or says why not (in a checkout: pip install --editable .)"
+    "--no-cache-dir --no-binary greenserve greenserve compiles it, or says why not (in a checkout: pip install "
+    "--editable .)"
 )
 
 

@@ -38,10 +38,15 @@ def test_a_part_of_the_tests_passes(command: str) -> None:
     assert " passed" in run(sys.executable, *shlex.split(command)[1:])
 
 
-@pytest.mark.parametrize("command", [line for line in PAGE.commands(PYTHON) if "fuzz" in line])
+@pytest.mark.parametrize("command", [line for line in PAGE.commands(PYTHON) if "/fuzz.py" in line])
 def test_a_search_by_fuzzing_ends_and_says_what_it_found(command: str) -> None:
     words = [word for word in shlex.split(command)[1:] if word != "--keep"]  # nothing is to change here
     assert "head: nothing wrong" in run(sys.executable, "-W", "ignore", *words, "--own", "--seconds", "1")
+
+
+def test_the_codec_is_held_to_its_twins() -> None:
+    (command,) = [line for line in PAGE.commands(PYTHON) if "fuzz_codec" in line]
+    assert "nothing differs" in run(sys.executable, *shlex.split(command)[1:-1], "1000")
 
 
 @pytest.mark.parametrize("command", [line for line in PAGE.commands("make") if "bench" not in line])

@@ -29,6 +29,9 @@ nearest known one; an unknown `GREENSERVE_` variable is only a warning, because 
 
 A program gives the same options as keywords: `greenserve.serve(app, max_body="10M")`. It reads neither the environment
 nor a file, and has no options marked *command only* or *with several workers*.
+
+One more variable counts before any source is read, and for programs, too: `GREENSERVE_CODEC` chooses
+[the codec](deploy.md#the-compiled-codec).
 """
 
 
