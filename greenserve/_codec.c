@@ -58,6 +58,179 @@ apply_mask(PyObject *self, PyObject *const *args, Py_ssize_t count)
     return masked;
 }
 
+/* RFC 6455 section 5.2: a final frame of text or binary data, no reserved bit set. */
+#define WHOLE_TEXT 0x81
+#define WHOLE_BINARY 0x82
+#define MASKED 0x80    /* of the second byte */
+#define MAX_SHORT 125  /* bytes that need no extended length */
+#define LENGTH_16 126
+#define MAX_PLAIN 0xFFFF /* bytes that need none of 64 bits */
+#define ON_STACK 1024    /* bytes of a text that are unmasked without an allocation */
+
+/* The text of `size` masked bytes, decoded strictly; NULL with an error that may be a UnicodeDecodeError. */
+static PyObject *
+masked_text(const unsigned char *payload, Py_ssize_t size, const unsigned char *key)
+{
+    unsigned char stack[ON_STACK];
+    unsigned char *plain = size <= ON_STACK ? stack : PyMem_Malloc((size_t)size);
+    PyObject *text;
+
+    if (plain == NULL)
+        return PyErr_NoMemory();
+    mask_into(plain, payload, size, key);
+    text = PyUnicode_DecodeUTF8((const char *)plain, size, NULL);
+    if (plain != stack)
+        PyMem_Free(plain);
+    return text;
+}
+
+static PyObject *
+masked_bytes(const unsigned char *payload, Py_ssize_t size, const unsigned char *key)
+{
+    PyObject *bytes = PyBytes_FromStringAndSize(NULL, size);
+
+    if (bytes != NULL)
+        mask_into((unsigned char *)PyBytes_AS_STRING(bytes), payload, size, key);
+    return bytes;
+}
+
+static PyObject *
+plain_message(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    const unsigned char *buffer, *key = NULL;
+    Py_ssize_t size, at, limit, length;
+    int masked, text;
+    PyObject *message, *end, *found;
+
+    if (count != 4 || !PyBytes_Check(args[0])) {
+        PyErr_SetString(PyExc_TypeError, "plain_message takes bytes, a start, whether they are masked, and a limit");
+        return NULL;
+    }
+    buffer = (const unsigned char *)PyBytes_AS_STRING(args[0]);
+    size = PyBytes_GET_SIZE(args[0]);
+    at = PyLong_AsSsize_t(args[1]);
+    if (at == -1 && PyErr_Occurred())
+        return NULL;
+    limit = PyLong_AsSsize_t(args[3]);
+    if (limit == -1 && PyErr_Occurred())
+        return NULL;
+    masked = args[2] == Py_True;
+    if (at < 0 || at > size || size - at < 2 || (buffer[at] != WHOLE_TEXT && buffer[at] != WHOLE_BINARY))
+        Py_RETURN_NONE;
+    text = buffer[at] == WHOLE_TEXT;
+    if (masked != buffer[at + 1] >> 7)
+        Py_RETURN_NONE;
+    length = buffer[at + 1] & 0x7F;
+    at += 2;
+    if (length == LENGTH_16) {
+        if (size - at < 2)
+            Py_RETURN_NONE;
+        length = buffer[at] << 8 | buffer[at + 1];
+        at += 2;
+        if (length <= MAX_SHORT) /* not in the fewest bytes */
+            Py_RETURN_NONE;
+    }
+    else if (length > MAX_SHORT)
+        Py_RETURN_NONE;
+    if (masked) {
+        if (size - at < 4)
+            Py_RETURN_NONE;
+        key = buffer + at;
+        at += 4;
+    }
+    if (size - at < length || length > limit)
+        Py_RETURN_NONE;
+
+    if (text)
+        message = masked ? masked_text(buffer + at, length, key)
+                         : PyUnicode_DecodeUTF8((const char *)buffer + at, length, NULL);
+    else
+        message = masked ? masked_bytes(buffer + at, length, key)
+                         : PyBytes_FromStringAndSize((const char *)buffer + at, length);
+    if (message == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_UnicodeDecodeError))
+            return NULL;
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    end = PyLong_FromSsize_t(at + length);
+    found = end == NULL ? NULL : PyTuple_Pack(2, message, end);
+    Py_XDECREF(end);
+    Py_DECREF(message);
+    return found;
+}
+
+/* A frame of `size` bytes, at most MAX_PLAIN. key: four bytes, or NULL. */
+static PyObject *
+framed(int first, const char *payload, Py_ssize_t size, const char *key)
+{
+    Py_ssize_t head = (size <= MAX_SHORT ? 2 : 4) + (key == NULL ? 0 : 4);
+    int flag = key == NULL ? 0 : MASKED;
+    PyObject *frame = PyBytes_FromStringAndSize(NULL, head + size);
+    unsigned char *to;
+
+    if (frame == NULL)
+        return NULL;
+    to = (unsigned char *)PyBytes_AS_STRING(frame);
+    *to++ = (unsigned char)first;
+    if (size <= MAX_SHORT)
+        *to++ = (unsigned char)(flag | (int)size);
+    else {
+        *to++ = (unsigned char)(flag | LENGTH_16);
+        *to++ = (unsigned char)(size >> 8);
+        *to++ = (unsigned char)(size & 0xFF);
+    }
+    if (key == NULL)
+        memcpy(to, payload, (size_t)size);
+    else {
+        memcpy(to, key, 4);
+        mask_into(to + 4, (const unsigned char *)payload, size, (const unsigned char *)key);
+    }
+    return frame;
+}
+
+static PyObject *
+plain_frame(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    PyObject *message, *encoded, *frame;
+    Py_ssize_t size;
+    const char *utf8, *key;
+
+    if (count != 2 || !PyBytes_Check(args[1]) || (PyBytes_GET_SIZE(args[1]) != 0 && PyBytes_GET_SIZE(args[1]) != 4)) {
+        PyErr_SetString(PyExc_TypeError, "plain_frame takes a message, and a key of four bytes or none");
+        return NULL;
+    }
+    message = args[0];
+    key = PyBytes_GET_SIZE(args[1]) == 0 ? NULL : PyBytes_AS_STRING(args[1]);
+    if (PyBytes_CheckExact(message)) {
+        if (PyBytes_GET_SIZE(message) > MAX_PLAIN)
+            Py_RETURN_NONE;
+        return framed(WHOLE_BINARY, PyBytes_AS_STRING(message), PyBytes_GET_SIZE(message), key);
+    }
+    if (!PyUnicode_CheckExact(message) || PyUnicode_GET_LENGTH(message) > MAX_PLAIN)
+        Py_RETURN_NONE;
+    if (PyUnicode_IS_COMPACT_ASCII(message)) {
+        utf8 = PyUnicode_AsUTF8AndSize(message, &size);
+        return utf8 == NULL ? NULL : framed(WHOLE_TEXT, utf8, size, key);
+    }
+    /* For any other text that call would keep the encoded bytes as long as the text lives. */
+    encoded = PyUnicode_AsUTF8String(message);
+    if (encoded == NULL) {
+        if (!PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
+            return NULL;
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    size = PyBytes_GET_SIZE(encoded);
+    if (size > MAX_PLAIN) {
+        Py_DECREF(encoded);
+        Py_RETURN_NONE;
+    }
+    frame = framed(WHOLE_TEXT, PyBytes_AS_STRING(encoded), size, key);
+    Py_DECREF(encoded);
+    return frame;
+}
+
 /* -- response head */
 
 /* An ASCII text; it lives as long as the str whose it is. */
@@ -769,6 +942,8 @@ static PyMethodDef methods[] = {
     {"plain_head", FAST(plain_head), NULL},
     {"apply_mask", FAST(apply_mask), NULL},
     {"plain_response", FAST(plain_response), NULL},
+    {"plain_frame", FAST(plain_frame), NULL},
+    {"plain_message", FAST(plain_message), NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -7,9 +7,11 @@ from greenserve.http.response_headers import CheckedHeaders
 SOURCE: int
 """The CRC-32 of the _codec.c that it was compiled from."""
 
-# -- WebSocket: websocket/protocol/mask.py
+# -- WebSocket: websocket/protocol/mask.py, plain.py
 
 def apply_mask(data: Buffer, key: bytes, /) -> bytes: ...
+def plain_frame(message: str | bytes, key: bytes, /) -> bytes | None: ...
+def plain_message(buffer: bytes, start: int, masked: bool, limit: int, /) -> tuple[str | bytes, int] | None: ...
 
 # -- response head: http/response_headers.py
 

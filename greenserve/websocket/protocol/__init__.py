@@ -2,6 +2,7 @@
 
 - `handshake.py`  the opening handshake, both sides
 - `state.py`      one connection's state: bytes in, events out; messages in, frames (`encode.py`) out
+- `plain.py`      the short way of usual messages, in and out; the compiled codec has its functions
 - `frames.py`, `mask.py`, `message.py`, `utf8.py`, `deflate.py`, `close.py`, `events.py`: what it is made of
 """
 

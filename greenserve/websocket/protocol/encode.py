@@ -6,13 +6,11 @@ from collections.abc import Generator
 from typing import Final
 
 from greenserve.websocket.protocol.deflate import DEFLATE_STEP, DeflateParameters
-from greenserve.websocket.protocol.frames import FIN, MAX_CONTROL, Opcode, build_frame
+from greenserve.websocket.protocol.frames import Opcode, build_frame, new_key
+from greenserve.websocket.protocol.plain import plain_frame
 
 _TEXT: Final = int(Opcode.TEXT)
 _BINARY: Final = int(Opcode.BINARY)
-# The heads of short frames that a server sends: looked up, not built.
-_TEXT_HEADS: Final = tuple(bytes((FIN | _TEXT, size)) for size in range(MAX_CONTROL + 1))
-_BINARY_HEADS: Final = tuple(bytes((FIN | _BINARY, size)) for size in range(MAX_CONTROL + 1))
 
 
 def encode_message(message: str | bytes, deflate: DeflateParameters | None = None) -> bytes:
@@ -22,17 +20,17 @@ def encode_message(message: str | bytes, deflate: DeflateParameters | None = Non
     compressed for itself. With it, a long message is compressed, if the server promised to keep no context
     (`server_no_context_takeover`): where it keeps one, the bytes would differ from connection to connection.
     """
+    frame = plain_frame(message, b"")
+    if frame is not None and (deflate is None or len(frame) - 2 < deflate.threshold):
+        return frame
     if isinstance(message, str):
         payload, opcode = message.encode(), _TEXT
     else:
-        payload, opcode = message if type(message) is bytes else _as_bytes(message), _BINARY
-    size = len(payload)
-    if size <= MAX_CONTROL and (deflate is None or size < deflate.threshold):
-        return (_TEXT_HEADS if opcode == _TEXT else _BINARY_HEADS)[size] + payload
-    if deflate is not None and size >= deflate.threshold and deflate.server_no_context_takeover:
+        payload, opcode = _as_bytes(message), _BINARY
+    if deflate is not None and len(payload) >= deflate.threshold and deflate.server_no_context_takeover:
         deflater = deflate.deflater(server=True)
         compressed = payload if deflater is None else deflater.compress(payload)
-        if len(compressed) < size:
+        if len(compressed) < len(payload):
             return build_frame(opcode, compressed, rsv1=True)
     return build_frame(opcode, payload)
 
@@ -75,6 +73,8 @@ class Encoder:
 
     def encode(self, message: str | bytes) -> bytes:
         """The frame that carries `message`. Raises TypeError; UnicodeEncodeError for a str with lone surrogates."""
+        if self._deflater is None and (frame := plain_frame(message, new_key() if self._client else b"")) is not None:
+            return frame
         if isinstance(message, str):
             payload, opcode = message.encode(), _TEXT
         else:

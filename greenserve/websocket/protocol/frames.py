@@ -123,16 +123,22 @@ def _extended_length(buffer: bytes, position: int, size: int) -> int:
 def build_frame(opcode: int, payload: bytes, *, mask: bool = False, fin: bool = True, rsv1: bool = False) -> bytes:
     """One frame, ready to send. mask: True on a client, which takes a fresh random key for each frame (§5.3)."""
     first = opcode | (FIN if fin else 0) | (RSV1 if rsv1 else 0)
-    size = len(payload)
-    flag = MASK if mask else 0
-    if size <= MAX_CONTROL:
-        head = bytes((first, flag | size))
-    elif size <= 0xFFFF:
-        head = _HEAD_16.pack(first, flag | LENGTH_16, size)
-    else:
-        head = _HEAD_64.pack(first, flag | LENGTH_64, size)
     if not mask:
-        return head + payload
+        return build_head(first, len(payload), 0) + payload
+    key = new_key()
+    return b"".join((build_head(first, len(payload), MASK), key, apply_mask(payload, key)))
+
+
+def build_head(first: int, size: int, flag: int) -> bytes:
+    """What stands before key and payload. first: its first byte; size: bytes of payload; flag: MASK or 0."""
+    if size <= MAX_CONTROL:
+        return bytes((first, flag | size))
+    if size <= 0xFFFF:
+        return _HEAD_16.pack(first, flag | LENGTH_16, size)
+    return _HEAD_64.pack(first, flag | LENGTH_64, size)
+
+
+def new_key() -> bytes:
+    """A client's key for one frame."""
     # §5.3 asks for unpredictable keys, or a page could choose the bytes on the wire: the system's randomness.
-    key = os.urandom(4)
-    return b"".join((head, key, apply_mask(payload, key)))
+    return os.urandom(4)

@@ -3,7 +3,7 @@
 No I/O in this file. Every transition is in _NEXT.
 
 There are two ways in. A whole, unfragmented, uncompressed, correctly masked data frame takes the short one, which costs
-about as much as unmasking and decoding it. Everything else goes through a strict state machine of our own.
+about as much as unmasking and decoding it (plain.py). Everything else goes through a strict state machine of our own.
 
 That machine was wsproto's at first. Measured and compared, wsproto 1.3 inflates without any limit, loses the rest of a
 compressed message when a control frame comes in the middle of it, and takes 20 µs for a frame. The tests keep it as the
@@ -24,9 +24,6 @@ from greenserve.websocket.protocol.errors import ConnectionClosed, MessageTooBig
 from greenserve.websocket.protocol.events import Close, Event, Ping, Pong
 from greenserve.websocket.protocol.frames import (
     CONTROL,
-    FIN,
-    LENGTH_16,
-    MASK,
     MAX_CONTROL,
     FrameHead,
     Opcode,
@@ -35,12 +32,9 @@ from greenserve.websocket.protocol.frames import (
 )
 from greenserve.websocket.protocol.mask import apply_mask
 from greenserve.websocket.protocol.message import IncomingMessage, PackedMessage
-from greenserve.websocket.protocol.utf8 import decode
+from greenserve.websocket.protocol.plain import MAX_PLAIN, PLAIN, plain_message
 
 _UNLIMITED: Final = (1 << 63) - 1  # the longest frame that RFC 6455 §5.2 knows
-_WHOLE_TEXT: Final = FIN | int(Opcode.TEXT)
-_WHOLE_BINARY: Final = FIN | int(Opcode.BINARY)
-_WHOLE_DATA: Final = frozenset({_WHOLE_TEXT, _WHOLE_BINARY})
 
 
 class Role(Enum):
@@ -132,6 +126,7 @@ class Protocol:
         "_mask",
         "_max_frame",
         "_max_message",
+        "_max_plain",
         "_message",
         "_start",
         "closed",
@@ -147,6 +142,7 @@ class Protocol:
         self._mask = role is Role.CLIENT
         self._max_message = _UNLIMITED if limits.max_message is None else limits.max_message
         self._max_frame = _UNLIMITED if limits.max_frame is None else limits.max_frame
+        self._max_plain = min(self._max_message, self._max_frame, MAX_PLAIN)
         self.deflate = deflate  # the compression that was agreed on; None for no compression
         # Most connections never see a compressed message, and never pay for one.
         self._encoder: Encoder | None = None
@@ -177,7 +173,7 @@ class Protocol:
         """What `next_event` will meet: a caller that has just got a message may want to answer it first."""
         if len(self._buffer) > self._start:
             first = self._buffer[self._start]
-            return Ahead.MESSAGE if self._message is None and first in _WHOLE_DATA else Ahead.OTHER
+            return Ahead.MESSAGE if self._message is None and first in PLAIN else Ahead.OTHER
         return Ahead.OTHER if self._eof else _NOTHING
 
     def next_event(self) -> Event | None:
@@ -209,12 +205,12 @@ class Protocol:
         if not self._buffer and not self._eof:
             return None
         try:
-            if self._message is None and len(self._buffer) > self._start + 1:
-                first = self._buffer[self._start]
-                if first in _WHOLE_DATA:
-                    payload = self._plain_payload()
-                    if payload is not None:
-                        return decode(payload) if first == _WHOLE_TEXT else payload
+            if self._message is None:
+                found = plain_message(self._buffer, self._start, not self._mask, self._max_plain)
+                if found is not None:
+                    message, end = found
+                    self._consume(end)
+                    return message
             return self._advance()
         except ProtocolViolation as violation:
             self.fail(violation)
@@ -224,28 +220,6 @@ class Protocol:
     def held(self) -> int:
         """Bytes of memory that hold what has come and makes no whole message yet."""
         return len(self._buffer) + (0 if self._message is None else self._message.size)
-
-    def _plain_payload(self) -> bytes | None:
-        """The payload of the whole data frame that stands next in the buffer; None when it is not provably plain."""
-        buffer = self._buffer
-        position = self._start + 2
-        # A frame that is masked where it must not be, or the other way round, gives a length no branch takes.
-        length = buffer[position - 1] - (0 if self._mask else MASK)
-        if length == LENGTH_16 and len(buffer) >= position + 2:
-            length = buffer[position] << 8 | buffer[position + 1]
-            position += 2
-            if length <= MAX_CONTROL:
-                return None
-        elif not 0 <= length <= MAX_CONTROL:
-            return None
-        if not self._mask:
-            position += 4
-        end = position + length
-        if end > len(buffer) or length > self._max_message or length > self._max_frame:
-            return None
-        payload = buffer[position:end]
-        self._consume(end)
-        return payload if self._mask else apply_mask(payload, buffer[position - 4 : position])
 
     def _consume(self, end: int) -> None:
         if end == len(self._buffer):
