@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.check import check, first_requests, log_in
 from benchmarks.idle import hold_idle
-from benchmarks.load import Load, run_wrk
+from benchmarks.load import Load, LoadFailed, run_wrk
 from benchmarks.peers import Launch, Peer
 from benchmarks.process import ServerProcess, busy_seconds, free_port, running
 from benchmarks.results import Sample
@@ -75,10 +75,12 @@ def _loaded(server: ServerProcess, scenario: Scenario, seconds: float, arguments
     before, busy = server.processor_time(), busy_seconds()
     load = run_wrk(url, scenario.connections, seconds, script, arguments)
     after = server.processor_time()
+    if not load.requests:
+        raise LoadFailed(f"answered no request in {max(1, round(seconds))} s")
     span = max(1, round(seconds))
     user, system = (spent - earlier for spent, earlier in zip(after, before, strict=True))
     server_cpu = (user + system) / span
-    answered = load.requests or 1
+    answered = load.requests
     return {
         Metric.RATE: load.rate,
         Metric.CPU: (user + system) / answered * MILLION,

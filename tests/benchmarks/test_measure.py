@@ -11,7 +11,7 @@ import pytest
 from benchmarks.answers import Answer, page
 from benchmarks.check import KINDS, WrongAnswer, check, first_requests, log_in
 from benchmarks.environment import Environment
-from benchmarks.load import Load
+from benchmarks.load import Load, LoadFailed
 from benchmarks.measure import answer_bytes, measure, script_arguments, unexpected
 from benchmarks.peers import KERNEL_SOURCE, PEERS, Launch
 from benchmarks.process import ServerFailed, cores, free_port, running
@@ -101,6 +101,14 @@ def test_a_turn_brings_the_processor_time_of_a_request(tmp_path):
     assert values[Metric.CPU] == pytest.approx(values[Metric.CPU_USER] + values[Metric.CPU_SYSTEM])
     assert values[Metric.CPU] > 0
     assert values[Metric.ERRORS] == values[Metric.NON_2XX] == 0
+
+
+def test_a_server_that_answers_nothing_has_no_number(tmp_path):
+    require_program("wrk")
+    silent = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"
+    peer = replace(PEER[KERNEL], command=lambda it: [sys.executable, "-c", silent, str(it.port)])
+    with pytest.raises(LoadFailed, match="answered no request in 1 s"):
+        measure(peer, BY_NAME["hello"], sys.executable, cores()[0], 1, tmp_path)
 
 
 def test_the_kernels_part_is_measured_by_a_program_that_answers_anything(tmp_path):
