@@ -13,11 +13,11 @@ import traceback
 from collections.abc import Callable
 from time import monotonic
 from types import FrameType
-from typing import Any, TextIO
+from typing import TextIO
 
 from greenserve.hub.core import deadlock, report, signals
 from greenserve.hub.core import originals as _thread
-from greenserve.hub.core.hub import Hub, all_hubs
+from greenserve.hub.core.hub import Carrier, Hub, all_hubs
 
 __all__ = ["BlockingWatcher", "dump", "dump_on_signal", "watch_blocking"]
 
@@ -116,14 +116,14 @@ class BlockingWatcher:
             deadlock.bystanders.count -= 1
 
     def look(self, now: float) -> None:
-        """Sample every hub once. A hub is blocked when the same greenlet has run, in the same round, for the limit."""
+        """Sample every hub once. A hub is blocked when the same job has run, in the same round, for the limit."""
         running = sys._current_frames()
         seen: dict[int, tuple[object, float, bool]] = {}
         for hub in all_hubs():
             frame = running.get(hub.thread_id)
             if hub.sleeping or frame is None:
                 continue
-            what = (hub.rounds, id(_outermost(frame)))
+            what = (hub.rounds, *_what_runs(frame))
             before, since, reported = self._seen.get(hub.thread_id, (None, now, False))
             if before != what:
                 since, reported = now, False
@@ -141,11 +141,14 @@ class BlockingWatcher:
         )
 
 
-def _outermost(frame: FrameType) -> Any:
-    """The frame that a greenlet began with: as long as it runs, no other one does."""
+def _what_runs(frame: FrameType) -> tuple[int, int]:
+    """Tells apart what an OS thread runs: the greenlet, by the frame that it began with; and a carrier's job, of which
+    it may do several in one round.
+    """
     while frame.f_back is not None:
         frame = frame.f_back
-    return frame
+    carrier = frame.f_locals.get("self") if frame.f_code is Carrier.run.__code__ else None
+    return id(frame), id(getattr(carrier, "job", None))
 
 
 def watch_blocking(limit: float = 0.1, report: Callable[[str], object] | None = None) -> BlockingWatcher:

@@ -135,8 +135,7 @@ def _in_place(
     frame: FrameType, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> GreenThread[T]:
     """A green thread that has ended: its function was run in the calling one."""
-    thread = GreenThread(current_hub(), function, args, kwargs)
-    thread._birth = (frame.f_code, frame.f_lasti)
+    thread = GreenThread(current_hub(), function, args, kwargs, frame)
     thread.run()
     error = thread.error
     # A kill or a Timeout was meant for the caller. What means to end the program is on its way to main already.
@@ -223,7 +222,7 @@ class GreenPile:
         thread = self.pool.spawn(function, *args, **kwargs)
         thread.quiet = True
         frame = sys._getframe(1)
-        thread._birth = (frame.f_code, frame.f_lasti)
+        thread._birth_code, thread._birth_instruction = frame.f_code, frame.f_lasti
         self._used = True
         self._threads.put(thread)
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from contextvars import Context
 from enum import Enum
+from types import CodeType, FrameType
 from typing import Any, Generic, ParamSpec, TypeAlias, TypeVar, cast
 
 from greenlet import GreenletExit
@@ -60,7 +62,8 @@ class GreenThread(Generic[T]):
     __slots__ = (
         "__weakref__",
         "_args",
-        "_birth",
+        "_birth_code",
+        "_birth_instruction",
         "_carrier",
         "_ends",
         "_error",
@@ -76,13 +79,20 @@ class GreenThread(Generic[T]):
         "quiet",
     )
 
-    def __init__(self, hub: Hub, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        function: Callable[..., T],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        birthplace: FrameType | None = None,
+    ) -> None:
         self.hub = hub
         self.quiet = False  # the owner of the error (a task group) sets this, and no traceback is printed
         self.locals: dict[Any, Any] | None = None  # what greenserve.local keeps for this thread
         self._function: Callable[..., T] | None = function
         self._args = args
-        self._kwargs = kwargs
+        self._kwargs = kwargs or _NO_KWARGS  # each call makes a dict of its own, and there may be a million of us
         self._state = _NEW
         self._result: Any = None  # once it has ended by an error: the traceback with which that came
         self._error: BaseException | None = None  # what ended it; before the end, what it is being killed with
@@ -92,7 +102,11 @@ class GreenThread(Generic[T]):
         self._ends: list[Token | Link] = []
         self._name: str | None = None
         self._number = next(_numbers)
-        self._birth: tuple[Any, int] | None = None
+        if birthplace is None:
+            self._birth_code: CodeType | None = None
+        else:
+            self._birth_code = birthplace.f_code
+            self._birth_instruction = birthplace.f_lasti
 
     def __repr__(self) -> str:
         return f"<GreenThread {self.name} ({self._state.value}), spawned at {self.birthplace}>"
@@ -113,9 +127,10 @@ class GreenThread(Generic[T]):
     @property
     def birthplace(self) -> str:
         """Where it was spawned: "file:line", or "?" for a thread that the hub did not spawn."""
-        if self._birth is None:
+        code = self._birth_code
+        if code is None:
             return "?"
-        code, instruction = self._birth
+        instruction = self._birth_instruction
         line = next((line for start, end, line in code.co_lines() if start <= instruction < end), code.co_firstlineno)
         return f"{code.co_filename}:{line}"
 
@@ -248,7 +263,10 @@ class GreenThread(Generic[T]):
         assert function is not None
         error: BaseException | None = None
         try:
-            self._result = function(*self._args, **self._kwargs)
+            if self._args or self._kwargs:
+                self._result = function(*self._args, **self._kwargs)
+            else:  # CPython 3.11 calls this without a frame in C, and all that is in C is copied at each switch
+                self._result = function()
         except GreenletExit as exit_:
             error = exit_
             # What was killed has nothing to explain, and its frames' sockets and locks must not live as long as we.
@@ -306,12 +324,16 @@ class GreenThread(Generic[T]):
             error._told_main = True
             self.hub.throw_into_main(error)
 
-    def _start(self) -> None:
-        self._timer = None
-        carrier = self.hub.take_carrier(self)
+    def _take_carrier(self, context: Context | None) -> Any:
+        carrier: Any = self.hub.take_carrier(self)
+        carrier.gr_context = context
         carrier.thread = self
         self._carrier = carrier
-        self.hub.make_ready(carrier)
+        return carrier
+
+    def _start(self, context: Context | None = None) -> None:
+        self._timer = None
+        self.hub.make_ready(self._take_carrier(context))
 
 
 class AdoptedThread(GreenThread[None]):

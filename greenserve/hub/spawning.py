@@ -1,8 +1,8 @@
-"""Spawning green threads: now, later, in another OS thread, and many at once.
+"""Spawning green threads: now, later, and in another OS thread.
 
-Strategy of `spawn_at`, which is for pools and task groups: a green thread gets its carrier when it begins, not when it
-is spawned. So a thousand short functions that are spawned together run one after another in the same few carriers,
-where `spawn` would make a thousand of them first, each ten times as dear as a function's run.
+Strategy: when no carrier is idle, a green thread gets one as it begins, not as it is spawned. So a thousand short
+functions that are spawned together run one after another in the same few carriers; a thousand carriers made first would
+each be ten times as dear as a function's run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from greenlet import getcurrent as _getcurrent
 from greenserve.errors import HubError
 from greenserve.hub.core.hub import Hub, current_hub, running
 from greenserve.hub.core.ready import HubCall
-from greenserve.hub.greenthread import GreenThread, getcurrent
+from greenserve.hub.greenthread import _NEW, GreenThread, getcurrent
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,27 +32,11 @@ def spawn(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> GreenT
     >>> greenserve.spawn(pow, 2, 10).wait()
     1024
     """
-    greenlet: Any = _getcurrent()
-    try:
-        hub = greenlet.hub
-    except (AttributeError, HubError):
-        hub = current_hub()
-    thread = GreenThread(hub, function, args, kwargs)
     try:
         caller = sys._getframe(1)
     except ValueError:  # an OS thread, or an atexit call, of spawn itself
-        pass
-    else:
-        thread._birth = (caller.f_code, caller.f_lasti)
-    carrier = hub.take_carrier(thread)
-    carrier.gr_context = copy_context()
-    carrier.thread = thread
-    thread._carrier = carrier
-    make_ready = hub.make_ready
-    make_ready(carrier)
-    if hub.sleeping:  # we are in a signal handler
-        hub.wakeup.wake()
-    return thread
+        caller = None
+    return spawn_at(caller, function, args, kwargs)
 
 
 spawn_n = spawn
@@ -109,15 +93,11 @@ def _spawn_later(
     seconds: float, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> GreenThread[T]:
     hub = current_hub()
-    thread = GreenThread(hub, function, args, kwargs)
-    caller = sys._getframe(1).f_back
-    if caller is not None:
-        thread._birth = (caller.f_code, caller.f_lasti)
+    thread = GreenThread(hub, function, args, kwargs, sys._getframe(1).f_back)
     context = copy_context()
 
     def start() -> None:
-        thread._start()
-        thread._carrier.gr_context = context
+        thread._start(context)
 
     thread._timer = hub.call_later(seconds, start)
     return thread
@@ -135,22 +115,13 @@ class Start(HubCall):
     def switch(self) -> None:
         """Begin, unless it was killed before."""
         thread = self._thread
-        if thread._function is None:  # `dead`, but that is for the program's loops
-            return
-        carrier = thread.hub.take_carrier(thread)
-        carrier.gr_context = self._context
-        carrier.thread = thread
-        thread._carrier = carrier
-        try:
-            carrier.switch()
-        except MemoryError as error:
-            if carrier or carrier.dead:  # it was started
-                raise
-            thread.fail(error)
+        if thread._state is _NEW:
+            # Not a switch from here: this frame would keep the thread alive until the hub has its next turn.
+            thread.hub.run_next(thread._take_carrier(self._context))
 
     def unbegun(self) -> bool:
-        """Whether the thread has yet to begin, and has no carrier."""
-        return self._thread._carrier is None and self._thread._function is not None
+        """Whether the thread has yet to begin. If its carrier is ready already, that will be before our next turn."""
+        return self._thread._state is _NEW
 
     def cancel(self) -> None:
         """The hub is closed: the threads that wait for this one must not wait forever."""
@@ -158,24 +129,20 @@ class Start(HubCall):
 
 
 def spawn_at(
-    frame: FrameType, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+    birthplace: FrameType | None, function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> GreenThread[T]:
-    """`spawn(function, *args, **kwargs)` with `frame` as the place of birth."""
+    """`spawn(function, *args, **kwargs)` on behalf of the frame `birthplace`."""
     greenlet: Any = _getcurrent()
     try:
         hub = greenlet.hub
     except (AttributeError, HubError):
         hub = current_hub()
-    thread = GreenThread(hub, function, args, kwargs)
-    thread._birth = (frame.f_code, frame.f_lasti)
+    thread = GreenThread(hub, function, args, kwargs, birthplace)
+    make_ready = hub.make_ready
     if hub.idle_carriers:  # a carrier in the ready queue is switched to directly, a Start by way of the hub
-        carrier = hub.take_carrier(thread)
-        carrier.gr_context = copy_context()
-        carrier.thread = thread
-        thread._carrier = carrier
-        hub.make_ready(carrier)
+        make_ready(thread._take_carrier(copy_context()))
     else:
-        hub.make_ready(Start(thread, copy_context()))
+        make_ready(Start(thread, copy_context()))
     if hub.sleeping:  # we are in a signal handler
         hub.wakeup.wake()
     return thread

@@ -35,7 +35,7 @@ def facts():
         "unsent": worker.outstanding.unsent,
         "threads": len(list(green_threads(worker.hub))),
         "members": len(rooms.get("room")),
-        "timers": len(worker.hub.timers.heap),
+        "timers": len(worker.hub.timers),
         "descriptors": len(worker.hub.io.descriptors),
         "fds": len(os.listdir("/proc/self/fd")),
         "objects": len(objects),

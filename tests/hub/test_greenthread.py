@@ -419,6 +419,12 @@ def test_a_thread_names_its_function_and_its_birthplace(hub: Hub):
     assert thread.name.startswith("sleep-")
 
 
+def test_many_short_functions_spawned_at_once_share_few_carriers(hub: Hub):
+    threads = [spawn(pow, number, 2) for number in range(1000)]
+    assert [thread.wait() for thread in threads] == [number**2 for number in range(1000)]
+    assert len(hub.carriers) < 10
+
+
 def test_more_threads_than_carriers_are_kept(hub: Hub):
     hub.max_idle_carriers = 3
     threads = [spawn(sleep, 0) for _ in range(10)]

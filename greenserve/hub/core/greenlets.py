@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, NoReturn, Protocol
 
 import greenlet as _greenlet
+from greenlet import getcurrent as _getcurrent
 
 from greenserve.errors import BlockingInHub
 from greenserve.hub.core.ready import Token
@@ -53,8 +54,10 @@ class Carrier(Greenlet):
         super().__init__(None, hub.loop)
         adopt(self, hub)
 
-    def run(self) -> None:
+    @staticmethod  # a bound method's call would be one more frame in C, and all that is in C is copied at each switch
+    def run() -> None:
         """Run jobs until there are enough idle carriers without this one."""
+        self: Any = _getcurrent()
         hub = self.hub
         hub.carriers.add(self)
         idle_carriers = hub.idle_carriers

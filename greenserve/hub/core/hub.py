@@ -30,7 +30,7 @@ from greenserve.hub.core.io import Descriptor, Descriptors, Watch
 from greenserve.hub.core.poller import READ, WRITE, Poller, default_poller
 from greenserve.hub.core.ready import MARK, TIMED_OUT, Call, HubCall, Throw, wake
 from greenserve.hub.core.scheduler import Scheduler
-from greenserve.hub.core.timers import Timer, Token
+from greenserve.hub.core.timers import DUE, Timer, Token
 
 __all__ = [
     "MARK",
@@ -156,10 +156,10 @@ class Hub(Scheduler):
         heap = self.timers.heap
         clock = self.clock
         now = clock()
-        if now >= self.poll_time or self.rounds >= self.poll_round or not (ready or (heap and heap[0][0] <= now)):
+        if now >= self.poll_time or self.rounds >= self.poll_round or not (ready or (heap and heap[0][DUE] <= now)):
             now = self._poll()
         ready.append(MARK)  # before the timers' callbacks, which may switch to a green thread
-        if heap and heap[0][0] <= now:
+        if heap and heap[0][DUE] <= now:
             self.timers.fire(now, self)
 
     def _poll(self) -> float:

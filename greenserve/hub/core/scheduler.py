@@ -34,7 +34,7 @@ from greenserve.hub.core import report
 from greenserve.hub.core.background import Background
 from greenserve.hub.core.greenlets import MAX_IDLE_CARRIERS, Carrier, Greenlet, Job, Loop, Visitor, raise_pending
 from greenserve.hub.core.ready import MARK, TIMED_OUT, Call, Throw, Token
-from greenserve.hub.core.timers import Timer, Timers
+from greenserve.hub.core.timers import DUE, Timer, Timers
 from greenserve.hub.core.wakeup import Wakeup
 
 T = TypeVar("T")
@@ -219,7 +219,7 @@ class Scheduler:
             clock = self.clock
             now = clock()
             heap = self.timers.heap
-            if now < self.poll_time and not (heap and heap[0][0] <= now):
+            if now < self.poll_time and not (heap and heap[0][DUE] <= now):
                 self.rounds += 1
                 ready.rotate(-1)
                 return ready[0]
@@ -325,6 +325,10 @@ class Scheduler:
             carrier = Carrier(self)
         carrier.job = job
         return carrier
+
+    def run_next(self, carrier: Carrier) -> None:
+        """Switch to `carrier` as soon as the running `HubCall` has returned."""
+        self.ready.appendleft(carrier)
 
     def take_first(self, kind: type[T]) -> T | None:
         """Take what is first in the ready queue if it is of a `kind` of HubCall: the caller does what it would do."""
