@@ -1,9 +1,9 @@
 """Green `socket`: a socket whose blocking calls park the green thread that makes them, and no other.
 
 Strategy: `socket` is a subclass of the original one, always non-blocking underneath; its timeout is ours. Every call
-tries the system call first and parks only on EAGAIN; the registration with the hub is made at the first wait and kept
-until the socket is closed, so a wait costs no epoll_ctl. Invariant: `_real_close` is the one way out: mark closed, wake
-the waiters with EBADF, close the descriptor.
+tries the system call first and parks only on EAGAIN, or where the last read has drained a TCP connection; the
+registration with the hub is made at the first wait and kept until the socket is closed, so a wait costs no epoll_ctl.
+Invariant: `_real_close` is the one way out: mark closed, wake the waiters with EBADF, close the descriptor.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import _socket
 import errno as _errno
 import os as _os
 import socket as _original
+import sys as _sys
 from collections.abc import Callable as _Callable
 from math import isnan as _isnan
 from typing import Any
@@ -35,6 +36,10 @@ _T = _TypeVar("_T")
 
 _NONBLOCK = getattr(_original, "SOCK_NONBLOCK", 0)
 _DONTWAIT = int(getattr(_original, "MSG_DONTWAIT", 0))  # an IntFlag's `&` costs as much as a system call
+# TCP alone: a Unix socket's read ends where descriptors or credentials were sent. And Linux alone: kqueue does not tell
+# of an urgent byte, where a TCP read ends too.
+_DRAINABLE = frozenset({_original.AF_INET, _original.AF_INET6} if _sys.platform == "linux" else ())
+_TCP = (0, _original.IPPROTO_TCP)
 _IN_PROGRESS = frozenset({_errno.EINPROGRESS, _errno.EALREADY, _errno.EWOULDBLOCK})
 _CONNECT_PAUSE = (0.001, 0.05)  # seconds; see `_connect_again`
 
@@ -59,11 +64,12 @@ class socket(_original.socket):
     It may be used from several OS threads; each one's hub has a registration of its own.
     """
 
-    __slots__ = ("_descriptor", "_elsewhere", "_timeout")
+    __slots__ = ("_descriptor", "_drainable", "_elsewhere", "_timeout")
 
     def __init__(self, family: int = -1, type: int = -1, proto: int = -1, fileno: int | None = None) -> None:
         self._descriptor: Descriptor | None = None  # of the hub that waited last
         self._elsewhere: list[Descriptor] | None = None  # of other hubs
+        self._drainable = False
         self._timeout: float | None = _getdefaulttimeout()
         if fileno is None:
             if type == -1:
@@ -113,19 +119,21 @@ class socket(_original.socket):
     # -- waiting
 
     def _wait_read(self, deadline: float | None) -> None:
+        descriptor = self._registered()
+        descriptor.io.wait_read(descriptor, deadline)
+
+    def _wait_write(self, deadline: float | None) -> None:
+        descriptor = self._registered()
+        descriptor.io.wait_write(descriptor, deadline)
+
+    def _registered(self) -> Descriptor:
+        """The registration with the running hub."""
         io = running().hub.io
         descriptor = self._descriptor
         # A forked child's hub, or a stranger's os.close, has forgotten registrations that we still hold.
         if descriptor is None or descriptor.io is not io or io.descriptors.get(descriptor.fd) is not descriptor:
             descriptor = self._register(io)
-        io.wait_read(descriptor, deadline)
-
-    def _wait_write(self, deadline: float | None) -> None:
-        io = running().hub.io
-        descriptor = self._descriptor
-        if descriptor is None or descriptor.io is not io or io.descriptors.get(descriptor.fd) is not descriptor:
-            descriptor = self._register(io)
-        io.wait_write(descriptor, deadline)
+        return descriptor
 
     def _register(self, io: Descriptors) -> Descriptor:
         """The registration with a hub; the one used until now is kept for the hub that it belongs to."""
@@ -141,6 +149,9 @@ class socket(_original.socket):
             others.remove(mine)
         self._descriptor = mine
         self._elsewhere = others or None
+        self._drainable = (
+            _type_of(self) == _original.SOCK_STREAM and _family_of(self) in _DRAINABLE and self.proto in _TCP
+        )
         return mine
 
     def _unregister(self) -> None:
@@ -153,6 +164,8 @@ class socket(_original.socket):
             _unregister_from_its_hub(other)
 
     # -- reading and writing: the system call first, so that what need not wait costs no more than the original socket's
+    # A reader that had to wait, and then took all that there was (epoll(7): a read that is not full has drained a
+    # stream), most likely has to wait again: so it does, and saves the call that would say so.
 
     def _must_not_wait(self, flags: int = 0) -> bool:
         """Whether a call that has got EAGAIN is to raise it; then others run now and then: it may be in a loop."""
@@ -182,28 +195,61 @@ class socket(_original.socket):
 
     def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
         """At most `bufsize` bytes; b"" when the peer has closed its side. Raises TimeoutError, OSError."""
-        try:
-            return _recv(self, bufsize, flags)
-        except BlockingIOError:
-            if self._timeout == 0.0 or flags & _DONTWAIT:
-                _relax()
-                raise
-        deadline = self._deadline()  # written out, as no other is: two calls less for each wait are 2 % of an echo
-        while True:
-            self._wait_read(deadline)
+        descriptor = self._descriptor
+        # A hub in another OS thread may have been told already of what has come since.
+        if not (
+            descriptor is not None
+            and descriptor.drained
+            and bufsize
+            and not flags
+            and self._timeout != 0.0
+            and descriptor.io is running().hub.io
+        ):
             try:
                 return _recv(self, bufsize, flags)
             except BlockingIOError:
+                if self._must_not_wait(flags):
+                    raise
+        deadline = None if self._timeout is None else self._deadline()
+        while True:
+            descriptor = self._registered()
+            descriptor.io.wait_read(descriptor, deadline)
+            try:
+                data = _recv(self, bufsize, flags)
+            except BlockingIOError:
                 continue
+            if self._drainable and not flags and 0 < len(data) < bufsize:
+                descriptor.drained = not descriptor.hangup
+            return data
 
     def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Fill `buffer`, at most `nbytes` of it. Returns the count; 0 when the peer has closed its side."""
-        try:
-            return _recv_into(self, buffer, nbytes, flags)
-        except BlockingIOError:
-            if self._must_not_wait(flags):
-                raise
-        return self._retry(self._wait_read, _recv_into, buffer, nbytes, flags)
+        descriptor = self._descriptor
+        size = nbytes or (buffer.nbytes if type(buffer) is memoryview else 0)  # as makefile's readers bring it
+        if not (
+            descriptor is not None
+            and descriptor.drained
+            and size
+            and not flags
+            and self._timeout != 0.0
+            and descriptor.io is running().hub.io
+        ):
+            try:
+                return _recv_into(self, buffer, nbytes, flags)
+            except BlockingIOError:
+                if self._must_not_wait(flags):
+                    raise
+        deadline = self._deadline()
+        while True:
+            descriptor = self._registered()
+            descriptor.io.wait_read(descriptor, deadline)
+            try:
+                count = _recv_into(self, buffer, nbytes, flags)
+            except BlockingIOError:
+                continue
+            if self._drainable and not flags and 0 < count < size:
+                descriptor.drained = not descriptor.hangup
+            return count
 
     def recvfrom(self, bufsize: int, flags: int = 0, /) -> tuple[bytes, Any]:
         """One datagram's bytes and its sender's address."""

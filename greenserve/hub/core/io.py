@@ -39,10 +39,12 @@ class Descriptor:
 
     A waiter is a token, or a `HubCall` that is made ready at the next event (with a poller that has no edges its owner
     must also `arm` it). `hangup` stays set once the peer has closed or the descriptor has failed: there will be no
-    other edge, so a waiter must look instead. It is registered as long as `io.descriptors[fd]` is this object.
+    other edge, so a waiter must look instead. `drained` is its owner's: a read has taken all that there was, and
+    nothing has been reported since, so a reader may wait without a look. It is registered as long as
+    `io.descriptors[fd]` is this object.
     """
 
-    __slots__ = ("fd", "file", "hangup", "io", "reader", "stranger", "writer")
+    __slots__ = ("drained", "fd", "file", "hangup", "io", "reader", "stranger", "writer")
 
     def __init__(self, io: Descriptors, fd: int) -> None:
         self.io = io
@@ -51,6 +53,7 @@ class Descriptor:
         self.reader: Token | HubCall | None = None
         self.writer: Token | HubCall | None = None
         self.hangup = False
+        self.drained = False
         self.stranger = False  # registered by us for a number that was named, whatever its owner
 
 
@@ -145,13 +148,17 @@ class Descriptors:
     # -- waiting
 
     def wait_read(self, descriptor: Descriptor, deadline: float | None = None) -> None:
-        """Park until a registered descriptor *becomes* readable, after a system call has said EAGAIN.
+        """Park until a registered descriptor *becomes* readable, after a system call has said EAGAIN or has drained it.
 
         deadline: absolute seconds of the clock. Raises TimeoutError; OSError EBADF when it is closed meanwhile;
         AlreadyWaiting. May return early; so try again, in a loop.
         """
         hub = self.hub
-        greenlet = self._running()
+        greenlet: Any = _getcurrent()
+        try:
+            greenlet.hub  # noqa: B018 - one attribute look-up is the cheapest question
+        except AttributeError:
+            adopt(greenlet, hub)
         if descriptor.reader is not None and descriptor.reader != CLAIMED:
             raise _already_waiting(descriptor.fd, "read")
         if descriptor.hangup:
@@ -239,6 +246,7 @@ class Descriptors:
         """Make ready the waiters for what the poller has reported."""
         waiter: Token | HubCall | None = None
         edges, ready, descriptor_of = self._edges, self.hub.ready, self.descriptors.get
+        readable, writable, hangup = self._readable, self._writable, self._hangup
         try:
             for fd, bits in events:
                 descriptor = descriptor_of(fd)
@@ -246,17 +254,20 @@ class Descriptors:
                     if fd == self.hub.wakeup.fd:
                         self.hub.wakeup.drain()
                     continue
-                if bits & self._hangup:
+                if bits & hangup:
                     descriptor.hangup = True
-                if bits & self._readable:
+                if bits & readable:
+                    descriptor.drained = False
                     waiter = descriptor.reader
                     if waiter is not None:
                         descriptor.reader = None
-                        if edges and type(waiter) is not list:  # a server's connection; see `_resume`
-                            ready.append(waiter)
-                        else:
+                        if not edges:
                             self._resume(waiter, fd, READ)
-                if bits & self._writable:
+                        elif type(waiter) is list:  # `_resume`, without a call's cost
+                            wake(waiter)
+                        else:
+                            ready.append(waiter)
+                if bits & writable:
                     waiter = descriptor.writer
                     if waiter is not None:
                         descriptor.writer = None
@@ -271,6 +282,7 @@ class Descriptors:
     def report_again(self) -> None:
         """Have the poller report again what is ready of that for which anything waits: reports may have been lost."""
         for fd, descriptor in list(self.descriptors.items()):
+            descriptor.drained = False
             if self._edges and (descriptor.reader is not None or descriptor.writer is not None):
                 with contextlib.suppress(OSError):  # closed behind our back
                     self.poller.rearm(fd)
