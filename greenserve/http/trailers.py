@@ -1,7 +1,7 @@
 """The trailer section: fields behind a chunked body, which may not change how the message is read (RFC 9110 §6.5).
 
 Pure functions. What a client sends stays apart from the header section, and is filtered here. What an application sends
-must have been announced by `Trailer`: http/response.py checks the rest.
+must have been announced by `Trailer`: http/response_headers.py checks the rest.
 """
 
 from __future__ import annotations
