@@ -66,60 +66,37 @@ def kept(name: str) -> list[Any]:
 
 # -- request heads
 
-HEADS = [
-    *kept("heads"),
-    *read_corpus("head"),
-    *read_corpus("connection"),
-    *(case.raw for case in ALL),
-]
-PLAIN_LINES = [
-    b"GET / HTTP/1.1",
-    b"POST /a%20b?c=d%20e HTTP/1.1",
-    b"M-SEARCH /%c3%BC%4?? HTTP/1.0",
-    b"GET //a HTTP/1.1",
-]
-PLAIN_FIELDS = [
-    *(
-        b"User-Agent: a/1 (b; c)",
-        b"accept:*/*",
-        b"X-REQUEST-ID:  0f \t",
-        b"Cookie: a=b; c=\xfc",
-        b"X-Empty:",
-        b"Te: \t",
-    ),
-    *(b"Content-Length: 0012", b"content-type: a/b", b"Connection: Keep-Alive", b"Via: 1.1 a", b"If-None-Match: *"),
-    *(
-        b"X-Forwarded-For: 192.0.2.1",
-        b"x-forwarded-proto: https",
-        b"Forwarded: for=_a",
-        b"X-Real-IP: ::1",
-        b"X-Forwarded: b",
-    ),
-    *(b"!#$%&'*+-.^`|~09az: 1", b"X-" + b"y" * 62 + b": z", b"X-Control: a\x01", b"X-" + b"y" * 63 + b": z"),
-]
+REAL = kept("heads")
+HEADS = [*kept("odd_heads"), *read_corpus("head"), *read_corpus("connection"), *(case.raw for case in ALL)]
 LIMITS = (65536, 8192, 32, 100)  # max_head, max_target, max_method, max_header_count
 
 
 def heads(seed: int) -> Iterator[Arguments]:
-    """Heads of the corpus, mutated, and put together anew of their lines: whole, cut, and in the midst of others."""
+    """Heads, mutated, and put together anew of lines, mostly of real ones: whole, cut, and in the midst of others."""
     random = Random(seed)
-    mutator = Mutator(HEADS, read_corpus("http", TOKENS), seed)
-    lines = sorted({line for head in HEADS for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n")})
+    tokens = read_corpus("http", TOKENS)
+    for mutated, other in zip(Mutator(REAL, tokens, seed), Mutator(HEADS, tokens, seed), strict=True):
+        first, fields = _LINES[random.random() < 0.1]
+        some = [random.choice(fields) for _ in range(int(random.random() ** 2 * 12))]
+        made = b"\r\n".join([random.choice(first), b"Host: a", *some, b"\r\n"])
+        for head in (mutated, made, other):
+            yield head, 0, *LIMITS
+        cut = random.choice((mutated, made))
+        yield cut[: int(random.random() * len(cut))], 0, *LIMITS
+        # At the limits, or one beyond.
+        limits = (len(made), len(made.split(b" ")[1]), made.index(b" "), made.count(b"\r\n") - 2)
+        yield other + made, len(other), *(limit - (random.random() < 0.1) for limit in limits)
+        yield made + mutated, random.choice((len(made), int(random.random() * len(made)))), *LIMITS
+
+
+def _lines(heads: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Their request lines, and the lines of their fields."""
+    lines = sorted({line for head in heads for line in head.partition(b"\r\n\r\n")[0].split(b"\r\n")})
     first = [line for line in lines if b" HTTP/" in line]
-    fields = [line for line in lines if b":" in line and line not in first]
-    for mutated in mutator:
-        yield mutated, 0, *LIMITS
-        yield mutated[: int(random.random() * len(mutated))], 0, *LIMITS
-        some = random.sample(PLAIN_FIELDS, int(random.random() * 8))
-        line = random.choice(PLAIN_LINES)
-        if random.random() < 0.3:
-            some += random.sample(fields, 2)
-            line = random.choice(first)
-        made = b"\r\n".join([line, b"Host: a", *some, b"\r\n"])
-        yield made, 0, *LIMITS
-        limits = (int(random.random() * 400), int(random.random() * 30), int(random.random() * 8), len(some))
-        yield mutated + made, len(mutated), *limits
-        yield made + mutated, int(random.random() * len(made)), *LIMITS
+    return first, [line for line in lines if b":" in line and line not in first and not line.startswith(b"Host:")]
+
+
+_LINES = (_lines(REAL), _lines(HEADS))
 
 
 # -- responses
