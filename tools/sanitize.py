@@ -27,7 +27,10 @@ FLAGS = (
 # The codec's own tests, those of its callers, and raw requests to a server.
 TESTS = (
     "tests/codec/test_twins.py",
-    *(f"tests/http/test_{name}.py" for name in ("cases", "parser", "properties", "response", "response_headers")),
+    *(
+        f"tests/http/test_{name}.py"
+        for name in ("cases", "parser", "plain_head", "properties", "response", "response_headers")
+    ),
     *(f"tests/websocket/protocol/test_{name}.py" for name in ("frames", "mask", "state")),
     "tests/e2e/test_http_cases.py::test_no_case_of_the_http_corpus_fails[whole]",
 )

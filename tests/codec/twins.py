@@ -71,6 +71,24 @@ HEADS = [*kept("odd_heads"), *read_corpus("head"), *read_corpus("connection"), *
 LIMITS = (65536, 8192, 32, 100)  # max_head, max_target, max_method, max_header_count
 
 
+HOSTS = (
+    b"a",
+    b"a",
+    b"a",
+    b"a:1",
+    b"A-z.0:65535",
+    b"a:123456",
+    b"a:",
+    b"127.0.0.1:80",
+    b"[::1]",
+    b"[::1]:80",
+    b"",
+    b"a b",
+    b"a_b",
+    b"a..b",
+)
+
+
 def heads(seed: int) -> Iterator[Arguments]:
     """Heads, mutated, and put together anew of lines, mostly of real ones: whole, cut, and in the midst of others."""
     random = Random(seed)
@@ -78,7 +96,8 @@ def heads(seed: int) -> Iterator[Arguments]:
     for mutated, other in zip(Mutator(REAL, tokens, seed), Mutator(HEADS, tokens, seed), strict=True):
         first, fields = _LINES[random.random() < 0.1]
         some = [random.choice(fields) for _ in range(int(random.random() ** 2 * 12))]
-        made = b"\r\n".join([random.choice(first), b"Host: a", *some, b"\r\n"])
+        line = random.choice(first) if random.random() < 0.7 else _request_line(random)
+        made = b"\r\n".join([line, b"Host: " + random.choice(HOSTS), *some, b"\r\n"])
         for head in (mutated, made, other):
             yield head, 0, *LIMITS
         cut = random.choice((mutated, made))
@@ -87,6 +106,19 @@ def heads(seed: int) -> Iterator[Arguments]:
         limits = (len(made), len(made.split(b" ")[1]), made.index(b" "), made.count(b"\r\n") - 2)
         yield other + made, len(other), *(limit - (random.random() < 0.1) for limit in limits)
         yield made + mutated, random.choice((len(made), int(random.random() * len(made)))), *LIMITS
+
+
+def _request_line(random: Random) -> bytes:
+    """With a target of any octets, many of them in percent-encoding."""
+    digits = b"0189AFGZafgz/:@`"
+    pieces = [b"%%%c%c" % (random.choice(digits), random.choice(digits)) for _ in range(int(random.random() * 5))]
+    pieces += [random.choice((b"a", b"/", b"?", b"=", b"%", random.randbytes(1)))]
+    random.shuffle(pieces)
+    return b"%b /%b HTTP/1.%b" % (
+        random.choice((b"GET", b"PURGE", b"get", b"M-S")),
+        b"".join(pieces),
+        random.choice((b"1", b"0")),
+    )
 
 
 def _lines(heads: list[bytes]) -> tuple[list[bytes], list[bytes]]:
