@@ -27,6 +27,7 @@ from benchmarks.idle import NotIdle, raise_descriptor_limit  # noqa: E402
 from benchmarks.peers import SERVERS, Launch, Peer  # noqa: E402
 from benchmarks.process import ServerFailed, ServerProcess, free_port, running  # noqa: E402
 from benchmarks.results import OURS  # noqa: E402
+from benchmarks.scenarios import PURE  # noqa: E402
 from benchmarks.websocket_load import opened  # noqa: E402
 
 LOAD = ROOT / "benchmarks" / "websocket_load.py"
@@ -56,13 +57,13 @@ def _script(name: str) -> Callable[[Launch], list[str]]:
     return lambda it: [it.python, str(SERVERS / f"ws_{name}.py"), str(it.port)]
 
 
+def _greenserve(it: Launch) -> list[str]:
+    return it.module("greenserve", "ws_echo:echo", "--bind", it.address)
+
+
 PEERS = (
-    Peer(
-        OURS,
-        (),
-        lambda it: it.module("greenserve", "ws_echo:echo", "--bind", it.address),
-        "its defaults",
-    ),
+    Peer(OURS, (), _greenserve, "its defaults"),
+    Peer(PURE, (), _greenserve, "as greenserve, GREENSERVE_CODEC=python", environ={"GREENSERVE_CODEC": "python"}),
     Peer("eventlet", ("eventlet",), _script("eventlet"), "eventlet.websocket"),
     Peer("gevent-websocket", ("gevent-websocket", "gevent"), _script("gevent"), "on gevent.pywsgi"),
     Peer("websockets", ("websockets",), _script("websockets"), "its asyncio server"),
@@ -83,8 +84,8 @@ PEERS = (
 GOALS = (
     ("echo125", ("eventlet", "gevent-websocket"), 2.0),
     ("echo125", ("websockets", "uvicorn wsproto"), 1.0),
-    ("echo125", ("picows",), 0.8),
-    ("echo16k", ("websockets",), 1.0),
+    ("echo125", ("picows",), 1.0),
+    ("echo16k", ("websockets",), 2.5),
 )
 IDLE_KIB = 12.0
 
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     place = environment(options.venv)
     reasons = {peer: provided(place, peer) for peer in options.peers}
     cells = measured(options, reasons, partial(play, place.python, options.seconds))
-    write(options, facts_of(options, place), cells)
+    write(options, facts_of(options, place) | {"codec": place.codec()}, cells)
     show(options, COLUMNS, partial(table, options, cells), goals(cells))
     return 0
 
@@ -113,21 +114,25 @@ def play(python: str, seconds: float, cell: Cell, peer: Peer, row: Row, core: in
     port = free_port()
     with tempfile.TemporaryDirectory() as directory:
         try:
-            with running(peer.command(Launch(python, "", port, None)), port, core, Path(directory) / "log") as server:
-                cell.values.append(idle(server, row) if not row.size else load(port, row, seconds))
+            command, log = peer.command(Launch(python, "", port, None)), Path(directory) / "log"
+            with running(command, port, core, log, peer.environ) as server:
+                cell.values.append(idle(server, row) if not row.size else load(server, row, seconds))
                 server.expect_alive()
         except (ServerFailed, NotIdle, OSError, subprocess.SubprocessError) as error:
             cell.missing = str(error)[:200]
 
 
-def load(port: int, row: Row, seconds: float) -> dict[str, float]:
-    """What the load measures, in a process of its own. Raises OSError with its last word."""
-    command = [sys.executable, str(LOAD), str(port), str(row.connections), str(row.size), str(seconds)]
+def load(server: ServerProcess, row: Row, seconds: float) -> dict[str, float]:
+    """What the load measures, in a process of its own, and the server's processor time for a message, in microseconds;
+    that of its handshakes is in it. Raises OSError with its last word.
+    """
+    before = server.cpu_seconds()
+    command = [sys.executable, str(LOAD), str(server.port), str(row.connections), str(row.size), str(seconds)]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=LOAD_SECONDS + seconds, check=False)
     if ran.returncode:
         raise OSError((ran.stderr.strip().splitlines() or ["the load ended without a word"])[-1])
     found: dict[str, float] = json.loads(ran.stdout)
-    return {"value": found["rate"], **found}
+    return {"value": found["rate"], "cpu_us": (server.cpu_seconds() - before) / found["messages"] * 1e6, **found}
 
 
 def idle(server: ServerProcess, row: Row) -> dict[str, float]:
@@ -145,7 +150,7 @@ def idle(server: ServerProcess, row: Row) -> dict[str, float]:
             connection.close()
 
 
-COLUMNS = ("server", "median", "÷ greenserve", "p50 ms", "p99 ms", "notes")
+COLUMNS = ("server", "median", "÷ greenserve", "CPU µs", "p50 ms", "p99 ms", "notes")
 
 
 def table(options: argparse.Namespace, cells: Cells, row: Row) -> list[tuple[str, ...]]:
@@ -158,10 +163,10 @@ def table(options: argparse.Namespace, cells: Cells, row: Row) -> list[tuple[str
         cell = cells[row.name, peer.name]
         value = cell.median()
         if value is None:
-            lines.append((peer.name, "n/a", "–", "–", "–", cell.missing or "no number"))
+            lines.append((peer.name, "n/a", "–", "–", "–", "–", cell.missing or "no number"))
             continue
         times = "–" if not ours or peer.name == OURS else f"{value / ours:.2f}×"
-        waits = [f"{cell.median(name):.2f}" if row.size else "–" for name in ("p50_ms", "p99_ms")]
+        waits = [f"{cell.median(name):.2f}" if row.size else "–" for name in ("cpu_us", "p50_ms", "p99_ms")]
         note = "the load was at its limit" if row.size and (cell.median("client_cpu") or 0) > NEAR_FULL else ""
         lines.append((peer.name, f"{value:,.0f}" if row.size else f"{value:.1f}", times, *waits, note))
     return lines
@@ -179,7 +184,8 @@ def goals(cells: Cells) -> list[str]:
 def write(options: argparse.Namespace, facts: Mapping[str, object], cells: Cells) -> None:
     """websocket.json and websocket.md; partial.websocket.* when something was left out."""
     heading = (
-        f"# WebSocket servers compared\n\n{facts['date']}, medians of {facts['rounds']} interleaved rounds, one core"
+        f"# WebSocket servers compared\n\n{facts['date']}, medians of {facts['rounds']} interleaved rounds, one core; "
+        f"CPU µs: the server's processor time for a message; greenserve's codec: {facts['codec']}"
     )
     lines = partial(table, options, cells)
     write_results(options, "websocket", facts, cells, heading, COLUMNS, lines, goals(cells))

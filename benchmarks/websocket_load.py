@@ -2,8 +2,9 @@
 
     python websocket_load.py PORT CONNECTIONS BYTES SECONDS
 
-Each connection has one message under way. Prints JSON: messages a second, latency in milliseconds, the share of its own
-core that it used (near 1 it is the load that was measured, not the server).
+Each connection has one message under way. Prints JSON: messages a second, all messages (with those of the
+warm-up), latency in milliseconds, the share of its own core that it used (near 1 it is the load that was measured, not
+the server).
 """
 
 from __future__ import annotations
@@ -78,12 +79,13 @@ def measure(port: int, count: int, size: int, seconds: float) -> dict[str, float
         for connection in connections:
             echoed(connection, frame, answer)
             connection.setblocking(False)
-        echo(connections, frame, len(answer), WARM_UP)
+        warm_up = echo(connections, frame, len(answer), WARM_UP)
         used = time.process_time()
         latencies = sorted(echo(connections, frame, len(answer), seconds))
         used = time.process_time() - used
     return {
         "rate": len(latencies) / seconds,
+        "messages": len(warm_up) + len(latencies),
         "p50_ms": latencies[len(latencies) // 2] * 1000,
         "p99_ms": latencies[len(latencies) * 99 // 100] * 1000,
         "client_cpu": used / seconds,

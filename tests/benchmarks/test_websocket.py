@@ -24,7 +24,7 @@ def test_it_measures_an_echo_and_refuses_another():
     echo = handler(lambda ws: [ws.send(message) for message in ws])
     with serving(echo) as server:
         found = websocket_load.measure(server.address.port, 4, 200, 0.2)
-    assert found["rate"] > 0
+    assert found["messages"] > 0.2 * found["rate"] > 0  # those of the warm-up are counted, too
     assert found["p99_ms"] >= found["p50_ms"] > 0
     wrong = handler(lambda ws: [ws.send(message + b"!") for message in ws])
     with serving(wrong) as server, pytest.raises(OSError, match="echoed"):
@@ -52,7 +52,7 @@ def test_goals_are_judged_on_medians():
     }
     lines = websocket.goals(cells)
     assert "met      echo125: 2.00 × eventlet (goal: 2)" in lines
-    assert "not met  echo125: 0.50 × picows (goal: 0.8)" in lines
+    assert "not met  echo125: 0.50 × picows (goal: 1)" in lines
     assert "not measured  echo16k: websockets" in lines
     assert "met      idle: 10.0 KiB each (goal: 12)" in lines
 
