@@ -161,18 +161,24 @@ class Connection(HubCall):
         if data is None:
             transport.on_readable(self)
             return
-        self.protocol.receive_data(data)
-        if not self._deliver():
+        protocol, received = self.protocol, self.received
+        message = protocol.receive_message(data)
+        if message is not None and received.receivers and self.stage < LEAVING and protocol.ahead() is _NOTHING:
+            self._heard = True  # `_deliver` in short, for the usual case
+            self.paused = received.put(message)
+            if (received.messages or self.held or protocol.outgoing) and not self._settle():
+                return
+        elif not self._deliver(message):
             return
         if transport.drained:
             transport.on_readable(self)
         else:
             self.hub.make_ready(self)  # after what is ready already
 
-    def _deliver(self) -> bool:
-        """Hand on what the protocol has; returns whether to read on."""
+    def _deliver(self, event: object = None) -> bool:
+        """Hand on what the protocol has, after the `event` that it gave already; returns whether to read on."""
         try:
-            return self._deliver_events()
+            return self._deliver_events(event)
         except ProtocolViolation:
             self._answer()
             self._end()
@@ -181,13 +187,9 @@ class Connection(HubCall):
             self.fail(CloseCode.INTERNAL_ERROR, "")
         return False
 
-    def _deliver_events(self) -> bool:
+    def _deliver_events(self, event: object) -> bool:
         protocol, received = self.protocol, self.received
-        event: object = None
-        while not self.paused:
-            event = protocol.step()
-            if event is None:
-                break
+        while not self.paused and (event := protocol.step() if event is None else event) is not None:
             if type(event) in _MESSAGE:
                 self._heard = True
                 if self.stage < LEAVING:
@@ -201,6 +203,7 @@ class Connection(HubCall):
                 return False
             if self.hub.turn_is_over():
                 return self._put_off_reading()
+            event = None
         if event is None or received.messages or self.held or protocol.outgoing:
             return self._settle()
         return not self.paused

@@ -169,6 +169,22 @@ class Protocol:
         else:
             self._buffer = data
 
+    def receive_message(self, data: bytes) -> str | bytes | None:
+        """`receive_data`, and the message with which `data` begins, if nothing has come before it and it is plain.
+
+        None: `step` says what has come. What follows the message is for `step`, too.
+        """
+        if not self._buffer and self._message is None and self.state is not _CLOSED:
+            found = plain_message(data, 0, not self._mask, self._max_plain)
+            if found is not None:
+                message, end = found
+                if end != len(data):
+                    self._buffer = data
+                    self._start = end
+                return message
+        self.receive_data(data)
+        return None
+
     def ahead(self) -> Ahead:
         """What `next_event` will meet: a caller that has just got a message may want to answer it first."""
         if len(self._buffer) > self._start:

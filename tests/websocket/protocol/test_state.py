@@ -614,3 +614,48 @@ def test_frames_of_a_client_are_masked_with_different_keys():
     assert len(frames) == 20
     assert all(data[1] & 0x80 for data in frames)
     assert build_frame(TEXT, b"same") not in frames
+
+
+# The message with which a read begins, in one call
+
+
+@pytest.mark.parametrize("message", ["", "a", b"", b"b"])
+@pytest.mark.parametrize("behind", [b"", text("c"), text("c")[:3], frame(PING, b"p"), frame(TEXT, b"d", fin=False)])
+def test_a_read_that_begins_with_a_message_gives_it_at_once_and_the_rest_later(message, behind):
+    protocol = server()
+    payload = message.encode() if isinstance(message, str) else message
+    given = protocol.receive_message(frame(TEXT if isinstance(message, str) else BINARY, payload) + behind)
+    assert given == message
+    assert type(given) is type(message)
+    usual = server()
+    usual.receive_data(behind or frame(PING))
+    events = [list(iter(each.next_event, None)) for each in (protocol, usual)]
+    if not behind:
+        assert (events, protocol.outgoing) == ([[], [Ping()]], b"")
+        return
+    assert events[0] == events[1]
+    assert (protocol.outgoing, protocol._buffer) == (usual.outgoing, usual._buffer)
+
+
+@pytest.mark.parametrize("before", [text("a")[:3], text("a", fin=False), text("a")])
+def test_a_read_behind_something_is_received_in_its_order(before):
+    protocol = server()
+    protocol.receive_data(before)
+    if before == text("a", fin=False):
+        assert protocol.next_event() is None
+    assert protocol.receive_message(text("b")) is None
+
+
+def test_after_the_end_no_message_is_received():
+    protocol = server()
+    assert run(protocol, frame(CLOSE)).failure is None
+    assert protocol.receive_message(text("late")) is None
+    assert protocol.next_event() is None
+
+
+def test_a_read_that_is_no_message_and_the_end_of_the_stream_are_received():
+    protocol = server()
+    assert protocol.receive_message(frame(PING, b"p")) is None
+    assert protocol.next_event() == Ping(b"p")
+    assert protocol.receive_message(b"") is None
+    assert protocol.next_event() == Close(1006)
