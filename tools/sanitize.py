@@ -31,7 +31,7 @@ TESTS = (
         f"tests/http/test_{name}.py"
         for name in ("cases", "parser", "plain_head", "properties", "response", "response_headers")
     ),
-    *(f"tests/websocket/protocol/test_{name}.py" for name in ("frames", "mask", "state")),
+    *(f"tests/websocket/protocol/test_{name}.py" for name in ("frames", "mask", "plain", "state")),
     "tests/e2e/test_http_cases.py::test_no_case_of_the_http_corpus_fails[whole]",
 )
 

@@ -15,6 +15,7 @@ from random import Random
 from types import ModuleType
 from typing import Any
 
+from greenserve.websocket.protocol.mask import apply_mask_in_python
 from tests.fuzz.engine import TOKENS, Mutator, read_corpus
 from tests.http.cases import ALL
 
@@ -204,15 +205,16 @@ def payloads(seed: int) -> Iterator[Arguments]:
 
 
 def messages(seed: int) -> Iterator[Arguments]:
-    """What an application sends."""
+    """What an application sends: a server's, without a key, or a client's."""
     random = Random(seed)
     while True:
+        message: Any = random.randbytes(_size(random))
         if random.random() < 0.5:
-            yield (random.randbytes(_size(random)),)
-        elif random.random() < 0.6:
-            yield ("".join(map(random.choice, [TEXTS] * int(random.random() * 4))),)
-        else:
-            yield ("".join(map(random.choice, [CHARACTERS] * int(random.random() * 70))),)
+            known, most = (TEXTS, 4) if random.random() < 0.6 else (list(CHARACTERS), 130)
+            message = "".join(map(random.choice, [known] * int(random.random() * most)))
+        elif random.random() < 0.03:
+            message = random.choice([None, 5, bytearray(b"a"), memoryview(b"a"), Text("a")])
+        yield message, random.choice((b"", random.randbytes(4)))
 
 
 def frames(seed: int) -> Iterator[Arguments]:
@@ -224,7 +226,8 @@ def frames(seed: int) -> Iterator[Arguments]:
         text = "".join(map(random.choice, [TEXTS] * int(random.random() * 3))).encode("utf-8", "surrogatepass")
         payload = text if random.random() < 0.5 else random.randbytes(_size(random))
         head = random.choice((0x81, 0x82, 0x81, 0x82, int(random.random() * 256)))
-        frame = frame_of(head, payload, masked, longer=random.random() < 0.03)
+        key = random.randbytes(4) if masked else b""
+        frame = frame_of(head, payload, key, longer=random.random() < 0.03)
         yield frame, 0, masked, 0xFFFF
         yield frame[: int(random.random() * len(frame))], 0, masked, 0xFFFF
         at = int(random.random() * (len(frame) + 3))
@@ -237,17 +240,16 @@ def frames(seed: int) -> Iterator[Arguments]:
         yield bytes(damaged), 0, masked, 0xFFFF
 
 
-def frame_of(head: int, payload: bytes, masked: bool, *, longer: bool) -> bytes:
+def frame_of(head: int, payload: bytes, key: bytes, *, longer: bool) -> bytes:
     """longer: with a length of two bytes, whatever it is."""
-    size, bit = len(payload), 0x80 if masked else 0
+    size, bit = len(payload), 0x80 if key else 0
     if size > 0xFFFF:
         length = bytes((bit | 127,)) + size.to_bytes(8, "big")
     elif size > 125 or longer:
         length = bytes((bit | 126,)) + size.to_bytes(2, "big")
     else:
         length = bytes((bit | size,))
-    # The key changes nothing but what is at hand: a text stays one under 0.
-    return bytes((head,)) + length + (b"\0\0\0\0" if masked else b"") + payload
+    return bytes((head,)) + length + key + (apply_mask_in_python(payload, key) if key else payload)
 
 
 TWINS: dict[str, Twins] = {
