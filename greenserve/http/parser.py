@@ -18,7 +18,7 @@ from .fields import Items
 from .head import HeadWatch, RequestHead, parse_head, too_large
 from .known_heads import known_heads
 from .limits import Limits
-from .plain_head import plain_head, plain_head_in_python
+from .plain_head import plain_head
 
 
 class ParserState(Enum):
@@ -66,9 +66,6 @@ _CHUNKED: Final = ParserState.CHUNKED
 _END: Final = ParserState.END
 _CLOSED: Final = ParserState.CLOSED
 _ERROR: Final = ParserState.ERROR
-
-# The compiled codec reads a plain head in about the time that it takes to look one up.
-_ASKS_FIRST: Final = plain_head is plain_head_in_python
 
 
 class RequestParser:
@@ -159,20 +156,19 @@ class RequestParser:
         try:
             if self.state is _IDLE:
                 buffer: bytes = self._buffer  # type: ignore[assignment]  # a bytearray is never IDLE
-                at, limits = self._at, self.limits
-                if _ASKS_FIRST and not at:
-                    # Only a buffer of which nothing is consumed may be asked for: the end of a body and a head together
-                    # can look like another head.
-                    known = self._known.get(buffer)
-                    if known is not None:
-                        return self._begin_message(known, len(buffer))
+                at, limits, known = self._at, self.limits, self._known
+                # Only a buffer of which nothing is consumed may be looked up: the end of a body and a head together can
+                # look like another head.
+                head = None if at else known.get(buffer)
+                if head is not None:
+                    return self._begin_message(head, len(buffer))
                 plain = plain_head(
                     buffer, at, limits.max_head, limits.max_target, limits.max_method, limits.max_header_count
                 )
                 if plain is not None:
                     head = RequestHead(plain)
-                    if _ASKS_FIRST and head.size == len(buffer):
-                        self._known.add(buffer, head)
+                    if known.looked and head.size == len(buffer):
+                        known.add(buffer, head)
                     return self._begin_message(head, at + head.size)
             return _STEPS[self.state](self)
         except ProtocolError as error:
@@ -220,7 +216,7 @@ class RequestParser:
         if type(buffer) is bytearray:
             self._buffer, self._at, end = bytes(memoryview(buffer)[at:]), 0, len(raw)
         self._watch = None
-        return self._begin_message(self._known.get(raw) or self._parse(raw), end)
+        return self._begin_message(self._known.get_odd(raw) or self._parse(raw), end)
 
     def _parse(self, raw: bytes) -> RequestHead:
         limits = self.limits

@@ -287,6 +287,26 @@ def test_what_is_remembered_is_bounded_in_bytes():
     assert known.get(b"x" * 1025) is None
 
 
+def test_heads_that_never_come_again_are_not_all_looked_up():
+    known = KnownHeads()
+    head = one_head(GET)
+    looked = 0
+    for number in range(4000):
+        raw = b"%d" % number
+        assert known.get(raw) is None
+        looked += known.looked
+        if known.looked:
+            known.add(raw, head)
+    assert 1000 < looked < 1200
+    found = 0
+    for number in range(200 * 200):
+        raw = b"again %d" % (number % 200)
+        found += known.get(raw) is not None
+        if known.looked:
+            known.add(raw, head)
+    assert found > 25_000, "those that do come again are found soon"
+
+
 @pytest.mark.parametrize("last", [[GET[:20], GET[20:]], [post(3) + b"abc"], [post(3), b"abc"], [CHUNKED, b"0\r\n\r\n"]])
 def test_an_idle_connection_is_small(last):
     parser = RequestParser(LIMITS)
