@@ -26,7 +26,7 @@ from greenserve.wsgi.body_reader import BodyReader, Source
 logger = logging.getLogger("greenserve.server")
 
 RATE_GRACE = 10.0  # seconds of waiting, in total, before body_min_rate counts: a mobile network's pause
-BODY_READ = 262144  # bytes, where no application asks for some: fewer system calls
+BODY_READ = 262144  # bytes: fewer system calls for an upload
 SKIP_LIMIT = 65536  # bytes of an unread body that are worth skipping to keep the connection
 
 
@@ -101,9 +101,9 @@ class RequestBody(Source):
         if self._file is None:
             self.close()
 
-    def read_body(self, size: int = BODY_READ) -> bytes:
-        """The next piece, of at most `size` bytes unless more are here; b"" at the end. Raises ProtocolError
-        (RequestTimeout when the client is too slow), ClientDisconnected.
+    def read_body(self) -> bytes:
+        """The next piece; b"" at the end. Raises ProtocolError (RequestTimeout when the client is too slow),
+        ClientDisconnected.
         """
         if self.state is _ENDED:
             return b""
@@ -127,7 +127,7 @@ class RequestBody(Source):
             if self.state is _EXPECTED:
                 self.state = _OPEN
                 stream.send(CONTINUE)
-            self._receive(size)
+            self._receive()
             stream.give_way()
 
     @property
@@ -231,9 +231,9 @@ class RequestBody(Source):
             if hub.turn_is_over():
                 return Progress.TURN_OVER
 
-    def _receive(self, size: int) -> None:
+    def _receive(self) -> None:
         """Take what has come, waiting while that is nothing and the client keeps up."""
-        while (taken := self._stream.take(self._read_size(size))) < 0:
+        while (taken := self._stream.take(self._read_size())) < 0:
             self._wait()
         self._received += taken
 
@@ -255,12 +255,12 @@ class RequestBody(Source):
                 raise RequestTimeout(f"the request body came more slowly than {worker.body_min_rate} bytes per second")
         return timeout
 
-    def _read_size(self, most: int = BODY_READ) -> int:
+    def _read_size(self) -> int:
         """How many bytes to ask for. For many, memory has to come from the kernel each time: so no more than are due;
         and one byte more, for a shorter answer says that nothing else has come.
         """
         due = self.unread
-        return min(due + 1, most) if due > 0 else most
+        return min(due + 1, BODY_READ) if due > 0 else BODY_READ
 
 
 def _gone() -> ClientDisconnected:

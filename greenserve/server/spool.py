@@ -23,6 +23,7 @@ logger = logging.getLogger("greenserve.server")
 IN_MEMORY = 65536  # bytes of one body: most forms and calls of an API; a file costs a descriptor
 # Of all bodies together, one part in so many of what they may hold may be in memory; then small ones go to files too.
 MEMORY_SHARE = 64
+READ_SIZE = 65536  # bytes
 
 
 class NoRoom(ContentTooLarge):
@@ -79,9 +80,9 @@ class Spool(Source):
         with _on_disk():
             self._file.seek(0)
 
-    def read_body(self, size: int) -> bytes:
-        """The next piece, of at most `size` bytes; b"" at the end."""
-        return self._file.read(size)
+    def read_body(self) -> bytes:
+        """The next piece; b"" at the end."""
+        return self._file.read(READ_SIZE)
 
     def close(self) -> None:
         """Give back what it holds. Harmless when that is done."""

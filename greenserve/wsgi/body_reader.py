@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from io import BytesIO
+from io import SEEK_CUR, BytesIO
 
 LOOK_EVERY = 64  # reads between two looks at the clock: some 20 µs
-LEAST_PIECE = 65536  # bytes: for small reads, and lines. From 128 KiB on malloc may ask the kernel each time
-LARGEST_PIECE = 262144  # bytes: fewer system calls for a large read; others have their turn in between
+ROOM = 65536  # bytes that a buffer has room for at first
+AT_ONCE = 262144  # bytes received into a buffer at once; others have their turn in between
 GROWTH = 2  # a buffer has room for so many times what has come; with 4 an upload of 1 MiB costs 4 % less
 
 _NOTHING = BytesIO()  # shared: whatever is read from it, it stays the same
@@ -26,8 +26,8 @@ class Source:
 
     __slots__ = ()
 
-    def read_body(self, size: int) -> bytes:
-        """The next piece, of about `size` bytes at most; b"" at the end. Raises ProtocolError, ClientDisconnected."""
+    def read_body(self) -> bytes:
+        """The next piece; b"" at the end. Raises ProtocolError, ClientDisconnected."""
         raise NotImplementedError
 
     @property
@@ -79,7 +79,7 @@ class BodyReader:
 
     def _read_piece(self, wanted: int) -> bytes:
         """The next piece, as far as it is wanted; b"" at the end."""
-        piece = self._next_piece(wanted) if wanted else b""
+        piece = self._next_piece() if wanted else b""
         if len(piece) > wanted:
             self._piece = BytesIO(piece)
             piece = self._piece.read(wanted)
@@ -91,10 +91,10 @@ class BodyReader:
         at = room = len(first)
         while at < size and self._open_source().due:  # else another green thread has read the rest
             if at == room:
-                room = min(size, max(LEAST_PIECE, GROWTH * at))
+                room = min(size, max(ROOM, GROWTH * at))
                 buffer.seek(room - 1)
                 buffer.write(b"\0")
-            at += self._open_source().receive_into(buffer, at, min(room, at + LARGEST_PIECE))
+            at += self._open_source().receive_into(buffer, at, min(room, at + AT_ONCE))
         buffer.truncate(at)
         return buffer.getvalue()
 
@@ -103,7 +103,7 @@ class BodyReader:
         self._look()
         data = self._piece.read(size)
         if not data and size != 0:
-            self._piece = BytesIO(self._next_piece(LARGEST_PIECE if size is None or size < 0 else size))
+            self._piece = BytesIO(self._next_piece())
             data = self._piece.read(size)
         return data
 
@@ -122,7 +122,7 @@ class BodyReader:
             return line
         pieces = [line]
         wanted -= len(line)
-        while wanted and not line.endswith(b"\n") and (piece := self._next_piece(LEAST_PIECE)):
+        while wanted and not line.endswith(b"\n") and (piece := self._next_piece()):
             self._piece = BytesIO(piece)
             line = self._piece.readline(wanted)
             pieces.append(line)
@@ -141,7 +141,19 @@ class BodyReader:
         return lines
 
     def __iter__(self) -> Iterator[bytes]:
-        return self
+        """Each line, as `readline` gives it. There may be very many, so most come from the piece itself."""
+        while line := self.readline():
+            yield line
+            piece = self._piece
+            for count, line in enumerate(piece, 1):
+                if not line.endswith(b"\n"):  # its end is in the next piece, if it has one
+                    piece.seek(-len(line), SEEK_CUR)
+                    break
+                yield line
+                if count % LOOK_EVERY == 0:
+                    self._give_way()
+                if self._piece is not piece:  # what was to follow has been read, or the request is over
+                    break
 
     def __next__(self) -> bytes:
         line = self.readline()
@@ -189,11 +201,11 @@ class BodyReader:
             raise ValueError("the request is over: its body must be read before the application has answered")
         return self._source
 
-    def _next_piece(self, size: int) -> bytes:
-        """Wait for the next piece, of about `size` bytes at most; b"" at the end."""
+    def _next_piece(self) -> bytes:
+        """Wait for the next piece; b"" at the end."""
         if self._ended:
             return b""
-        piece = self._open_source().read_body(max(LEAST_PIECE, min(size, LARGEST_PIECE)))
+        piece = self._open_source().read_body()
         if not piece:
             self._ended = True
         return piece
@@ -207,7 +219,7 @@ class _NoBody(Source):
 
     __slots__ = ()
 
-    def read_body(self, size: int) -> bytes:
+    def read_body(self) -> bytes:
         """The end."""
         return b""
 

@@ -21,7 +21,7 @@ class Pieces(Source):
     def __init__(self, *pieces: bytes) -> None:
         self.pieces = list(pieces)
 
-    def read_body(self, size: int) -> bytes:
+    def read_body(self) -> bytes:
         return self.pieces.pop(0) if self.pieces else b""
 
 

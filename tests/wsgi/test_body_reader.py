@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import weakref
 from io import BufferedReader, BytesIO, TextIOWrapper
+from itertools import islice
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from greenserve.errors import ClientDisconnected
-from greenserve.wsgi.body_reader import EMPTY, GROWTH, LEAST_PIECE, BodyReader, Source
+from greenserve.wsgi.body_reader import EMPTY, GROWTH, ROOM, BodyReader, Source
 from tests.wsgi.fakes import Pieces
 
 
@@ -23,9 +24,9 @@ class Declared(Pieces):
         self.begun = False
         self.rooms = []  # what had come, and how much the buffer held, for each time
 
-    def read_body(self, size):
+    def read_body(self):
         self.begun = True
-        return super().read_body(size)
+        return super().read_body()
 
     @property
     def due(self):
@@ -47,10 +48,13 @@ CALLS = st.one_of(
     st.tuples(st.sampled_from(["read", "readline"]), st.integers(-1, 12)),
     st.tuples(st.just("readlines"), st.integers(-1, 12)),
     st.tuples(st.just("next"), st.just(0)),
+    st.tuples(st.just("lines"), st.integers(1, 3)),
 )
 
 
 def do(file, name, argument):
+    if name == "lines":
+        return list(islice(file, argument))
     return next(file, b"") if name == "next" else getattr(file, name)(argument)
 
 
@@ -106,7 +110,7 @@ def test_io_wrappers_take_it():
 
 def test_an_error_of_the_peer_reaches_the_application():
     class Broken(Source):
-        def read_body(self, size):
+        def read_body(self):
             raise ClientDisconnected("gone")
 
     with pytest.raises(ConnectionError):
@@ -210,7 +214,7 @@ def test_a_buffer_grows_with_what_has_come_not_with_what_was_announced(octets):
         body.read()
     assert len(source.rooms) >= 19
     for come, room in source.rooms:
-        assert room <= max(LEAST_PIECE, GROWTH * come)
+        assert room <= max(ROOM, GROWTH * come)
 
 
 def test_a_read_that_others_have_shortened_ends():
@@ -227,3 +231,21 @@ def test_a_read_goes_no_further_when_its_request_is_over():
     with pytest.raises(ValueError, match="the request is over"):
         body.read()
     assert source.pieces == [b"of the next request"]
+
+
+@pytest.mark.parametrize("meanwhile", [lambda body: body.read(3), lambda body: body.readline(), next])
+def test_what_is_read_between_two_lines_is_not_a_line_too(meanwhile):
+    body, file = BodyReader(Pieces(b"a\nbc\nd", b"ef\ngh", b"i\nj\nk")), BytesIO(b"a\nbc\ndef\nghi\nj\nk")
+    assert [(line, meanwhile(body)) for line in islice(body, 3)] == [
+        (line, meanwhile(file)) for line in islice(file, 3)
+    ]
+
+
+def test_lines_end_when_the_request_is_over():
+    body = BodyReader(Pieces(b"a\nb\nc\n"))
+    lines = iter(body)
+    assert next(lines) == b"a\n"
+    assert next(lines) == b"b\n"
+    body.release()
+    with pytest.raises(ValueError, match="the request is over"):
+        next(lines)
