@@ -94,10 +94,11 @@ def test_no_byte_of_a_client_begins_a_line_or_commands_a_terminal(tmp_path, styl
 def test_a_line_is_printable_whatever_is_in_it(style):
     """Whatever a head may let through one day, or an address: every character to U+2FFF, and some beyond."""
     wild = "".join(map(chr, [*range(0x3000), 0xD800, 0xFEFF, 0xFFFF, 0x1F600, 0x10FFFF]))
-    fields = SimpleNamespace(host=wild, get={"referer": wild, "user-agent": wild}.get)
-    request = SimpleNamespace(
-        method="GET", target=wild, path=wild, query=wild, http_version="1.1", fields=fields, size=0
-    )
+    fields = SimpleNamespace(host=wild)
+    values = {"method": "GET", "target": wild, "path": wild, "query": wild, "http_version": "1.1", "size": 0}
+    cgi = {"HTTP_REFERER": wild, "HTTP_USER_AGENT": wild}
+    sent = {"referer": wild, "user-agent": wild}
+    request = SimpleNamespace(**values, fields=fields, cgi=cgi, get=sent.get)
     lines = []
     CallLog(lines.append, style).write(subject(request), "200 OK", 0, 0.0)
     (line,) = lines
