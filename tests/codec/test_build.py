@@ -58,7 +58,8 @@ def codecs(wheel: Path) -> list[str]:
 
 def used_codec(place: Path) -> str:
     command = [sys.executable, "-I", "-c", SAY_CODEC, str(place)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    environ = {name: value for name, value in os.environ.items() if name != "GREENSERVE_CODEC"}
+    return subprocess.run(command, env=environ, capture_output=True, text=True, check=True).stdout
 
 
 def test_with_a_compiler_the_wheel_is_for_this_python_and_has_the_codec(checkout: Path, tmp_path: Path) -> None:

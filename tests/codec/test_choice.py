@@ -98,6 +98,6 @@ def test_the_variable_is_known_where_settings_are_read(tmp_path: Path) -> None:
 
 def test_a_file_of_variables_comes_too_late(tmp_path: Path) -> None:
     (tmp_path / "a.env").write_text("GREENSERVE_CODEC=python\n")
-    done = run_command("greenserve.demo:application", "--env-file", "a.env", cwd=tmp_path)
+    done = run_command("greenserve.demo:application", "--env-file", "a.env", cwd=tmp_path, env={codec.VARIABLE: None})
     assert done.returncode == 2
     assert "a.env sets GREENSERVE_CODEC, but the codec is chosen before a file is read" in done.stderr
