@@ -177,6 +177,20 @@ class RequestParser:
             self.state = _ERROR
             raise
 
+    def take_rest(self) -> bytes:
+        """All that is left of a Content-Length body, if it is here, and with it the end of the message; else b"".
+
+        Most bodies come with their heads: so they cost one call instead of three events.
+        """
+        at, left = self._at, self._left
+        if self.state is not _LENGTH or len(self._buffer) - at < left:
+            return b""
+        rest = bytes(self._buffer[at : at + left])
+        self._left = 0
+        self._consume(at + left)
+        self._end_message()
+        return rest
+
     def _begin_message(self, head: RequestHead, end: int) -> RequestHead:
         """Take the head, which ends at `end` of the buffer."""
         if end == len(self._buffer):

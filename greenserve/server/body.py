@@ -111,6 +111,11 @@ class RequestBody(Source):
             raise ClientDisconnected("the application has taken the connection, and with it the request's body")
         stream = self._stream
         parser = stream.parser
+        rest = parser.take_rest()
+        if rest:
+            self.state = _ENDED
+            self.unread = 0
+            return rest
         while True:
             if self.unread <= 0:  # chunks: there may be thousands in what has come
                 stream.give_way()

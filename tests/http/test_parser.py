@@ -99,6 +99,35 @@ def test_the_octets_of_a_chunk_do_not_pass_the_parser_by(parser):
     assert parser.due == 0
 
 
+@pytest.mark.parametrize("cut", range(7))
+def test_the_rest_of_a_body_is_taken_at_once_when_all_of_it_is_here(parser, cut):
+    parser.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 6\r\n\r\n" + b"abcdef"[:cut])
+    parser.next_event()
+    if cut < 6:
+        assert parser.take_rest() == b""
+        if cut:
+            assert parser.next_event() == b"abcdef"[:cut]
+        parser.receive_data(b"abcdef"[cut:] + b"GET /next HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert parser.take_rest() == b"abcdef"[cut if cut < 6 else 0 :]
+    assert parser.take_rest() == b""
+    assert parser.idle is (cut == 6)
+    if cut < 6:
+        assert parser.next_event().target == "/next"
+
+
+def test_a_chunked_body_is_never_taken_at_once(parser):
+    parser.receive_data(CHUNKED + b"1\r\na\r\n0\r\n\r\n")
+    parser.next_event()
+    assert parser.take_rest() == b""
+
+
+def test_after_the_last_request_of_a_connection_nothing_follows_what_was_taken_at_once(parser):
+    parser.receive_data(b"POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\na")
+    parser.next_event()
+    assert parser.take_rest() == b"a"
+    assert parser.next_event() is CLOSED
+
+
 @pytest.mark.parametrize("begin", [post(3 * 65536), CHUNKED + b"30000\r\n"])
 def test_what_was_handed_out_is_not_kept(parser, begin):
     parser.receive_data(begin)
