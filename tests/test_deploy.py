@@ -9,7 +9,6 @@ import shlex
 import shutil
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 import tempfile
@@ -28,6 +27,7 @@ from tests.conftest import REPOSITORY, require_program
 from tests.documents import DOCS, Page, file_name
 from tests.e2e.proxies.programs import APACHE_MAIN, NGINX_HTTP, NGINX_MAIN, apache, haproxy, nginx
 from tests.e2e.server_process import ServerProcess, asked_over_unix
+from tests.server.tls_support import context_of_two_threads
 from tests.waiting import until_blocking
 
 PAGE = Page(DOCS / "deploy.md")
@@ -38,7 +38,7 @@ FILES: dict[str | None, str] = {
 }
 
 CERTIFICATE = REPOSITORY / "tests" / "certificates" / "localhost.pem"
-TRUSTING = ssl.create_default_context(cafile=CERTIFICATE)
+TRUSTING = context_of_two_threads(CERTIFICATE)
 
 GRACE = "--graceful-timeout"
 

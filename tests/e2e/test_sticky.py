@@ -22,6 +22,7 @@ from greenserve.net.siblings import is_possible
 from tests.conftest import REPOSITORY
 from tests.e2e.proxies.programs import NGINX_HTTP, NGINX_MAIN, nginx
 from tests.e2e.server_process import ServerProcess
+from tests.server.tls_support import context_of_two_threads
 from tests.waiting import until_blocking
 
 pytestmark = pytest.mark.skipif(not is_possible(), reason="--sticky needs Linux")
@@ -173,7 +174,7 @@ def test_pipelined_requests_of_several_sessions_are_answered_in_order(server: Se
 
 def test_a_stream_and_a_websocket_come_from_the_sessions_worker(server: ServerProcess) -> None:
     url = urls(server)
-    tls = ssl.create_default_context(cafile=CERTIFICATE) if url.startswith("https") else None
+    tls = context_of_two_threads(CERTIFICATE) if url.startswith("https") else None
     for each in begin(url, 8):
         assert len(ask(url, f"/stream?sid={each['sid']}").content) == 3_000_000
         target = f"{url.replace('http', 'ws', 1)}/echo?sid={each['sid']}"
@@ -247,7 +248,7 @@ def test_sessions_of_a_worker_that_was_killed_or_replaced_are_nobodys_and_new_on
             assert answer.status_code == (400 if each["pid"] == dead else 200)
         living = next(each for each in begun if each["pid"] != dead)
         target = f"{url.replace('http', 'ws', 1)}/echo?sid={living['sid']}"
-        with connect(target, ssl=ssl.create_default_context(cafile=CERTIFICATE), proxy=None) as ws:
+        with connect(target, ssl=context_of_two_threads(CERTIFICATE), proxy=None) as ws:
             server.send_signal(signal.SIGHUP)
             server.wait_for_line("reloaded: all workers run generation 2")
             with pytest.raises(ConnectionClosed) as closed:

@@ -6,7 +6,6 @@ import json
 import re
 import signal
 import socket
-import ssl
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from greenserve.tls.certificates import Pair
 from tests.conftest import require_program
 from tests.e2e.conftest import StartServer
 from tests.e2e.server_process import ServerProcess, run_command
+from tests.server.tls_support import context_of_two_threads
 from tests.tls.authority import Authority
 
 APPLICATION = """
@@ -350,7 +350,7 @@ def test_the_demo_makes_a_certificate_of_its_own(start_server: StartServer) -> N
         assert "<html" in requests.get(f"https://{host}:{server.port}/", verify=ca, timeout=20).text
     report = requests.post(server.url + "/burst?n=20&seconds=0", verify=ca, timeout=30).text.splitlines()[-1]
     assert (json.loads(report)["done"], json.loads(report)["failed"]) == (20, 0)
-    context = ssl.create_default_context(cafile=ca)
+    context = context_of_two_threads(ca)
     with connect(server.url.replace("https", "wss") + "/chat?room=lobby&name=b", ssl=context, proxy=None) as ws:
         assert json.loads(ws.recv(timeout=20))
     server.stop()

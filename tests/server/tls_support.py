@@ -22,6 +22,17 @@ def client_context() -> ssl.SSLContext:
     return ssl.create_default_context(cafile=LOCALHOST)
 
 
+def context_of_two_threads(cafile: str | Path = LOCALHOST) -> ssl.SSLContext:
+    """The same for a client that reads in one OS thread and writes in another, as that of `websockets.sync` does.
+
+    OpenSSL's sessions are not made for that, and `ssl` guards them in its latest versions only. TLS 1.3's tickets come
+    when such a client already reads, and what it writes at that moment may be lost; those of TLS 1.2 come before.
+    """
+    context = ssl.create_default_context(cafile=cafile)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 class TlsClient(Client):
     """One connection, its hands shaken."""
 

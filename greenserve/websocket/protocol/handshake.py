@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from h11 import LocalProtocolError
+import h11
 from wsproto.connection import ConnectionType
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request
 from wsproto.handshake import H11Handshake
@@ -241,7 +241,7 @@ class ClientHandshake:
                     extra_headers=[(name.encode("ascii"), value.encode("latin-1")) for name, value in fields],
                 )
             )
-        except (LocalProtocolError, UnicodeError) as error:
+        except (h11.LocalProtocolError, UnicodeError) as error:
             raise ValueError(
                 f"no request can be made for {target!r} on {host!r} with these headers: {error}"
             ) from error
@@ -275,7 +275,10 @@ class ClientHandshake:
                     raise ValueError(f"{name} is there twice")
             self._wsproto.receive_data(head)
         except (RemoteProtocolError, ValueError) as error:
-            reason = error.__context__ or error  # h11 says more than "bad HTTP message"
+            h11s = (
+                error.__context__
+            )  # it says more than "bad HTTP message"; but any error that is being handled may stand here
+            reason = h11s if isinstance(h11s, h11.RemoteProtocolError) else error
             raise HandshakeFailed(
                 f"the server's answer opens no WebSocket: {reason!s:.200}", status, headers
             ) from error

@@ -7,14 +7,14 @@ import socketio
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from tests.server.tls_support import LOCALHOST, client_context
+from tests.server.tls_support import LOCALHOST, context_of_two_threads
 
 from .support import ended_well, started, websocket_url
 from .test_libraries import ECHOES
 
 
 def opened(server, path="/echo"):
-    return connect(websocket_url(server, path), ssl=client_context(), server_hostname="localhost")
+    return connect(websocket_url(server, path), ssl=context_of_two_threads(), server_hostname="localhost")
 
 
 @pytest.mark.parametrize("module", ECHOES)
@@ -50,7 +50,7 @@ def test_flask_socketio_upgrades_to_a_websocket_over_tls(monkeypatch):
         monkeypatch.setenv(name, LOCALHOST)
     with (
         started("flask_socketio_app", "--tls-cert", LOCALHOST) as server,
-        socketio.SimpleClient() as client,
+        socketio.SimpleClient(websocket_extra_options={"sslopt": {"context": context_of_two_threads()}}) as client,
     ):
         client.connect(server.url.replace("127.0.0.1", "localhost"), transports=["polling", "websocket"])
         assert client.call("add", {"a": 2, "b": 3}, timeout=10) == 5

@@ -405,6 +405,14 @@ def test_an_answer_that_is_no_acceptance_is_refused_and_says_why(changes, named)
     assert dict(caught.value.headers).keys() >= {name.replace("_", "-") for name, value in changes.items() if value}
 
 
+def test_the_reason_of_a_refusal_is_its_own_also_while_another_error_is_handled():
+    try:
+        raise KeyError(3000)
+    except KeyError:
+        with pytest.raises(HandshakeFailed, match="Upgrade"):
+            answer(client(), upgrade="h2c")
+
+
 def test_an_answer_to_an_offer_that_was_not_made_is_refused():
     with pytest.raises(HandshakeFailed, match="permessage-deflate"):
         answer(client(deflate=None), sec_websocket_extensions="permessage-deflate")
