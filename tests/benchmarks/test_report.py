@@ -1,5 +1,6 @@
 """Goals, tables and the chart."""
 
+import json
 import xml.etree.ElementTree as ElementTree
 from dataclasses import replace
 
@@ -8,9 +9,10 @@ import pytest
 from benchmarks.chart import chart, shortened
 from benchmarks.goals import Verdict, judge
 from benchmarks.report import LEAD, aligned, markdown, markdown_table, number, summary, table, terminal
-from benchmarks.results import DISTURBED, Sample
+from benchmarks.results import DISTURBED, Results, Sample
 from benchmarks.scenarios import KERNEL, PURE, SCENARIOS, Metric
 from tests.benchmarks.conftest import rated
+from tests.conftest import REPOSITORY
 
 
 def verdicts(results):
@@ -120,6 +122,12 @@ def test_the_summary_leads_and_has_no_notes(results):
     assert rows[:2] == ["| processor µs for a request | one request repeated |", "| :-- | --: |"]
     assert "| **greenserve** | **20.0** |" in rows
     assert summary(replace(results, scenarios=()))[1] == []
+
+
+def test_the_readme_has_the_summary_of_the_latest_results():
+    latest = json.loads((REPOSITORY / "benchmarks" / "results" / "latest.json").read_text(encoding="utf-8"))
+    table = markdown_table(*summary(Results.from_json(latest)), notes=False)
+    assert table in (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_leading_chart_has_the_leading_scenarios_alone(results):
