@@ -512,7 +512,7 @@ enum { FIELDS = COUNT(field_names), METHODS = COUNT(method_names), LINE_NAMES = 
 
 /* The same as str, and where a field's key is found by the hash of its name. Made once, when the module is. */
 typedef struct {
-    PyObject *field_keys[FIELDS], *methods[METHODS], *line_keys[LINE_NAMES], *versions[4], *empty;
+    PyObject *field_keys[FIELDS], *methods[METHODS], *line_keys[LINE_NAMES], *versions[4];
     unsigned char slots[SLOTS]; /* the number of a field, and one; 0: no field */
 } Constants;
 
@@ -573,18 +573,11 @@ make_constants(PyObject *module)
             slot++;
         constants->slots[slot % SLOTS] = (unsigned char)(i + 1);
     }
-    constants->empty = PyUnicode_InternFromString("");
-    return constants->empty == NULL || make_strings(constants->methods, method_names, METHODS)
+    return make_strings(constants->methods, method_names, METHODS)
                || make_strings(constants->line_keys, line_names, LINE_NAMES)
                || make_strings(constants->versions, version_names, COUNT(version_names))
            ? -1
            : 0;
-}
-
-static int
-visit_constants(PyObject *module, visitproc visit, void *arg)
-{
-    return 0; /* strings are in no cycle */
 }
 
 static void
@@ -599,8 +592,6 @@ drop_constants(void *module)
         Py_CLEAR(constants->line_keys[i]);
     for (int i = 0; constants != NULL && i < COUNT(version_names); i++)
         Py_CLEAR(constants->versions[i]);
-    if (constants != NULL)
-        Py_CLEAR(constants->empty);
 }
 
 static int
@@ -981,7 +972,7 @@ static struct PyModuleDef module = {
     .m_size = sizeof(Constants),
     .m_methods = methods,
     .m_slots = slots,
-    .m_traverse = visit_constants,
+    /* No m_traverse: strings are in no cycle. */
     .m_free = drop_constants,
 };
 

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 from greenserve.http.forwarded import Client, ForwardedReader, Site
 from greenserve.http.head import RequestHead
-from greenserve.http.plain_head import field_of, line_variables
+from greenserve.http.plain_head import field_of, is_told, line_variables
 from greenserve.version import VERSION
 from greenserve.wsgi.file_wrapper import FileWrapper
 
@@ -93,9 +93,10 @@ class EnvironTemplate:
         trust = self._trust
         if trust is None:
             for key in head.cgi:
-                if key.startswith("HTTP_X_FORWARDED_") or key in _STRANGERS:
+                name = field_of(key)
+                if name is not None and is_told(name):
                     del environ[key]
-                    self._say_removed(key)
+                    self._say_removed(name)
             return None
         for key in trust.unwanted:
             environ.pop(key, None)
@@ -105,14 +106,14 @@ class EnvironTemplate:
             environ.pop("HTTPS", None)
         return client
 
-    def _say_removed(self, key: str) -> None:
+    def _say_removed(self, name: str) -> None:
         """Once is enough for the operator of a proxy that is not named yet; strangers must not fill the log."""
         if not self._said:
             self._said = True
             logger.info(
                 "a request had the field %s, which is removed because its peer is not in trusted_proxies, and so are "
                 "others of this kind; if the peer is a proxy of yours, add its address: --trusted-proxies ADDRESS",
-                field_of(key),
+                name,
             )
 
 
@@ -144,7 +145,6 @@ def _scheme_keys(scheme: str) -> Environ:
 
 _OWN_KEYS = ("REMOTE_ADDR", "REMOTE_PORT", "wsgi.input", *line_variables("", "", "", "", ""))
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
-_STRANGERS = frozenset(("HTTP_FORWARDED", "HTTP_X_REAL_IP"))  # with X-Forwarded: the fields that only a proxy may set
 
 
 class ErrorStream:

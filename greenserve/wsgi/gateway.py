@@ -29,9 +29,8 @@ _NO_PIECES = frozenset({str, bytes, bytearray, memoryview, dict})  # they iterat
 
 COPY_LIMIT = 65536  # bytes: head and body are joined up to here; a larger body is sent by itself, uncopied
 
-_OF_PROXIES = frozenset(
-    map(key_of, ("via", "x-real-ip", *FORWARDED))
-)  # a request with one of these has come by way of a proxy
+# A request with one of these has come by way of a proxy.
+_OF_PROXIES = frozenset(map(key_of, ("via", "x-real-ip", *FORWARDED)))
 
 LARGE_PIECE = 8192  # bytes: pieces of this size on average leave in one call, uncopied; smaller ones are joined
 
